@@ -1,0 +1,1 @@
+"""The kit that every service stands on: events, messaging, vault, postgres, web and telemetry."""

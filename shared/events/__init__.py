@@ -1,0 +1,29 @@
+"""Every event: the registry, the models, the envelope, the signature.
+
+Importing this package registers all events.
+"""
+
+from shared.events import audit, mdm_actions, notifier, reporter
+from shared.events.envelope import Envelope, Event, Reading, Received, Rejection, read
+from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, EventType, event_types, find
+from shared.events.signing import KeyRing, Signer
+
+__all__ = [
+    "LOG_TOPIC",
+    "TIMELINE_TOPIC",
+    "Envelope",
+    "Event",
+    "EventType",
+    "KeyRing",
+    "Reading",
+    "Received",
+    "Rejection",
+    "Signer",
+    "audit",
+    "event_types",
+    "find",
+    "mdm_actions",
+    "notifier",
+    "read",
+    "reporter",
+]

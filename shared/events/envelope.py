@@ -1,0 +1,242 @@
+"""The CloudEvents 1.0 envelope on Kafka: `ce_*` headers in binary mode, structured mode on input.
+
+    headers, value = Envelope(...).sign(signer, payload)      # a writer
+    reading = read(received, keyring)                         # a reader: Event or Rejection
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from shared.events.payload import Payload
+from shared.events.registry import EventType, find
+from shared.events.signing import KeyRing, Signer
+
+CONTENT_TYPE = "content-type"
+MAX_VALUE_BYTES = 900_000
+"""A larger value could not be relayed; the outbox refuses it."""
+_MAX_HEADER_BYTES = 4096
+_MAX_HEADERS = 64
+
+_REQUIRED = ("id", "source", "specversion", "type", "subject", "time", "partitionkey", "sequence", "organisation", "actor")
+_SEQUENCE = re.compile(r"^\d{10}$")
+_SUBJECT = re.compile(r"^[A-Za-z0-9-]{1,80}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One Kafka record, as it lay in its partition."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The attributes of one event."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    sequence: int
+    organisation: str
+    actor: str
+    drill: bool = False
+    causationid: str | None = None
+    traceparent: str | None = None
+    dataschema: str | None = None
+    keyid: str | None = None
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """All headers but the signature, in the order of their names."""
+        attributes = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "partitionkey": self.subject,
+            "time": self.time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "sequence": f"{self.sequence:010d}",
+            "organisation": self.organisation,
+            "actor": self.actor,
+            "drill": "true" if self.drill else "false",
+            "causationid": self.causationid,
+            "traceparent": self.traceparent,
+            "dataschema": self.dataschema,
+            "keyid": self.keyid,
+        }
+        present = ((f"ce_{name}", value.encode()) for name, value in attributes.items() if value is not None)
+        return [*sorted(present), (CONTENT_TYPE, b"application/json")]
+
+    def sign(self, signer: Signer, payload: Payload) -> tuple[list[tuple[str, bytes]], bytes]:
+        """Headers and value of the record, signed. The record key is the subject."""
+        value = payload.write()
+        if len(value) > MAX_VALUE_BYTES:
+            raise ValueError(f"event {self.type} of {self.subject} has {len(value)} bytes; at most {MAX_VALUE_BYTES}")
+        headers = replace(self, keyid=signer.keyid).headers()
+        signature = signer.sign(self.subject.encode(), headers, value)
+        return [*headers, ("ce_signature", signature.encode())], value
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record whose envelope is right and whose signature verifies."""
+
+    envelope: Envelope
+    value: bytes
+    received: Received
+
+    @property
+    def entry(self) -> EventType | None:
+        """Its type in the registry; None for a type that this version does not know."""
+        return find(self.envelope.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that acts nowhere, and why. `unparsed`: not an event; `unverified`: nobody of ours vouches for it."""
+
+    kind: Literal["unparsed", "unverified"]
+    reason: str
+    received: Received
+
+
+type Reading = Event | Rejection
+
+
+class _NotAnEventError(ValueError):
+    pass
+
+
+def read(received: Received, keyring: KeyRing) -> Reading:
+    """Decode and verify one record. Never raises for what a record holds."""
+    try:
+        headers, value = _unwrap(received)
+        attributes = _attributes(headers)
+        envelope = _envelope(attributes)
+    except _NotAnEventError as error:
+        return Rejection("unparsed", str(error), received)
+    key = received.key or b""
+    if key != envelope.subject.encode() or attributes["partitionkey"] != envelope.subject:
+        return Rejection("unverified", "key_is_not_subject", received)
+    reason = _unverified(envelope, attributes.get("signature"), keyring, key, headers, value)
+    if reason:
+        return Rejection("unverified", reason, received)
+    return Event(envelope, value, received)
+
+
+def _unverified(
+    envelope: Envelope,
+    signature: str | None,
+    keyring: KeyRing,
+    key: bytes,
+    headers: Iterable[tuple[str, bytes]],
+    value: bytes,
+) -> str | None:
+    if signature is None or envelope.keyid is None:
+        return "signature_missing"
+    entry = keyring.find(envelope.keyid)
+    if entry is None:
+        return "key_unknown"
+    if not keyring.verifies(envelope.keyid, signature, key, headers, value):
+        return "signature_invalid"
+    known = find(envelope.type)
+    if envelope.source != f"/lostphone/{entry.service}" or (known is not None and known.writer != entry.service):
+        return "writer_not_registered"
+    return None
+
+
+def _unwrap(received: Received) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Headers and value in binary mode; a structured record is turned into one."""
+    if received.value is None:
+        raise _NotAnEventError("value_null")
+    if len(received.headers) > _MAX_HEADERS:
+        raise _NotAnEventError("too_many_headers")
+    headers = [(name, data) for name, data in received.headers if data is not None]
+    content_type = next((data for name, data in headers if name.lower() == CONTENT_TYPE), b"")
+    if content_type.startswith(b"application/cloudevents+json"):
+        return _structured(received.value)
+    if len(headers) != len(received.headers):
+        raise _NotAnEventError("header_null")
+    return headers, received.value
+
+
+def _structured(value: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+    document = _json_object(value)
+    data = document.pop("data", None)
+    headers = [
+        (CONTENT_TYPE, b"application/json"),
+        *((f"ce_{name}", str(item).encode()) for name, item in document.items() if name != "datacontenttype"),
+    ]
+    return headers, orjson.dumps(data)
+
+
+def _json_object(value: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise _NotAnEventError("not_json") from None
+    if not isinstance(document, dict):
+        raise _NotAnEventError("not_an_object")
+    return document
+
+
+def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for name, data in headers:
+        if not name.startswith("ce_"):
+            continue
+        if len(data) > _MAX_HEADER_BYTES:
+            raise _NotAnEventError("header_too_long")
+        if name[3:] in attributes:
+            raise _NotAnEventError("header_duplicate")
+        try:
+            attributes[name[3:]] = data.decode()
+        except UnicodeDecodeError:
+            raise _NotAnEventError("header_not_utf8") from None
+    missing = [name for name in _REQUIRED if name not in attributes]
+    if missing:
+        raise _NotAnEventError(f"header_missing:{missing[0]}")
+    return attributes
+
+
+def _envelope(attributes: dict[str, str]) -> Envelope:
+    if attributes["specversion"] != "1.0":
+        raise _NotAnEventError("specversion_unknown")
+    if not _SEQUENCE.match(attributes["sequence"]):
+        raise _NotAnEventError("sequence_malformed")
+    if not _SUBJECT.match(attributes["subject"]):
+        raise _NotAnEventError("subject_malformed")
+    try:
+        time = datetime.fromisoformat(attributes["time"])
+    except ValueError:
+        raise _NotAnEventError("time_malformed") from None
+    if time.tzinfo is None:
+        raise _NotAnEventError("time_malformed")
+    return Envelope(
+        id=attributes["id"],
+        source=attributes["source"],
+        type=attributes["type"],
+        subject=attributes["subject"],
+        time=time,
+        sequence=int(attributes["sequence"]),
+        organisation=attributes["organisation"],
+        actor=attributes["actor"],
+        drill=attributes.get("drill") == "true",
+        causationid=attributes.get("causationid"),
+        traceparent=attributes.get("traceparent"),
+        dataschema=attributes.get("dataschema"),
+        keyid=attributes.get("keyid"),
+    )

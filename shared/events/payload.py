@@ -1,0 +1,120 @@
+"""The words that event payloads are made of: base model, identifiers, open enumerations.
+
+A payload is the JSON value of one record. Writers build it from these models, which refuse unknown fields;
+readers decode it with `Payload.read`, which ignores fields it does not know and takes an unknown
+enumeration value as `other`, so that an addition inside a major version never breaks a reader.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[AwareDatetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+"""A moment with its offset, written as RFC 3339 with milliseconds."""
+
+IncidentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+DeviceId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+PersonRef = Annotated[str, Field(pattern=r"^person-[0-9a-f]{32}$")]
+"""A random-looking reference to a person; the vault knows who it is."""
+Digest = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""A commitment to one value in the vault: base64url SHA-256 of an SD-JWT shaped disclosure (RFC 9901, 4.2.1)."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Code = Annotated[str, Field(pattern=r"^[a-z0-9_.-]{1,80}$")]
+"""A short machine word such as a reason; people read its translation."""
+Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ./_-]{1,60}$")]
+"""A number that an authority or provider gave: receipts, acceptance numbers, order numbers."""
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+
+class OpenEnum(StrEnum):
+    """An enumeration that may grow: readers take a value they do not know as `other`."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return cls("other") if isinstance(value, str) and value != "other" else None
+
+
+class Part(BaseModel):
+    """A piece of a payload."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Payload(Part):
+    """The JSON value of one event. Every subclass that is emitted stands in `shared.events.registry`."""
+
+    event_type: ClassVar[str]
+    """The CloudEvents type, and the name of the topic for integrators, such as `lostphone.device-lost.v1`."""
+
+    @classmethod
+    def read(cls, value: bytes | str | dict[str, Any]) -> Self:
+        """Decode as a reader: unknown fields are ignored. Raises `pydantic.ValidationError`."""
+        if isinstance(value, dict):
+            return cls.model_validate(value, extra="ignore")
+        return cls.model_validate_json(value, extra="ignore")
+
+    def write(self) -> bytes:
+        """The bytes that go into the record."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class Answer(OpenEnum):
+    """Three-valued: `unknown` never suppresses a duty."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    OTHER = "other"
+
+
+class Ownership(OpenEnum):
+    """Whose phone it is. A personal phone is never fully wiped."""
+
+    COMPANY = "company"
+    PERSONAL = "personal"
+    OTHER = "other"
+
+
+class ProofLevel(OpenEnum):
+    """What may be claimed about a lock or a wipe."""
+
+    P0 = "P0"
+    """Nothing: could not be performed."""
+    P1 = "P1"
+    """The command is recorded as sent."""
+    P2 = "P2"
+    """The provider accepted it; the device is offline."""
+    P3 = "P3"
+    """The device acknowledged it."""
+    P4 = "P4"
+    """Acknowledged, no later check-in, and the evidence is hashed."""
+    OTHER = "other"
+
+
+class EncryptionLevel(OpenEnum):
+    """What the inventory before the loss shows about the storage."""
+
+    E0 = "E0"
+    """Nothing is shown."""
+    E1 = "E1"
+    """Encryption on, passcode set, and the version of the system are on record."""
+    E2 = "E2"
+    """E1, and a limit on failed attempts."""
+    OTHER = "other"
+
+
+class Assurance(OpenEnum):
+    """How a state at a third party is known."""
+
+    API_READBACK = "api_readback"
+    CARRIER_REFERENCE = "carrier_reference"
+    HUMAN_STATEMENT = "human_statement"
+    OTHER = "other"

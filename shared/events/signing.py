@@ -1,0 +1,113 @@
+"""Who signed an event: Ed25519 over the key, every `ce_*` header and the value.
+
+What is signed, byte for byte: the tag `lostphone.event.v1\\n`, then the record key, then the number of headers
+as 4 bytes big-endian, then each `ce_*` header but `ce_signature`, sorted by name, as name and value, then the
+record value. Key, names, values and value are each preceded by their length as 4 bytes big-endian.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+DOMAIN_TAG = b"lostphone.event.v1\n"
+SIGNATURE_HEADER = "ce_signature"
+
+type Headers = Iterable[tuple[str, bytes]]
+
+
+def signing_input(key: bytes, headers: Headers, value: bytes) -> bytes:
+    """The bytes that the writer signs."""
+    signed = sorted((name.encode(), data) for name, data in headers if _is_signed(name))
+    parts = [key, *(part for header in signed for part in header), value]
+    framed = [struct.pack(">I", len(part)) + part for part in parts]
+    framed.insert(1, struct.pack(">I", len(signed)))
+    return DOMAIN_TAG + b"".join(framed)
+
+
+def _is_signed(name: str) -> bool:
+    return name.startswith("ce_") and name != SIGNATURE_HEADER
+
+
+def key_id(service: str, public_key: Ed25519PublicKey) -> str:
+    """The name of a key: its service and the start of its fingerprint."""
+    return f"{service}-{hashlib.sha256(public_key.public_bytes_raw()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A service's signing key."""
+
+    service: str
+    key: Ed25519PrivateKey
+
+    @classmethod
+    def from_pem(cls, service: str, path: Path) -> "Signer":
+        """Raises `ValueError` when the file holds no Ed25519 private key."""
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path} does not hold an Ed25519 private key")
+        return cls(service, key)
+
+    @property
+    def keyid(self) -> str:
+        return key_id(self.service, self.key.public_key())
+
+    def sign(self, key: bytes, headers: Headers, value: bytes) -> str:
+        """The content of `ce_signature`: standard base64 of 64 bytes."""
+        return base64.b64encode(self.key.sign(signing_input(key, headers, value))).decode()
+
+
+@dataclass(frozen=True)
+class EventKey:
+    """A public key and the only service whose events it may sign."""
+
+    service: str
+    public_key: Ed25519PublicKey
+
+
+class KeyRing:
+    """The public keys of all services. A key that is not known is looked for in the file again, so that a
+    rotated key needs no restart: publish the new public key first, then give the service its private key."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_at: tuple[int, int] | None = None
+        self._keys: Mapping[str, EventKey] = {}
+        self._reload()
+
+    def find(self, keyid: str) -> EventKey | None:
+        """The key of this id, or None."""
+        if keyid not in self._keys:
+            self._reload()
+        return self._keys.get(keyid)
+
+    def verifies(self, keyid: str, signature: str, key: bytes, headers: Headers, value: bytes) -> bool:
+        """Whether the signature is the named key's over exactly this record."""
+        entry = self.find(keyid)
+        if entry is None:
+            return False
+        try:
+            entry.public_key.verify(base64.b64decode(signature, validate=True), signing_input(key, headers, value))
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    def _reload(self) -> None:
+        stat = self._path.stat()
+        if self._read_at == (stat.st_mtime_ns, stat.st_size):
+            return
+        self._keys = {
+            keyid: EventKey(
+                entry["service"], Ed25519PublicKey.from_public_bytes(base64.b64decode(entry["public_key"]))
+            )
+            for keyid, entry in json.loads(self._path.read_text()).items()
+        }
+        self._read_at = (stat.st_mtime_ns, stat.st_size)
