@@ -1,0 +1,1 @@
+"""The four services; each owns its facts and never calls another."""

@@ -1,0 +1,1 @@
+"""The rules of containment: pure, no clock, no database, no network."""
