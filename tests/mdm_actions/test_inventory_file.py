@@ -1,4 +1,4 @@
-"""Reading the company's list of phones: every bad row is named, and what an import would do is said before it is done."""
+"""Reading the company's list of phones: bad rows are named, and an import says what it would do."""
 
 from services.mdm_actions.domain.inventory import BadRow, Change, compare, read
 from shared.events.payload import Answer

@@ -1,4 +1,4 @@
-"""A wipe counts when two different people signed exactly it, in time, once; everything else is refused with a reason."""
+"""A wipe counts when two different people signed exactly it, in time, once; all else is refused with a reason."""
 
 import secrets
 from datetime import UTC, datetime, timedelta

@@ -89,6 +89,11 @@ class Target(BaseModel):
     line: bool = False
     line_by_hand: bool = False
 
+    @property
+    def takes_lost_mode(self) -> bool:
+        """Lost mode needs supervision, and a personally enrolled phone forbids it: there the screen is locked."""
+        return self.supervised is Answer.YES and self.ownership is Ownership.COMPANY
+
 
 class Planned(BaseModel):
     """A step laid over a phone: `kind` is set when the step can be carried out."""
@@ -110,38 +115,40 @@ def plan(playbook: Playbook, target: Target, *, verified: bool) -> list[Planned]
 
 
 def _lay(step: Step, target: Target, verified: bool) -> Planned:
-    def reversible(kind: Kind) -> Planned:
-        if verified:
-            return Planned(step=step, state="now", kind=kind)
-        return Planned(step=step, state="waiting", reason="report_not_verified", kind=kind)
-
-    def impossible(reason: str) -> Planned:
-        return Planned(step=step, state="not_supported", reason=reason)
-
+    obstacle = _obstacle(step, target)
+    if obstacle:
+        return Planned(step=step, state="not_supported", reason=obstacle)
     match step:
-        case Step.REVOKE_SESSIONS:
-            return reversible(Kind.REVOKE_SESSIONS) if target.account else impossible("no_account")
-        case Step.LOCK if not target.managed:
-            return impossible("not_managed")
-        case Step.LOCK:
-            # Lost mode needs supervision, and a personally enrolled phone forbids it: there the screen is locked.
-            return reversible(Kind.LOST_MODE if _supervised(target) else Kind.LOCK)
-        case Step.LOCATE if not target.managed:
-            return impossible("not_managed")
-        case Step.LOCATE:
-            return reversible(Kind.LOCATE) if _supervised(target) else impossible("not_supervised")
-        case Step.WIPE if target.ownership is not Ownership.COMPANY:
-            return impossible("personal_device")
-        case Step.WIPE if not target.managed:
-            return impossible("not_managed")
         case Step.WIPE:
             return Planned(step=step, state="waiting", reason="two_signatures", kind=Kind.WIPE)
-        case Step.SUSPEND_LINE if not target.line:
-            return impossible("no_line")
         case Step.SUSPEND_LINE:
             state = "manual" if target.line_by_hand else "waiting"
             return Planned(step=step, state=state, reason="after_wipe", kind=Kind.SUSPEND_LINE)
+        case _ if verified:
+            return Planned(step=step, state="now", kind=_kind(step, target))
+        case _:
+            return Planned(step=step, state="waiting", reason="report_not_verified", kind=_kind(step, target))
 
 
-def _supervised(target: Target) -> bool:
-    return target.supervised is Answer.YES and target.ownership is Ownership.COMPANY
+def _obstacle(step: Step, target: Target) -> str | None:
+    obstacles = {
+        Step.REVOKE_SESSIONS: {"no_account": not target.account},
+        Step.LOCK: {"not_managed": not target.managed},
+        Step.LOCATE: {"not_managed": not target.managed, "not_supervised": not target.takes_lost_mode},
+        # Unknown ownership counts as personal: a wipe must be sure.
+        Step.WIPE: {"personal_device": target.ownership is not Ownership.COMPANY, "not_managed": not target.managed},
+        Step.SUSPEND_LINE: {"no_line": not target.line},
+    }
+    return next((reason for reason, stands in obstacles[step].items() if stands), None)
+
+
+def _kind(step: Step, target: Target) -> Kind:
+    match step:
+        case Step.REVOKE_SESSIONS:
+            return Kind.REVOKE_SESSIONS
+        case Step.LOCK if not target.takes_lost_mode:
+            return Kind.LOCK
+        case Step.LOCK:
+            return Kind.LOST_MODE
+        case _:
+            return Kind.LOCATE
