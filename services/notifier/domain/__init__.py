@@ -1,0 +1,1 @@
+"""The rules of telling people: pure, no clock, no database, no network."""

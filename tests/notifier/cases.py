@@ -1,0 +1,98 @@
+"""Cases that the tests of this room share."""
+
+from pathlib import Path
+from typing import Any
+
+from services.notifier.domain.case import Case
+from services.notifier.domain.facts import facts_of
+from services.notifier.domain.rules import decide
+from services.notifier.rulebook import Rulebook
+from shared.events.notifier import DutyOpened
+from shared.events.reporter import DeviceLost, LeakAssessed
+
+INCIDENT = "0192f0c1-0000-7000-8000-000000000001"
+DIGEST = "Hq0yqvY3mXkz1h2Z3b4C5d6E7f8G9h0I1j2K3l4M5n6"
+OFFICER = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
+AT = "2026-11-24T23:20:00+09:00"
+RULES = Path(__file__).parents[2] / "rules" / "duties"
+BOOK = Rulebook(RULES)
+
+PROTECTED: dict[str, Any] = {
+    "encrypted": "yes",
+    "key_apart": "yes",
+    "remote_erase_ready": "yes",
+    "attempts_limited": "yes",
+    "locked_at_loss": "yes",
+}
+UNPROTECTED = PROTECTED | {"encrypted": "no"}
+
+
+def lost(**changes: Any) -> DeviceLost:
+    facts: dict[str, Any] = {
+        "callback": DIGEST,
+        "noticed_at": AT,
+        "cause": "left_behind",
+        "intoxication": "yes",
+        "malicious_intent": "no",
+        "place": "taxi",
+        "passcode_set": "yes",
+        "passcode_attached": "no",
+        "door": "signed_in",
+        "reported_as": "proxy",
+        "reported_at": "2026-11-24T23:40:00+09:00",
+    }
+    return DeviceLost.model_validate(facts | changes)
+
+
+def assessed(**changes: Any) -> LeakAssessed:
+    """80 people on an unprotected phone: a leak, but no category."""
+    facts: dict[str, Any] = {
+        "version": 1,
+        "leak": "suspected",
+        "left_organisation": "yes",
+        "people": 80,
+        "people_certain": True,
+        "records": 95,
+        "counting": "address_book_export",
+        "data_items": ["contacts", "mail"],
+        "special_care": "no",
+        "property_damage": "no",
+        "wrongful_purpose": "no",
+        "my_number": "no",
+        "entrusted": "no",
+        "residency": ["JP"],
+        "protection": UNPROTECTED,
+        "encryption_level": "E0",
+        "lock_proof": "P0",
+        "wipe_proof": "P0",
+        "misuse_seen": "no",
+        "known_at": AT,
+        "assessed_at": "2026-11-25T10:00:00+09:00",
+    }
+    return LeakAssessed.model_validate(facts | changes)
+
+
+def case_of(*payloads: Any) -> Case:
+    case = Case()
+    for payload in payloads:
+        case = case.hear(payload)
+    return case
+
+
+def duties(
+    case: Case, standing: dict[str, DutyOpened] | None = None, organisation: str = "acme-kk"
+) -> list[DutyOpened]:
+    assert case.known_at is not None
+    return decide(
+        BOOK.of(organisation),
+        INCIDENT,
+        facts_of(case),
+        known_at=case.known_at,
+        assessment_version=case.assessment.version if case.assessment else None,
+        only_report=case.assessment is None,
+        standing=standing or {},
+    )
+
+
+def rules(found: list[DutyOpened]) -> set[str]:
+    return {duty.rule for duty in found}
