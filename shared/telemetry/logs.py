@@ -1,0 +1,124 @@
+"""structlog: one line of JSON per entry on standard error, with service, trace and what was bound, without secrets."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+_SECRET_NAME = re.compile(
+    r"password|passwd|passcode|secret|token|authorization|cookie|api_?key|private_?key|signature|\bpin\b|dsn|code_verifier",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@/]+(?=@)"  # the password in an address
+    r"|(?P<bearer>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a JSON web token
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    re.DOTALL,
+)
+REDACTED = "[redacted]"
+_MAX_TEXT = 4000
+_MAX_DEPTH = 6
+
+type Entry = MutableMapping[str, Any]
+
+
+def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Every entry of this process, those of libraries too, becomes one line of JSON on `stream` (standard error)."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service)
+    before = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+        _trace,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *before,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact,
+                structlog.processors.JSONRenderer(serializer=_dump),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("aiokafka", "httpx2", "httpcore2", "faststream", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    for uvicorn in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(uvicorn).handlers = []
+        logging.getLogger(uvicorn).propagate = True
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger; `name` is the module's."""
+    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return bound
+
+
+@contextmanager
+def bind(**facts: str | None) -> Iterator[None]:
+    """Say in every entry inside the block what it is about: `incident`, `event_id`, `organisation`."""
+    with structlog.contextvars.bound_contextvars(**{name: fact for name, fact in facts.items() if fact is not None}):
+        yield
+
+
+def redact(_logger: Any, _method: str, entry: Entry) -> Entry:
+    """Replace what looks like a secret, by its name or by its shape."""
+    return {name: _redacted(name, value, 0) for name, value in entry.items()}
+
+
+def _redacted(name: str, value: Any, depth: int) -> Any:
+    if _SECRET_NAME.search(name) and value is not None and not isinstance(value, bool | int | float):
+        return REDACTED
+    if depth > _MAX_DEPTH:
+        return "…"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, dict):
+        return {str(key): _redacted(str(key), item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", item, depth + 1) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact_text(str(value))
+
+
+def redact_text(text: str) -> str:
+    """The text without passwords in addresses, bearer tokens, JSON web tokens and private keys; at most 4,000 characters."""
+    clean = _SECRET_VALUE.sub(lambda match: (match["scheme"] or match["bearer"] or "") + REDACTED, text)
+    return clean if len(clean) <= _MAX_TEXT else clean[:_MAX_TEXT] + "…"
+
+
+def _trace(_logger: Any, _method: str, entry: Entry) -> Entry:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        entry["trace_id"] = format(context.trace_id, "032x")
+    return entry
+
+
+def _dump(entry: Any, **_: Any) -> str:
+    return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -1,0 +1,71 @@
+"""Every Prometheus metric of Lostphone, in one list. Labels never hold ids of cases or people.
+
+    metrics.CONSUMED.labels(topic="lostphone.log.v1", partition="3").inc(500)
+    metrics.OUTBOX_PENDING.set(0)
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_BATCH_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+def _counter(name: str, meaning: str, *labels: str) -> Counter:
+    return Counter(f"lostphone_{name}", meaning, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
+    return Gauge(f"lostphone_{name}", meaning, labels, registry=REGISTRY)
+
+
+def _seconds(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    return Histogram(f"lostphone_{name}_seconds", meaning, labels, buckets=buckets, registry=REGISTRY)
+
+
+# The consume loop.
+CONSUMED = _counter("events_consumed_total", "Records taken from the log.", "topic", "partition")
+PROCESSED = _counter("events_processed_total", "Events whose handling was committed.", "type")
+DUPLICATES = _counter("events_duplicate_total", "Records dropped because they were handled before.", "topic")
+REJECTED = _counter(
+    "events_rejected_total", "Records that act nowhere: kind is unparsed or unverified.", "kind", "reason"
+)
+SKIPPED = _counter("events_skipped_total", "Verified events of a type that this version does not know.", "topic")
+GAPS = _counter("events_gap_total", "Sequences of a source and subject that were found to be missing.", "source")
+RETRIED = _counter("events_retried_total", "Records taken again one by one after their batch failed.", "topic")
+PARKED = _counter("events_parked_total", "Records parked among the dead letters.", "reason")
+PAUSES = _counter("consumer_pauses_total", "Times that consuming paused because a dependency was away.", "dependency")
+REBALANCES = _counter("consumer_rebalances_total", "Assignments of partitions.")
+COMMIT_FAILURES = _counter("consumer_commit_failures_total", "Offset commits that Kafka refused; they are for display.")
+BATCH = _seconds("consumer_batch", "Seconds from a fetched batch to its commit in the database.", _BATCH_BUCKETS)
+OLDEST_UNPROCESSED = _gauge("consumer_oldest_unprocessed_seconds", "Age of the oldest record not yet handled.")
+LAG = _gauge("consumer_lag_records", "Records between the stored position and the end.", "topic", "partition")
+
+# The outbox and the relay.
+OUTBOX_PENDING = _gauge("outbox_pending", "Events committed but not yet on the log.")
+OUTBOX_OLDEST = _gauge("outbox_oldest_seconds", "Age of the oldest of them; 0 when there is none.")
+RELAYED = _counter("events_relayed_total", "Events written to Kafka and acknowledged by it.", "topic")
+RELAY_FAILURES = _counter("relay_failures_total", "Writes that Kafka did not acknowledge; they are tried again.", "error")
+
+# Timers.
+TIMERS_OVERDUE = _gauge("timers_overdue_seconds", "How late the timer is that is due and longest not finished.")
+TIMERS_FIRED = _counter("timers_fired_total", "Timers whose handler was called.", "kind", "outcome")
+
+# Calls to the outside.
+PROVIDER_CALLS = _counter("provider_calls_total", "Calls to providers.", "provider", "operation", "outcome")
+
+# HTTP.
+HTTP_REQUESTS = _counter("http_requests_total", "Requests answered.", "method", "route", "status")
+HTTP_SECONDS = _seconds("http_request", "Seconds to the start of the answer.", _HTTP_BUCKETS, "method", "route")
+HTTP_LIMITED = _counter("http_limited_total", "Requests refused by a rate limit.", "route")
+
+# Health.
+READY = _gauge("ready", "1 when every check of /health/ready passes.")
+
+
+def expose() -> bytes:
+    """The text that `/metrics` answers."""
+    return generate_latest(REGISTRY)
