@@ -1,0 +1,162 @@
+"""The leak assessment: what is proposed from what is known, and the version that people stand behind.
+
+Proof levels are never typed by a person: they are what was heard from devices.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from services.reporter.domain.incident import By, Decision, Incident, RefusedError
+from services.reporter.domain.report import CLOCK_SKEW
+from shared.events.payload import Answer, Code, Count, EncryptionLevel
+from shared.events.reporter import Cause, DataItem, Leak, LeakAssessed, Place, ProtectionFacts
+
+MAX_VERSIONS = 100
+
+type YesNo = Literal["yes", "no", "unknown"]
+type Region = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+
+class Findings(BaseModel):
+    """What the privacy officer finds. What is left out is taken from the prefill."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    leak: Literal["none", "suspected", "confirmed"] | None = None
+    left_organisation: YesNo | None = None
+    people: Count | None = None
+    people_certain: bool = False
+    records: Count | None = None
+    counting: Code | None = None
+    data_items: list[DataItem] | None = Field(None, max_length=20)
+    special_care: YesNo | None = None
+    property_damage: YesNo | None = None
+    wrongful_purpose: YesNo | None = None
+    my_number: YesNo | None = None
+    my_number_people: Count | None = None
+    entrusted: YesNo | None = None
+    entrusted_notice_hours: Count | None = None
+    residency: list[Region] | None = Field(None, max_length=50)
+    encrypted: YesNo | None = None
+    key_apart: YesNo | None = None
+    remote_erase_ready: YesNo | None = None
+    attempts_limited: YesNo | None = None
+    locked_at_loss: YesNo | None = None
+    exemption_signed_off: bool = Field(
+        False, description="The privacy officer finds the protection exemption satisfied."
+    )
+    misuse_seen: YesNo | None = None
+    known_at: AwareDatetime | None = None
+    final: bool = False
+
+
+def prefill(incident: Incident, now: datetime) -> LeakAssessed:
+    """The next version as far as intake, snapshot and proofs carry it; headcounts come from the last version."""
+    facts, tracks = incident.facts, incident.tracks
+    last = incident.assessments[-1] if incident.assessments else None
+    items = set(facts.data_items)
+    snapshot = tracks.protection
+    return LeakAssessed(
+        version=len(incident.assessments) + 1,
+        leak=last.leak if last else Leak.SUSPECTED,
+        left_organisation=_left_organisation(incident),
+        people=last.people if last else None,
+        people_certain=last.people_certain if last else False,
+        records=last.records if last else None,
+        counting=last.counting if last else None,
+        data_items=sorted(items | set(last.data_items if last else ())),
+        special_care=_held(DataItem.HEALTH in items, last.special_care if last else None),
+        property_damage=_held(DataItem.PAYMENT in items, last.property_damage if last else None),
+        wrongful_purpose=_wrongful_purpose(incident),
+        my_number=_held(DataItem.MY_NUMBER in items, last.my_number if last else None),
+        my_number_people=last.my_number_people if last else None,
+        entrusted=last.entrusted if last else Answer.UNKNOWN,
+        entrusted_notice_hours=last.entrusted_notice_hours if last else None,
+        residency=last.residency if last else ["JP"],
+        protection=ProtectionFacts(
+            encrypted=snapshot.encrypted if snapshot else Answer.UNKNOWN,
+            key_apart=_key_apart(incident),
+            remote_erase_ready=snapshot.remote_erase_ready if snapshot else Answer.UNKNOWN,
+            attempts_limited=snapshot.attempts_limited if snapshot else Answer.UNKNOWN,
+            locked_at_loss=Answer.NO if facts.passcode_set is Answer.NO else Answer.UNKNOWN,
+        ),
+        encryption_level=snapshot.encryption_level if snapshot else EncryptionLevel.E0,
+        lock_proof=tracks.lock.proof,
+        wipe_proof=incident.wipe.proof,
+        misuse_seen=Answer.YES if tracks.misuse else (last.misuse_seen if last else Answer.UNKNOWN),
+        known_at=now if last else min(facts.noticed_at or incident.reported_at, now),
+        assessed_at=now,
+    )
+
+
+def assess(incident: Incident, findings: Findings, by: By) -> Decision:
+    """One more version. Raises `RefusedError` when it would claim what is not shown."""
+    incident.must_be_open()
+    incident.must_be_verified()
+    if len(incident.assessments) >= MAX_VERSIONS:
+        raise RefusedError("too_many_assessments", limit=MAX_VERSIONS)
+    if findings.known_at is not None and findings.known_at > by.at + CLOCK_SKEW:
+        raise RefusedError("moment_in_future", field="known_at")
+    proposed = prefill(incident, by.at)
+    given = findings.model_dump(exclude_none=True, exclude={"exemption_signed_off", *_PREDICATES})
+    predicates = findings.model_dump(exclude_none=True, include=_PREDICATES)
+    protection = proposed.protection.model_dump() | predicates
+    if findings.exemption_signed_off:
+        _must_support_exemption(ProtectionFacts.model_validate(protection))
+        protection["signed_off_by"] = by.person
+    if findings.people is not None:
+        given["people_certain"] = findings.people_certain
+    else:
+        given.pop("people_certain", None)
+    version = LeakAssessed.model_validate(proposed.model_dump() | given | {"protection": protection})
+    after = incident.model_copy(update={"assessments": (*incident.assessments, version), "reassess": False})
+    return Decision(after, (version,))
+
+
+_PREDICATES = {"encrypted", "key_apart", "remote_erase_ready", "attempts_limited", "locked_at_loss"}
+
+
+def _must_support_exemption(shown: ProtectionFacts) -> None:
+    """X1, X3 and one limb of X2 must be shown; a passcode that lay with the phone spoils it (domain reference 8.4)."""
+    managed = Answer.YES in (shown.key_apart, shown.remote_erase_ready, shown.attempts_limited)
+    missing = [
+        name
+        for name, holds in (
+            ("encrypted", shown.encrypted is Answer.YES),
+            ("locked_at_loss", shown.locked_at_loss is Answer.YES),
+            ("key_apart", managed and shown.key_apart is not Answer.NO),
+        )
+        if not holds
+    ]
+    if missing:
+        raise RefusedError("exemption_not_shown", missing=missing)
+
+
+def _held(named: bool, before: Answer | None) -> Answer:
+    # Not named is not absent: an unknown never suppresses a duty.
+    return Answer.YES if named else before or Answer.UNKNOWN
+
+
+def _left_organisation(incident: Incident) -> Answer:
+    facts = incident.facts
+    if facts.cause is Cause.ON_PREMISES_MISPLACED:
+        return Answer.NO
+    if facts.place in (Place.UNKNOWN, Place.OTHER, Place.OFFICE) and facts.cause is Cause.UNKNOWN:
+        return Answer.UNKNOWN
+    return Answer.YES
+
+
+def _wrongful_purpose(incident: Incident) -> Answer:
+    facts = incident.facts
+    return Answer.YES if facts.cause is Cause.THEFT or incident.tracks.misuse else facts.malicious_intent
+
+
+def _key_apart(incident: Incident) -> Answer:
+    facts = incident.facts
+    if facts.passcode_attached is Answer.YES or facts.passcode_set is Answer.NO:
+        return Answer.NO
+    if facts.passcode_attached is Answer.NO and facts.passcode_set is Answer.YES:
+        return Answer.YES
+    return Answer.UNKNOWN
