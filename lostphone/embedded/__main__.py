@@ -1,0 +1,53 @@
+"""Install and lock what the embedded stack runs: `python -m lostphone.embedded install | lock | archive`."""
+
+import os
+import sys
+import time
+
+from lostphone.embedded import jars, nanomdm
+from lostphone.embedded.archive import make_archive
+from lostphone.embedded.errors import EmbeddedError
+from lostphone.embedded.java import find_java
+from lostphone.embedded.postgres import find_programs
+
+USAGE = "usage: python -m lostphone.embedded install | lock | archive"
+
+
+def install() -> None:
+    """Kafka's jars and NanoMDM, with a line for each; and a look at Java and PostgreSQL, which are wheels."""
+    find_java()
+    find_programs()
+    began = time.monotonic()
+    if jars.install(_show_jars):
+        print(f"\r  Apache Kafka: {len(jars.locked_jars())} jars, {time.monotonic() - began:.0f} s   ", file=sys.stderr)
+    began = time.monotonic()
+    print("  NanoMDM: building (about a minute the first time) …", end="", file=sys.stderr, flush=True)
+    word = f"built, {time.monotonic() - began:.0f} s" if nanomdm.build() else "there already"
+    print(f"\r  NanoMDM {nanomdm.VERSION}: {word}                                   ", file=sys.stderr)
+
+
+def _show_jars(done: int, total: int) -> None:
+    print(f"\r  Apache Kafka: {done} of {total} jars", end="", file=sys.stderr, flush=True)
+
+
+def main(words: list[str]) -> int:
+    try:
+        match words:
+            case ["install"]:
+                install()
+            case ["lock"]:
+                print(f"{jars.lock()} jars locked in {jars.LOCK.name}")
+            case ["archive"]:
+                os.nice(10)
+                make_archive()
+            case _:
+                print(USAGE, file=sys.stderr)
+                return 2
+    except EmbeddedError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
