@@ -1,0 +1,88 @@
+"""Microsoft Entra ID: ending a person's sign-in sessions, and reading back that they ended."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import orjson
+
+from services.mdm_actions.providers import ProviderRefusedError, ProviderUnavailableError
+
+_SCOPE = "https://graph.microsoft.com/.default"
+_ACCOUNT = re.compile(r"^[A-Za-z0-9._@-]{1,120}$")
+
+
+class Entra:
+    """One tenant, as an application with User.RevokeSessions.All and User.Read.All."""
+
+    def __init__(
+        self, http: httpx2.AsyncClient, login_url: str, graph_url: str, tenant: str, client_id: str, client_secret: str
+    ) -> None:
+        self._http = http
+        self._token_url = f"{login_url.rstrip('/')}/{tenant}/oauth2/v2.0/token"
+        self._graph_url = graph_url.rstrip("/")
+        self._client = {"client_id": client_id, "client_secret": client_secret}
+        self._token = ""
+        self._token_until = datetime.min.replace(tzinfo=UTC)
+
+    async def revoke(self, account: str) -> None:
+        self._check(await self._call("POST", f"/v1.0/users/{_safe(account)}/revokeSignInSessions"))
+
+    async def valid_from(self, account: str) -> datetime | None:
+        answer = await self._call("GET", f"/v1.0/users/{_safe(account)}?$select=id,signInSessionsValidFromDateTime")
+        self._check(answer)
+        moment = _json(answer).get("signInSessionsValidFromDateTime")
+        return datetime.fromisoformat(moment) if moment else None
+
+    async def _call(self, method: str, path: str) -> httpx2.Response:
+        answer = await self._send(method, path)
+        if answer.status_code == httpx2.codes.UNAUTHORIZED:
+            self._token_until = datetime.min.replace(tzinfo=UTC)
+            answer = await self._send(method, path)
+        return answer
+
+    async def _send(self, method: str, path: str) -> httpx2.Response:
+        try:
+            headers = {"Authorization": f"Bearer {await self._bearer()}"}
+            return await self._http.request(method, self._graph_url + path, headers=headers)
+        except httpx2.HTTPError as error:
+            raise ProviderUnavailableError("Entra ID cannot be reached") from error
+
+    async def _bearer(self) -> str:
+        now = datetime.now(UTC)
+        if now >= self._token_until:
+            form = self._client | {"grant_type": "client_credentials", "scope": _SCOPE}
+            answer = await self._http.post(self._token_url, data=form)
+            if answer.status_code in (400, 401):
+                raise ProviderRefusedError("identity_provider_refused_our_key")
+            self._check(answer)
+            said = _json(answer)
+            self._token = said["access_token"]
+            self._token_until = now + timedelta(seconds=int(said.get("expires_in", 3600))) / 2
+        return self._token
+
+    def _check(self, answer: httpx2.Response) -> None:
+        match answer.status_code:
+            case 404:
+                raise ProviderRefusedError("user_not_found")
+            case 401 | 403:
+                raise ProviderRefusedError("identity_provider_refused_our_key")
+            case 400:
+                raise ProviderRefusedError("account_malformed")
+            case status if status >= 300:
+                raise ProviderUnavailableError(f"Entra ID answered HTTP {status}")
+
+
+def _safe(account: str) -> str:
+    if not _ACCOUNT.match(account):
+        raise ProviderRefusedError("account_malformed")
+    return quote(account)
+
+
+def _json(answer: httpx2.Response) -> dict[str, Any]:
+    said = orjson.loads(answer.content)
+    if not isinstance(said, dict):
+        raise ProviderUnavailableError("Entra ID answered something else than an object")
+    return said

@@ -1,0 +1,1 @@
+"""MDM servers, one module per vendor."""

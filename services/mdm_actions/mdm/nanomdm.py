@@ -1,0 +1,265 @@
+"""NanoMDM: Apple devices. Commands go in over HTTP; what became of them is read from its PostgreSQL database.
+
+NanoMDM has no call to read or withdraw a command. Its webhook is sent once and never again, so `outcome` asks the
+view `view_queue`, and `disarm` takes the row out of the queue.
+"""
+
+import base64
+import hmac
+import plistlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+from xml.parsers.expat import ExpatError
+
+import asyncpg
+import httpx2
+import orjson
+
+from services.mdm_actions.domain.command import Kind, State
+from services.mdm_actions.providers import (
+    DeviceOrder,
+    Outcome,
+    Position,
+    Presence,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+
+_UDID = re.compile(r"^[A-Za-z0-9-]{1,80}$")
+"""No comma: NanoMDM would take `a,b` for two devices."""
+
+_REQUEST_TYPES: dict[Kind, str] = {
+    Kind.LOST_MODE: "EnableLostMode",
+    Kind.LOCK: "DeviceLock",
+    Kind.LOCATE: "DeviceLocation",
+    Kind.PLAY_SOUND: "PlayLostModeSound",
+    Kind.WIPE: "EraseDevice",
+    Kind.UNLOCK: "DisableLostMode",
+}
+
+_REASONS = {
+    12021: "command_not_supported",
+    12067: "not_in_lost_mode",
+    12068: "location_unknown",
+    12069: "unlock_failed",
+    12078: "invalid_in_lost_mode",
+}
+"""Apple's MCMDMErrorDomain."""
+
+_OUTCOME = """
+SELECT active, status, result, result_updated_at AT TIME ZONE current_setting('TimeZone') AS at
+FROM view_queue WHERE id = $1 AND command_uuid = $2
+"""
+
+_LOOK = """
+SELECT e.enabled,
+       e.last_seen_at AT TIME ZONE current_setting('TimeZone') AS last_seen,
+       d.authenticate_at AT TIME ZONE current_setting('TimeZone') AS enrolled_at
+FROM enrollments e JOIN devices d ON d.id = e.device_id WHERE e.id = $1
+"""
+
+# NotNow is no answer: the command would be handed out again.
+_DISARM = """
+UPDATE enrollment_queue q SET active = false WHERE q.id = $1 AND q.command_uuid = $2 AND q.active
+AND NOT EXISTS (SELECT 1 FROM command_results r
+                WHERE r.id = q.id AND r.command_uuid = q.command_uuid AND r.status <> 'NotNow')
+"""
+
+
+class NanoMDM:
+    """One NanoMDM server with PostgreSQL storage."""
+
+    def __init__(self, http: httpx2.AsyncClient, url: str, api_key: str, database: asyncpg.Pool) -> None:
+        self._http = http
+        self._url = url.rstrip("/")
+        self._auth = ("nanomdm", api_key)
+        self._database = database
+
+    async def look(self, udid: str) -> Presence:
+        row = await self._one(_LOOK, udid)
+        if row is None:
+            return Presence(enrolled=False)
+        return Presence(enrolled=row["enabled"], last_seen=row["last_seen"], enrolled_at=row["enrolled_at"])
+
+    async def enqueue(self, udid: str, order: DeviceOrder) -> None:
+        body = plistlib.dumps({"CommandUUID": _name(order.command), "Command": _command(order)})
+        answer = await self._call("PUT", f"/v1/enqueue/{_safe(udid)}", content=body)
+        if answer.status_code == httpx2.codes.OK:
+            return
+        said = _json(answer)
+        refused = said.get("command_error") or next(
+            (status["command_error"] for status in said.get("status", {}).values() if status.get("command_error")), ""
+        )
+        if "already exists" in refused or "duplicate key" in refused:
+            return
+        if "foreign key" in refused:
+            raise ProviderRefusedError("device_not_enrolled")
+        if answer.status_code == httpx2.codes.UNAUTHORIZED:
+            raise ProviderRefusedError("server_refused_our_key")
+        if refused or answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR:
+            raise ProviderUnavailableError(f"NanoMDM did not take the command: HTTP {answer.status_code}")
+        if "push_error" not in said and not any("push_error" in status for status in said.get("status", {}).values()):
+            raise ProviderUnavailableError(f"NanoMDM answered HTTP {answer.status_code}")
+        # 500 with nothing but a push error: queued all the same. The device is woken later, or connects by itself.
+
+    async def outcome(self, udid: str, command: UUID) -> Outcome | None:
+        row = await self._one(_OUTCOME, udid, _name(command))
+        if row is None:
+            return None
+        match row["status"]:
+            case None | "NotNow" if not row["active"]:
+                # Enrolling again clears the queue without a word; our own disarming looks the same from here.
+                return Outcome(State.SUPERSEDED, reason="dropped_from_queue")
+            case None:
+                return Outcome(State.QUEUED)
+            case status:
+                return read_report(status, row["result"].encode(), row["at"])
+
+    async def disarm(self, udid: str, command: UUID) -> bool:
+        try:
+            done: str = await self._database.execute(_DISARM, udid, _name(command))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise ProviderUnavailableError("NanoMDM's database cannot be reached") from error
+        return done == "UPDATE 1"
+
+    async def wake(self, udid: str) -> None:
+        await self._call("GET", f"/v1/push/{_safe(udid)}")
+
+    async def _call(self, method: str, path: str, content: bytes | None = None) -> httpx2.Response:
+        try:
+            return await self._http.request(method, self._url + path, content=content, auth=self._auth)
+        except httpx2.HTTPError as error:
+            raise ProviderUnavailableError("NanoMDM cannot be reached") from error
+
+    async def _one(self, query: str, *values: str) -> asyncpg.Record | None:
+        try:
+            return await self._database.fetchrow(query, *values)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise ProviderUnavailableError("NanoMDM's database cannot be reached") from error
+
+
+def _name(command: UUID) -> str:
+    return str(command)
+
+
+def _safe(udid: str) -> str:
+    if not _UDID.match(udid):
+        raise ProviderRefusedError("device_id_malformed")
+    return udid
+
+
+def _command(order: DeviceOrder) -> dict[str, Any]:
+    command: dict[str, Any] = {"RequestType": _REQUEST_TYPES[order.kind]}
+    if order.kind in (Kind.LOST_MODE, Kind.LOCK):
+        command["Message"] = order.message
+    if order.kind is Kind.WIPE:
+        # Apple's default removes the eSIM, and with it the way to reach the phone; the line ends later, at the carrier.
+        # ReturnToService and clearing the Activation Lock are never set: they would hand the finder a working phone.
+        command["PreserveDataPlan"] = True
+    return command
+
+
+def _json(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        said = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def read_report(status: str, raw: bytes, at: datetime) -> Outcome:
+    """What a device's report says about its command. An unreadable result is still an answer."""
+    try:
+        result = plistlib.loads(raw)
+    except (plistlib.InvalidFileException, ExpatError, ValueError):
+        result = {}
+    match status:
+        case "Acknowledged":
+            return Outcome(State.SUCCEEDED, at, position=_position(result, at), evidence=raw)
+        case "NotNow":
+            return Outcome(State.DEFERRED, at, reason="device_cannot_now")
+        case "CommandFormatError":
+            return Outcome(State.FAILED, at, reason="command_format", evidence=raw)
+        case _:
+            return Outcome(State.FAILED, at, reason=_reason(result), evidence=raw)
+
+
+def _reason(result: dict[str, Any]) -> str:
+    chain = result.get("ErrorChain") or [{}]
+    code = chain[0].get("ErrorCode") if isinstance(chain, list) and isinstance(chain[0], dict) else None
+    return _REASONS.get(code, f"device_error_{code}") if isinstance(code, int) else "device_error"
+
+
+def _position(result: dict[str, Any], at: datetime) -> Position | None:
+    latitude, longitude = result.get("Latitude"), result.get("Longitude")
+    if not isinstance(latitude, int | float) or not isinstance(longitude, int | float):
+        return None
+    accuracy = result.get("HorizontalAccuracy")
+    known = isinstance(accuracy, int | float) and accuracy >= 0
+    return Position(float(latitude), float(longitude), round(accuracy) if known else None, _moment(result, at))
+
+
+def _moment(result: dict[str, Any], otherwise: datetime) -> datetime:
+    stamp = result.get("Timestamp")
+    if isinstance(stamp, datetime):
+        return stamp.replace(tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(stamp) if isinstance(stamp, str) else otherwise
+    except ValueError:
+        return otherwise
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class ForgedWebhookError(Exception):
+    """The body is not signed with the key that NanoMDM and this service share."""
+
+
+class MalformedWebhookError(Exception):
+    """The body is signed but is not an event of NanoMDM."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One webhook. Every one is a sign of life; some answer a command, some are an enrolment."""
+
+    udid: str
+    topic: str
+    at: datetime
+    command: UUID | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def enrols(self) -> bool:
+        return self.topic == "mdm.Authenticate"
+
+
+def read_webhook(body: bytes, signature: str | None, key: str) -> Heard:
+    """What NanoMDM says happened. Raises `ForgedWebhookError` or `MalformedWebhookError`."""
+    expected = base64.b64encode(hmac.new(key.encode(), body, sha256).digest())
+    if signature is None or not hmac.compare_digest(signature.encode(), expected):
+        raise ForgedWebhookError
+    try:
+        event = orjson.loads(body)
+        at = datetime.fromisoformat(event["created_at"])
+        if acknowledged := event.get("acknowledge_event"):
+            return _acknowledged(event["topic"], acknowledged, at)
+        checkin = event.get("checkin_event") or {}
+        return Heard(_device(checkin), str(event["topic"]), at)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MalformedWebhookError from error
+
+
+def _acknowledged(topic: str, event: dict[str, Any], at: datetime) -> Heard:
+    status, name = event["status"], event.get("command_uuid")
+    if not name or status == "Idle":
+        return Heard(_device(event), topic, at)
+    raw = base64.b64decode(event["raw_payload"])
+    return Heard(_device(event), topic, at, UUID(name), read_report(status, raw, at))
+
+
+def _device(event: dict[str, Any]) -> str:
+    return str(event.get("udid") or event.get("ids", {}).get("id") or event.get("enrollment_id") or "")
