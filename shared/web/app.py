@@ -1,0 +1,141 @@
+"""The FastAPI application that every service starts from."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from shared.telemetry import metrics
+from shared.web import problem
+from shared.web.csrf import guard
+from shared.web.health import Health
+from shared.web.identity import CALLBACK_PATH, Identity
+from shared.web.limits import MAX_BODY_BYTES, REQUEST_SECONDS, BodyLimit, Deadline
+from shared.web.observed import Observed
+from shared.web.pages import Pages
+from shared.web.problem import Problem
+
+_HERE = Path(__file__).parent
+
+
+class Settings(Protocol):
+    """What of a service's settings concerns its pages."""
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Base addresses of the other services, for links on pages."""
+
+
+class Kit(Protocol):
+    """What of `shared.service.Kit` an application needs."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def health(self) -> Health: ...
+
+
+def create_app(
+    kit: Kit,
+    *,
+    title: str,
+    max_body: int = MAX_BODY_BYTES,
+    request_seconds: float = REQUEST_SECONDS,
+    static: Path | None = None,
+) -> FastAPI:
+    """An application with sign-in, problem details, bounds, health, metrics and security headers.
+
+    Every route is guarded against forged forms, but those under `/webhooks/`, which prove their sender themselves.
+    `static` is a folder of the service's own files, served under `/files`.
+    """
+    app = FastAPI(
+        title=f"Lostphone {title}",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(guard(kit.identity))],
+    )
+    app.state.identity = kit.identity
+    app.state.links = kit.settings.links
+    pages = Pages(_HERE / "pages", _HERE / "pages" / "words.yaml")
+    _answer_problems(app, pages)
+    _add_sign_in(app, kit.identity, pages)
+    _add_operations(app, kit.health)
+    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    if static is not None:
+        app.mount("/files", StaticFiles(directory=static), name="files")
+    app.add_middleware(BodyLimit, limit=max_body)
+    app.add_middleware(Deadline, seconds=request_seconds)
+    app.add_middleware(Observed, form_action=kit.identity.provider.issuer)
+    return app
+
+
+def _answer_problems(app: FastAPI, pages: Pages) -> None:
+    def respond(request: Request, found: Problem) -> Response:
+        if not problem.wants_page(request):
+            return problem.answer(request, found)
+        template = "sign_in_needed.html" if found.code == "sign_in_needed" else "problem.html"
+        detail = found.detail(problem.language(request))
+        return pages.render(
+            request, template, status_code=found.status, headers=found.headers, detail=detail, problem=found
+        )
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, error: Problem) -> Response:
+        return respond(request, error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        return respond(request, problem.of_http(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return respond(request, problem.of_validation(error))
+
+
+def _add_sign_in(app: FastAPI, identity: Identity, pages: Pages) -> None:
+    @app.get("/sign-in", include_in_schema=False)
+    async def begin(request: Request) -> Response:
+        return await identity.begin(request)
+
+    @app.get(CALLBACK_PATH, include_in_schema=False)
+    async def complete(request: Request) -> Response:
+        return await identity.complete(request)
+
+    @app.post("/sign-out", include_in_schema=False)
+    async def end() -> Response:
+        return identity.end()
+
+    @app.get("/signed-out", include_in_schema=False)
+    async def ended(request: Request) -> Response:
+        return pages.render(request, "signed_out.html")
+
+
+def _add_operations(app: FastAPI, health: Health) -> None:
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> Response:
+        return _json({"status": "broken" if health.live else "live", "reason": health.live}, well=health.live is None)
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def ready() -> Response:
+        checks = await health.ready()
+        well = not any(checks.values())
+        shown = {name: {"ok": reason is None, "reason": reason} for name, reason in checks.items()}
+        return _json({"status": "ready" if well else "not_ready", "checks": shown}, well=well)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def expose() -> Response:
+        return Response(metrics.expose(), media_type=metrics.CONTENT_TYPE)
+
+
+def _json(document: dict[str, object], *, well: bool) -> Response:
+    status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+    return Response(orjson.dumps(document), status, media_type="application/json")

@@ -1,0 +1,84 @@
+"""Forms come from our own pages: a hidden field that only they can hold, and no request from another site.
+
+A form that a browser can send by itself (urlencoded, multipart, plain text) needs the field. Other unsafe requests
+that ride on a cookie must come from this origin. A bearer token is proof enough, and webhooks prove themselves.
+"""
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.responses import Response
+
+from shared.web.identity import Identity
+from shared.web.problem import Problem
+from shared.web.session import SESSION_COOKIE
+
+FIELD = "csrf_token"
+SEED_COOKIE = "lostphone_csrf"
+WEBHOOK_PREFIX = "/webhooks/"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+
+
+def guard(identity: Identity) -> Callable[[Request], Awaitable[None]]:
+    """The dependency that `create_app` puts before every route."""
+
+    async def check(request: Request) -> None:
+        if request.method in _SAFE or request.url.path.startswith(WEBHOOK_PREFIX):
+            return
+        if request.headers.get("authorization", "")[:7].lower() == "bearer ":
+            return
+        if _from_elsewhere(request) and (_is_form(request) or SESSION_COOKIE in request.cookies):
+            raise _refused()
+        if _is_form(request) and not await _has_field(identity, request):
+            raise _refused()
+
+    return check
+
+
+def seed(request: Request) -> str:
+    """This browser's seed: the cookie, or a fresh one that `remember` must send along with the page."""
+    found = request.cookies.get(SEED_COOKIE) or getattr(request.state, "csrf_seed", None)
+    if not found:
+        found = secrets.token_urlsafe(24)
+        request.state.csrf_seed = found
+    return found
+
+
+def remember(identity: Identity, request: Request, answer: Response) -> None:
+    """Leave a seed that was made for this page in the browser."""
+    fresh = getattr(request.state, "csrf_seed", None)
+    if fresh is not None:
+        answer.set_cookie(SEED_COOKIE, fresh, path="/", httponly=True, samesite="lax", secure=identity.secure)
+
+
+async def _has_field(identity: Identity, request: Request) -> bool:
+    known = request.cookies.get(SEED_COOKIE)
+    sent = (await request.form()).get(FIELD)
+    if not known or not isinstance(sent, str):
+        return False
+    return hmac.compare_digest(sent.encode(), identity.csrf_token(request, known).encode())
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower() in _FORMS
+
+
+def _from_elsewhere(request: Request) -> bool:
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+
+
+def _refused() -> Problem:
+    return Problem(
+        403,
+        "form_expired",
+        ja="フォームの有効期限が切れたか、別のサイトから送信されました。ページを開き直して、もう一度送信してください。",
+        en="The form has expired or came from another site. Please open the page again and send it once more.",
+    )

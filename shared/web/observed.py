@@ -1,0 +1,80 @@
+"""Around every request: trace, log line, metrics, security headers, and an answer where the code broke."""
+
+import time
+
+from opentelemetry.trace import SpanKind
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.telemetry import continue_trace, logger, metrics
+from shared.web import problem
+
+_LOG = logger(__name__)
+_QUIET = ("/health/", "/metrics", "/static/")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _policy(form_action: str) -> str:
+    """Nothing but our own files; no inline script or style, no frames."""
+    return (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; "
+        f"connect-src 'self'; form-action 'self' {form_action}; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+class Observed:
+    """The outermost layer. A query string is never logged: it may hold a receipt code."""
+
+    def __init__(self, app: ASGIApp, form_action: str) -> None:
+        self._app = app
+        self._headers = {
+            "Content-Security-Policy": _policy(form_action),
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "same-origin",
+            "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 0
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+
+        async def headed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(message, scope["path"])
+                metrics.HTTP_SECONDS.labels(method=method, route=_route(scope)).observe(time.perf_counter() - begun)
+            await send(message)
+
+        with continue_trace(Headers(scope=scope).get("traceparent"), f"{method} request", SpanKind.SERVER):
+            try:
+                await self._app(scope, receive, headed)
+            except Exception as error:  # noqa: BLE001 - the last place where a bug can still become an answer
+                if status:
+                    _LOG.error("answer broken off", method=method, route=_route(scope), exc_info=error)
+                else:
+                    request = Request(scope)
+                    await problem.answer(request, problem.of_failure(request, error))(scope, receive, headed)
+            metrics.HTTP_REQUESTS.labels(method=method, route=_route(scope), status=str(status)).inc()
+            if not scope["path"].startswith(_QUIET):
+                milliseconds = round((time.perf_counter() - begun) * 1000, 1)
+                _LOG.info("request", method=method, route=_route(scope), status=status, milliseconds=milliseconds)
+
+    def _add_headers(self, message: Message, path: str) -> None:
+        headers = MutableHeaders(scope=message)
+        for name, value in self._headers.items():
+            headers.setdefault(name, value)
+        if not path.startswith("/static/"):
+            headers.setdefault("Cache-Control", "no-store")
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path, so that neither metrics nor logs hold ids or codes."""
+    return getattr(scope.get("route"), "path", "other")
