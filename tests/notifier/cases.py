@@ -7,8 +7,9 @@ from services.notifier.domain.case import Case
 from services.notifier.domain.facts import facts_of
 from services.notifier.domain.rules import decide
 from services.notifier.rulebook import Rulebook
+from shared.events.mdm_actions import CarrierSuspended, DeviceLocked, WipeConfirmed, WipeSent
 from shared.events.notifier import DutyOpened
-from shared.events.reporter import DeviceLost, LeakAssessed
+from shared.events.reporter import DeviceLost, LeakAssessed, PoliceReportFiled
 
 INCIDENT = "0192f0c1-0000-7000-8000-000000000001"
 DIGEST = "Hq0yqvY3mXkz1h2Z3b4C5d6E7f8G9h0I1j2K3l4M5n6"
@@ -96,3 +97,79 @@ def duties(
 
 def rules(found: list[DutyOpened]) -> set[str]:
     return {duty.rule for duty in found}
+
+
+DESK: dict[str, Any] = {
+    "name": {"ja": "アクメ株式会社 お客さま相談窓口", "en": "Acme customer contact desk"},
+    "phone": "0120-000-000",
+    "hours": {"ja": "平日9時から18時", "en": "weekdays 9:00 to 18:00 JST"},
+    "mail": "desk@acme.example",
+    "languages": ["ja", "en"],
+}
+DETAILS: dict[str, Any] = {
+    "issuer": {
+        "company": {"ja": "アクメ株式会社", "en": "Acme K.K."},
+        "representative": {"ja": "代表取締役社長 山田 太郎", "en": "Taro Yamada, President"},
+        "department": {"ja": "営業部", "en": "sales department"},
+        "desk": DESK,
+    },
+    "prevention": [
+        {
+            "ja": "会食に業務用携帯電話を持参しないことを2026年12月20日までに規程で定めます。",
+            "en": "A rule that no company phone is taken to dinners will be in force by 20 December 2026.",
+        }
+    ],
+}
+DEVICE = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f"
+COMMAND = "5e0a3c44-6f1b-5d7e-8c2a-1b9f0d3e4a55"
+NONCE = "00112233445566778899aabbccddeeff"
+HASH = "5cfdbd10dfab15c1cc5ee84f10b3f1db459218da4dff4957fdde3108ef405b34"
+LOCKED = DeviceLocked.model_validate(
+    {
+        "device": DEVICE,
+        "command": COMMAND,
+        "mode": "lost_mode",
+        "proof": "P3",
+        "acknowledged_at": "2026-11-24T23:43:00+09:00",
+    }
+)
+SENT = WipeSent.model_validate(
+    {"device": DEVICE, "command": COMMAND, "nonce": NONCE, "proof": "P2", "sent_at": "2026-11-25T00:10:00+09:00"}
+)
+WIPED = WipeConfirmed.model_validate(
+    {
+        "device": DEVICE,
+        "command": COMMAND,
+        "nonce": NONCE,
+        "proof": "P3",
+        "confirmed_at": "2026-11-25T00:20:00+09:00",
+        "evidence": HASH,
+    }
+)
+STOPPED = CarrierSuspended.model_validate(
+    {
+        "line": COMMAND,
+        "carrier": "soracom",
+        "command": COMMAND,
+        "action": "suspend",
+        "trigger": "wipe_confirmed",
+        "assurance": "api_readback",
+        "effective_at": "2026-11-25T00:21:00+09:00",
+    }
+)
+POLICE = PoliceReportFiled.model_validate(
+    {
+        "kind": "lost_property",
+        "channel": "online",
+        "filed_at": "2026-11-25T00:30:00+09:00",
+        "reception_number": "R-20261125-0042",
+    }
+)
+BIG: dict[str, Any] = {
+    "people": 1240,
+    "records": 1310,
+    "encryption_level": "E2",
+    "lock_proof": "P3",
+    "wipe_proof": "P3",
+}
+"""The assessment of a phone that was locked and erased."""
