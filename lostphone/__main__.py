@@ -1,0 +1,37 @@
+"""The one command: `lostphone up`, `report`, `approve`, `timeline`, …"""
+
+import sys
+
+import typer
+
+from lostphone.commands import stack
+from lostphone.screen import COULD_NOT, NO, CouldNotError, SaidNoError
+
+app = typer.Typer(
+    name="lostphone",
+    help="携帯紛失への対応を、報告から検証できる記録まで · A lost phone, from report to verified timeline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.status)
+
+
+def main() -> None:
+    """Run the command. Exit status: 0 done, 1 the answer is no, 2 could not."""
+    try:
+        app()
+    except SaidNoError as answer:
+        print(answer.sentence, file=sys.stderr)
+        sys.exit(NO)
+    except CouldNotError as error:
+        print(error.sentence, file=sys.stderr)
+        sys.exit(COULD_NOT)
+    except KeyboardInterrupt:
+        sys.exit(COULD_NOT)
+
+
+if __name__ == "__main__":
+    main()

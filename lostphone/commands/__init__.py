@@ -1,0 +1,1 @@
+"""The groups of the `lostphone` command, one module each."""

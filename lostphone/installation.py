@@ -1,0 +1,181 @@
+"""An installation on one machine: its data directory, ports, passwords and keys, made once and kept.
+
+installation = Installation.open(data_dir)      # makes what is missing, changes nothing that is there
+
+data_dir/
+  installation.json       ports and passwords                    0600
+  keys/                   private keys, one folder per service   0700, files 0600
+  event-keys.json         public keys of the events
+  approvers.json          public keys of those who may sign a wipe
+  logs/ run/ kafka/ postgres/ sandbox/
+"""
+
+import base64
+import json
+import random
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from pydantic import BaseModel, ConfigDict, Field
+
+from lostphone.screen import CouldNotError
+from lostphone.status import INSTALLATION, PublicKey, replace_private
+from shared.events.signing import key_id
+from shared.vault.keys import VaultKeys
+
+type Service = Literal["reporter", "mdm_actions", "notifier", "audit"]
+SERVICES: Final[tuple[Service, ...]] = ("reporter", "mdm_actions", "notifier", "audit")
+SANDBOX_PARTS: Final = ("identity", "carrier", "entra", "mail", "smtp", "line", "alerts", "phones")
+LOG_ORIGIN = "lostphone.example/log"
+
+_PORTS = range(20_000, 32_000)
+"""Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
+_LISTENERS = (*SERVICES, *SANDBOX_PARTS)
+_PASSWORDS = (*SERVICES, "postgres", "nanomdm", "nanomdm_api", "nanomdm_webhook", "oidc_client")
+
+
+class _Kept(BaseModel):
+    """The content of installation.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = 1
+    ports: dict[str, int] = Field(default_factory=dict)
+    passwords: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Everything about an installation that is chosen once."""
+
+    data_dir: Path
+    ports: Mapping[str, int]
+    passwords: Mapping[str, str]
+
+    @classmethod
+    def open(cls, data_dir: Path) -> "Installation":
+        """The installation in this directory; what is missing of it is made.
+
+        A kept port that another program took meanwhile is chosen anew: nothing of the installation may run.
+        Raises `CouldNotError`.
+        """
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            file = data_dir / INSTALLATION
+            if not file.exists() and any(path for path in data_dir.iterdir() if path.name != "run"):
+                raise CouldNotError(
+                    f"{data_dir} には別のファイルがあります。空の場所を --data-dir で指定してください。",
+                    f"{data_dir} holds files that are not an installation's. Name an empty place with --data-dir.",
+                )
+            kept = _Kept.model_validate_json(file.read_bytes()) if file.exists() else _Kept()
+            kept.ports = _settle_ports(kept.ports)
+            kept.passwords = {name: kept.passwords.get(name) or secrets.token_urlsafe(24) for name in _PASSWORDS}
+            replace_private(file, kept.model_dump_json(indent=2).encode() + b"\n")
+            installation = cls(data_dir, kept.ports, kept.passwords)
+            installation._make_keys()
+        except (OSError, ValueError) as error:
+            raise CouldNotError(
+                f"{data_dir} を準備できません: {error}", f"{data_dir} cannot be prepared: {error}"
+            ) from error
+        return installation
+
+    @property
+    def event_keys_file(self) -> Path:
+        return self.data_dir / "event-keys.json"
+
+    @property
+    def approvers_file(self) -> Path:
+        return self.data_dir / "approvers.json"
+
+    @property
+    def vault_key_file(self) -> Path:
+        """Wraps the keys of people, and makes the references to them; every service that opens values holds it."""
+        return self.data_dir / "keys" / "vault" / "vault-keys.json"
+
+    def key_file(self, holder: str, name: str) -> Path:
+        """A private key or secret of one holder: a service, `nanomdm`, or a person of the sandbox."""
+        return self.data_dir / "keys" / holder / name
+
+    def event_keys(self) -> dict[str, PublicKey]:
+        """The public keys of the events, by key id."""
+        return {name: PublicKey(**entry) for name, entry in json.loads(self.event_keys_file.read_text()).items()}
+
+    def url(self, listener: str) -> str:
+        """The base address of a service or of a part of the sandbox."""
+        return f"{'smtp' if listener == 'smtp' else 'http'}://127.0.0.1:{self.ports[listener]}"
+
+    def _make_keys(self) -> None:
+        _private_folder(self.data_dir / "keys")
+        public = json.loads(self.event_keys_file.read_text()) if self.event_keys_file.exists() else {}
+        for service in SERVICES:
+            key = private_key(self.key_file(service, "event-signing.pem"))
+            public[key_id(service, key.public_key())] = {
+                "service": service,
+                "public_key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
+            }
+            secret(self.key_file(service, "session.key"))
+        replace_private(self.event_keys_file, json.dumps(public, indent=2).encode() + b"\n")
+        private_key(self.key_file("audit", "log-ed25519.pem"))
+        secret(self.key_file("audit", "blinding.key"))
+        if not self.vault_key_file.exists():
+            _private_folder(self.vault_key_file.parent)
+            VaultKeys.generate().write(self.vault_key_file)
+
+
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """The Ed25519 key in this file, made when the file is missing."""
+    if path.exists():
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path} does not hold an Ed25519 private key")
+        return key
+    key = Ed25519PrivateKey.generate()
+    _private_folder(path.parent)
+    replace_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return key
+
+
+def secret(path: Path) -> None:
+    """32 random bytes in standard base64, made when the file is missing."""
+    if not path.exists():
+        _private_folder(path.parent)
+        replace_private(path, base64.b64encode(secrets.token_bytes(32)) + b"\n")
+
+
+def _private_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def _settle_ports(kept: Mapping[str, int]) -> dict[str, int]:
+    """Keep the ports that are still free, choose the others."""
+    settled: dict[str, int] = {}
+    for name in _LISTENERS:
+        port = kept.get(name)
+        settled[name] = port if port is not None and _is_free(port) else _free_port({*kept.values(), *settled.values()})
+    return settled
+
+
+def _free_port(taken: Iterable[int]) -> int:
+    taken = set(taken)
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if port not in taken and _is_free(port):
+            return port
+    raise OSError("no free port between 20000 and 32000 on 127.0.0.1")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers bind: a connection of an earlier run that is still winding down does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

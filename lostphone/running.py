@@ -1,0 +1,175 @@
+"""Whether an installation runs in a data directory, and how to start and end it from another process.
+
+The supervisor holds a lock on `run/supervisor.lock` for as long as it lives, and the file says its process id.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lostphone
+from lostphone import status
+from lostphone.embedded import Child
+from lostphone.status import INSTALLATION
+from lostphone.screen import CouldNotError, SaidNoError
+
+_ROOT = Path(lostphone.__file__).parent.parent
+_UP_WITHIN = 240.0
+_DOWN_WITHIN = 150.0
+_LOOK_EVERY = 0.1
+
+type Echo = Callable[[str], None]
+
+
+class AlreadyRunningError(Exception):
+    """Another supervisor has this data directory; `pid` is its process."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__(f"already running as process {pid}")
+        self.pid = pid
+
+
+@contextlib.contextmanager
+def hold(data_dir: Path) -> Iterator[None]:
+    """Be the one supervisor of this directory. Raises `AlreadyRunningError`."""
+    file = _lock_file(data_dir)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as lock:
+        # Someone who only looks holds the lock for a moment.
+        for attempt in range(10):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if attempt == 9:
+                    raise AlreadyRunningError(supervisor_pid(data_dir)) from None
+                time.sleep(0.05)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            status.remove(data_dir)
+            lock.truncate(0)
+
+
+def supervisor_pid(data_dir: Path) -> int | None:
+    """The supervisor's process id, or None when none runs."""
+    file = _lock_file(data_dir)
+    if not file.exists():
+        return None
+    with file.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            text = lock.read().strip()
+            return int(text) if text.isdecimal() else None
+        return None
+
+
+def running(data_dir: Path) -> status.Status | None:
+    """Where everything is, when the installation runs and is ready."""
+    return status.read(data_dir) if supervisor_pid(data_dir) is not None else None
+
+
+def required(data_dir: Path) -> status.Status:
+    """The running installation. Raises `SaidNoError` when none runs."""
+    found = running(data_dir)
+    if found is None:
+        raise SaidNoError(
+            f"{data_dir} では何も動いていません。lostphone up で起動します。",
+            f"Nothing runs in {data_dir}. lostphone up starts it.",
+        )
+    return found
+
+
+def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False) -> status.Status:
+    """Start an installation in the background and wait until it is ready, passing on what it says. Raises
+    `CouldNotError`."""
+    log = data_dir.with_name(f"{data_dir.name}.up.log") if fresh else data_dir / "run" / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "lostphone", "up", "--data-dir", str(data_dir), *(["--fresh"] if fresh else [])]
+    with log.open("wb") as out:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        )
+    deadline = time.monotonic() + _UP_WITHIN
+    with log.open(encoding="utf-8", errors="replace") as said:
+        while True:
+            ended = child.poll() is not None
+            for line in said:
+                echo(line.rstrip("\n"))
+            found = running(data_dir)
+            if found is not None and found.processes["supervisor"].pid == child.pid:
+                return found
+            if ended:
+                raise CouldNotError("起動できませんでした。", "It could not be started.")
+            if time.monotonic() > deadline:
+                child.send_signal(signal.SIGTERM)
+                raise CouldNotError(
+                    f"{_UP_WITHIN:.0f} 秒以内に起動しませんでした。{log} を見てください。",
+                    f"It was not ready within {_UP_WITHIN:.0f} seconds. See {log}.",
+                )
+            time.sleep(_LOOK_EVERY)
+
+
+def stop(data_dir: Path) -> bool:
+    """End what runs in this directory, in order; data stays. False when nothing ran. Raises `CouldNotError`."""
+    pid = supervisor_pid(data_dir)
+    if pid is None:
+        return _end_orphans(data_dir)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _DOWN_WITHIN
+    while supervisor_pid(data_dir) is not None:
+        if time.monotonic() > deadline:
+            raise CouldNotError(
+                f"プロセス {pid} が終了しません。", f"Process {pid} does not end; see {data_dir}/run/supervisor.log."
+            )
+        time.sleep(_LOOK_EVERY)
+    return True
+
+
+def erase(data_dir: Path) -> None:
+    """Remove an installation that does not run, with all its data. Raises `CouldNotError`."""
+    if not data_dir.exists() or not any(data_dir.iterdir()):
+        return
+    if not (data_dir / INSTALLATION).is_file():
+        raise CouldNotError(
+            f"{data_dir} は lostphone のデータではないため、消しません。",
+            f"{data_dir} does not hold an installation, so nothing there is removed.",
+        )
+    _end_orphans(data_dir)
+    shutil.rmtree(data_dir)
+
+
+def _end_orphans(data_dir: Path) -> bool:
+    """End what a supervisor that was killed left behind. Whether there was anything."""
+    found = False
+    files = [*data_dir.glob("processes/*.pid"), *(data_dir / folder / f"{name}.pid" for folder, name in _FOLDERS)]
+    for file in files:
+        child = Child(file.parent, file.stem)
+        if child.pid is not None:
+            found = True
+            child.stop(signal.SIGINT if file.stem == "postgres" else signal.SIGTERM)
+    status.remove(data_dir)
+    return found
+
+
+_FOLDERS = [("nanomdm", "nanomdm"), ("kafka", "kafka"), ("postgres", "postgres")]
+
+
+def _lock_file(data_dir: Path) -> Path:
+    return data_dir / "run" / "supervisor.lock"

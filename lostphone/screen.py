@@ -1,0 +1,76 @@
+"""What the command says, and where: results to standard output, progress and errors to standard error.
+
+People read Japanese or English by their locale (`LOSTPHONE_LANG` wins); programs ask for `--json`.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+DONE, NO, COULD_NOT = 0, 1, 2
+"""Exit statuses: done; the answer is no (not proved, refused); could not."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One thing to say, in both languages."""
+
+    ja: str
+    en: str
+
+    def __str__(self) -> str:
+        return self.ja if language() == "ja" else self.en
+
+
+class SaidNoError(Exception):
+    """The answer is no: exit status 1."""
+
+    def __init__(self, ja: str, en: str) -> None:
+        super().__init__(en)
+        self.sentence = Sentence(ja, en)
+
+
+class CouldNotError(Exception):
+    """It could not be done, and the sentence says what to do about it: exit status 2."""
+
+    def __init__(self, ja: str, en: str) -> None:
+        super().__init__(en)
+        self.sentence = Sentence(ja, en)
+
+
+def language() -> str:
+    """`ja` or `en`."""
+    for name in ("LOSTPHONE_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        if chosen := os.environ.get(name):
+            return "ja" if chosen.lower().startswith("ja") else "en"
+    return "en"
+
+
+def console() -> Console:
+    """Where results go."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def progress(ja: str, en: str) -> None:
+    """One line on standard error."""
+    print(Sentence(ja, en), file=sys.stderr, flush=True)
+
+
+def result(data: Any, as_json: bool, show: Callable[[Console], None]) -> None:
+    """Print a result: as one JSON document for programs, or as `show` draws it for people."""
+    if as_json:
+        write_json(data, indent=True)
+    else:
+        show(console())
+
+
+def write_json(data: Any, *, indent: bool = False) -> None:
+    """One JSON document on standard output."""
+    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    sys.stdout.write(orjson.dumps(data, option=option).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,209 @@
+"""The whole installation on one machine: which parts there are, in which order they start, and what each is told.
+
+Every service gets an environment of its own: its database role, its signing key, the secrets of the vendors it calls,
+and nothing of the others'.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import lostphone
+from lostphone import database, status, topics
+from lostphone.approvers import make_sandbox_approvers
+from lostphone.embedded import Child, EmbeddedError, EmbeddedKafka, EmbeddedNanoMDM, EmbeddedPostgres
+from lostphone.embedded.nanomdm import Secrets, schema_file
+from lostphone.environment import NANOMDM_WEBHOOK, Facts, NanoMDMFacts, service_environment
+from lostphone.identity import token
+from lostphone.installation import LOG_ORIGIN, SANDBOX_PARTS, SERVICES, Installation, Service
+from lostphone.process import Embedded, Part, Program
+from lostphone.screen import CouldNotError
+from lostphone.supervisor import Stage, Supervisor, Tell
+from lostphone.topics import BrokerError
+from sandbox.certificates import authority
+from services.audit.tlog.keys import LogKey
+from shared.postgres import MigrationError
+
+AUDITOR: Final = "acme-auditor"
+_BEARER_LIFE_SECONDS = 30 * 24 * 3600
+_ROOT = Path(lostphone.__file__).parent.parent
+_HTTP_PARTS = [part for part in SANDBOX_PARTS if part != "smtp"]
+
+
+def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.Event) -> None:
+    """Run the installation in this directory until `stop`; `ready` is called once all of it answers. Raises
+    `CouldNotError`, after what had started was ended again."""
+    try:
+        with Supervisor(LocalStack(Installation.open(data_dir)), tell):
+            ready()
+            stop.wait()
+            tell("止めています…", "Stopping …")
+    except (EmbeddedError, MigrationError, BrokerError, OSError) as error:
+        raise CouldNotError(f"起動できません: {error}", f"It could not be started: {error}") from error
+
+
+class LocalStack:
+    """Kafka, PostgreSQL, NanoMDM, the sandbox and the four services of one installation."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        data = installation.data_dir
+        self._kafka = EmbeddedKafka(data / "kafka")
+        self._postgres = EmbeddedPostgres(data / "postgres")
+        self._programs = data / "processes"
+        self._nanomdm = _NanoMDM(data / "nanomdm", self._make_nanomdm)
+        self._bearer = ""
+
+    def stages(self) -> Sequence[Stage]:
+        return [
+            Stage(
+                [
+                    Embedded("kafka", self._kafka.child, self._kafka.start, self._kafka.stop),
+                    Embedded("postgres", self._postgres.child, self._postgres.start, self._postgres.stop),
+                ],
+                said=("Kafka と PostgreSQL が動いています", "Kafka and PostgreSQL run"),
+            ),
+            Stage(
+                [],
+                self._prepare,
+                ("トピックとデータベースの準備ができました", "Topics and databases are as they should be"),
+            ),
+            Stage([self._nanomdm], said=("NanoMDM が動いています", "NanoMDM runs")),
+            Stage([self._sandbox_part()], self._after_sandbox, ("サンドボックスが動いています", "The sandbox runs")),
+            Stage(
+                [self._service(name) for name in SERVICES],
+                said=("4 つのサービスが動いています", "The four services run"),
+            ),
+        ]
+
+    def announce(self, parts: Iterable[Part]) -> None:
+        installation = self._installation
+        processes = {part.name: status.Process(pid=part.child.pid) for part in parts}
+        said = status.Status(
+            data_dir=str(installation.data_dir),
+            kafka=status.Kafka(bootstrap=self._kafka.bootstrap),
+            postgres={name: status.Database(dsn=self._dsn(name)) for name in SERVICES},
+            http={name: installation.url(name) for name in SERVICES},
+            sandbox={part: installation.url(part) for part in SANDBOX_PARTS},
+            events=status.Events(keys=installation.event_keys()),
+            log=status.Log(url=installation.url("audit"), origin=LOG_ORIGIN, vkey=self._vkey(), bearer=self._bearer),
+            processes={"supervisor": status.Process(pid=os.getpid()), **processes},
+        )
+        status.write(installation.data_dir, said)
+
+    def _make_nanomdm(self, folder: Path) -> EmbeddedNanoMDM:
+        passwords = self._installation.passwords
+        return EmbeddedNanoMDM(
+            folder,
+            dsn=self._dsn(database.NANOMDM, database.NANOMDM),
+            ca_file=self._ca()[0],
+            webhook_url=f"{self._installation.url('mdm_actions')}{NANOMDM_WEBHOOK}",
+            secrets=Secrets(api_key=passwords["nanomdm_api"], webhook_hmac_key=passwords["nanomdm_webhook"]),
+        )
+
+    def _prepare(self) -> None:
+        """Topics, database roles and schemas, and what the MDM server needs."""
+        topics.apply({"bootstrap.servers": self._kafka.bootstrap}, topics.manifest())
+        asyncio.run(self._prepare_databases())
+        authority(*self._ca())
+
+    async def _prepare_databases(self) -> None:
+        passwords = self._installation.passwords
+        superuser = _with_password(self._postgres.dsn(), passwords["postgres"])
+        await database.require_passwords(superuser, passwords["postgres"])
+        await database.prepare(superuser, database.DATABASE, {name: passwords[name] for name in SERVICES})
+        inside = _with_password(self._postgres.dsn(database.DATABASE), passwords["postgres"])
+        await database.migrate_all(inside, SERVICES)
+        await database.prepare_nanomdm(superuser, passwords["nanomdm"], schema_file().read_text(), "mdm_actions")
+
+    def _sandbox_part(self) -> Part:
+        def environment() -> Mapping[str, str]:
+            file = self._programs / "sandbox.json"
+            file.write_text(json.dumps(self._sandbox_configuration(), indent=2))
+            return _environment({"LOSTPHONE_SANDBOX_CONFIG": str(file)})
+
+        ready = [f"{self._installation.url(part)}/health/ready" for part in _HTTP_PARTS]
+        return Program("sandbox", self._programs, [sys.executable, "-m", "sandbox"], environment, ready)
+
+    def _sandbox_configuration(self) -> dict[str, object]:
+        cert, key = self._ca()
+        return {
+            "data_dir": str(self._installation.data_dir / "sandbox"),
+            "ports": {part: self._installation.ports[part] for part in SANDBOX_PARTS},
+            "nanomdm": {"url": self._nanomdm.url},
+            "ca": {"cert": str(cert), "key": str(key)},
+        }
+
+    def _after_sandbox(self) -> None:
+        make_sandbox_approvers(self._installation)
+        self._bearer = token(self._installation.url("identity"), AUDITOR, life_seconds=_BEARER_LIFE_SECONDS)
+
+    def _service(self, name: Service) -> Part:
+        def environment() -> Mapping[str, str]:
+            facts = Facts(self._installation, self._kafka.bootstrap, self._dsn(name), self._nanomdm_facts())
+            return _environment(service_environment(name, facts))
+
+        command = [sys.executable, "-m", f"services.{name}", "serve"]
+        return Program(name, self._programs, command, environment, [f"{self._installation.url(name)}/health/ready"])
+
+    def _nanomdm_facts(self) -> NanoMDMFacts:
+        return NanoMDMFacts(self._nanomdm.url, self._dsn("mdm_actions", database.NANOMDM))
+
+    def _dsn(self, role: str, name: str = database.DATABASE) -> str:
+        return _with_password(self._postgres.dsn(name, role), self._installation.passwords[role])
+
+    def _vkey(self) -> str:
+        return str(LogKey.from_pem(self._installation.key_file("audit", "log-ed25519.pem"), LOG_ORIGIN).verifier)
+
+    def _ca(self) -> tuple[Path, Path]:
+        keys = self._installation.data_dir / "keys" / "sandbox"
+        return keys / "devices-ca.pem", keys / "devices-ca.key"
+
+
+class _NanoMDM:
+    """The MDM server, made anew at each start: the address of its database is known only then."""
+
+    name = database.NANOMDM
+
+    def __init__(self, folder: Path, make: Callable[[Path], EmbeddedNanoMDM]) -> None:
+        self._folder = folder
+        self._make = make
+        self._server: EmbeddedNanoMDM | None = None
+
+    @property
+    def child(self) -> Child:
+        return self._server.child if self._server is not None else Child(self._folder, self.name)
+
+    @property
+    def url(self) -> str:
+        """Known once it was started."""
+        if self._server is None:
+            raise EmbeddedError("NanoMDM was not started yet.")
+        return self._server.base_url
+
+    def start(self) -> None:
+        self.child.kill()
+        self._server = self._make(self._folder)
+        self._server.start()
+
+    def await_ready(self, within: float) -> None:
+        """It is, once started."""
+
+    def stop(self) -> object:
+        return self.child.stop(within=5)
+
+
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    # The packages lie beside this one, whatever folder the command was given in.
+    return {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1", **own}
+
+
+def _with_password(dsn: str, password: str) -> str:
+    scheme, _, rest = dsn.partition("://")
+    user, _, address = rest.partition("@")
+    return f"{scheme}://{user}:{password}@{address}"
