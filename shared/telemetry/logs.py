@@ -5,11 +5,13 @@ import re
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TextIO
 
 import orjson
 import structlog
 from opentelemetry import trace
+from structlog.typing import Processor
 
 _SECRET_NAME = re.compile(
     r"password|passwd|passcode|secret|token|authorization|cookie|api_?key|private_?key|signature|\bpin\b|dsn|code_verifier",
@@ -31,9 +33,8 @@ type Entry = MutableMapping[str, Any]
 
 def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = None) -> None:
     """Every entry of this process, those of libraries too, becomes one line of JSON on `stream` (standard error)."""
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(service=service)
-    before = [
+    before: list[Processor] = [
+        partial(_of_service, service),
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -92,25 +93,28 @@ def redact(_logger: Any, _method: str, entry: Entry) -> Entry:
 
 
 def _redacted(name: str, value: Any, depth: int) -> Any:
-    if _SECRET_NAME.search(name) and value is not None and not isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _SECRET_NAME.search(name):
         return REDACTED
-    if depth > _MAX_DEPTH:
-        return "…"
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
+    if isinstance(value, bytes) or depth > _MAX_DEPTH:
+        return f"<{type(value).__name__}>"
     if isinstance(value, dict):
         return {str(key): _redacted(str(key), item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_redacted("", item, depth + 1) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
     return redact_text(str(value))
 
 
 def redact_text(text: str) -> str:
-    """The text without passwords in addresses, bearer tokens, JSON web tokens and private keys; at most 4,000 characters."""
+    """The text, at most 4,000 characters, without passwords in addresses, tokens and private keys."""
     clean = _SECRET_VALUE.sub(lambda match: (match["scheme"] or match["bearer"] or "") + REDACTED, text)
     return clean if len(clean) <= _MAX_TEXT else clean[:_MAX_TEXT] + "…"
+
+
+def _of_service(service: str, _logger: Any, _method: str, entry: Entry) -> Entry:
+    entry["service"] = service
+    return entry
 
 
 def _trace(_logger: Any, _method: str, entry: Entry) -> Entry:

@@ -1,7 +1,7 @@
 """Every Prometheus metric of Lostphone, in one list. Labels never hold ids of cases or people.
 
-    metrics.CONSUMED.labels(topic="lostphone.log.v1", partition="3").inc(500)
-    metrics.OUTBOX_PENDING.set(0)
+metrics.CONSUMED.labels(topic="lostphone.log.v1", partition="3").inc(500)
+metrics.OUTBOX_PENDING.set(0)
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -48,7 +48,9 @@ LAG = _gauge("consumer_lag_records", "Records between the stored position and th
 OUTBOX_PENDING = _gauge("outbox_pending", "Events committed but not yet on the log.")
 OUTBOX_OLDEST = _gauge("outbox_oldest_seconds", "Age of the oldest of them; 0 when there is none.")
 RELAYED = _counter("events_relayed_total", "Events written to Kafka and acknowledged by it.", "topic")
-RELAY_FAILURES = _counter("relay_failures_total", "Writes that Kafka did not acknowledge; they are tried again.", "error")
+RELAY_FAILURES = _counter(
+    "relay_failures_total", "Writes that Kafka did not acknowledge; they are tried again.", "error"
+)
 
 # Timers.
 TIMERS_OVERDUE = _gauge("timers_overdue_seconds", "How late the timer is that is due and longest not finished.")

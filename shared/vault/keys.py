@@ -94,6 +94,11 @@ class VaultKeys:
         return unseal(key, wrapped, owner)
 
 
+def owner_of(organisation: str, person: str) -> bytes:
+    """What a wrapped key is bound to, so that it cannot be moved to another person."""
+    return f"{organisation}\n{person}".encode()
+
+
 def seal(key: bytes, plain: bytes, bound_to: bytes) -> bytes:
     """AES-256-GCM: a random nonce of 12 bytes, then ciphertext and tag."""
     nonce = secrets.token_bytes(_NONCE_BYTES)

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from pathlib import Path
 
 from shared.vault.keys import VaultKeys
 
@@ -11,6 +12,11 @@ class People:
 
     def __init__(self, keys: VaultKeys) -> None:
         self._key = keys.derive("people.v1")
+
+    @classmethod
+    def from_file(cls, path: Path) -> "People":
+        """Raises `ValueError` when the file holds no vault keys."""
+        return cls(VaultKeys.read(path))
 
     def ref(self, organisation: str, subject: str) -> str:
         """The reference of an employee, from the `sub` that the identity provider knows: the same in every service."""

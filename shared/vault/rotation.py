@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from shared.vault.keys import VaultKeys
-from shared.vault.vault import _owner
+from shared.vault.keys import VaultKeys, owner_of
 
 _PAGE = 1000
 
@@ -20,7 +19,7 @@ async def rewrap(connection: Any, keys: VaultKeys) -> int:
         keys.active,
         _PAGE,
     ):
-        owners = [_owner(row["organisation"], row["person"]) for row in rows]
+        owners = [owner_of(row["organisation"], row["person"]) for row in rows]
         fresh = [
             keys.wrap(keys.unwrap(row["vault_key"], row["wrapped"], owner), owner)
             for row, owner in zip(rows, owners, strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from shared.vault.commitment import Disclosure
-from shared.vault.keys import KEY_BYTES, VaultKeys, seal, unseal
+from shared.vault.keys import KEY_BYTES, VaultKeys, owner_of, seal, unseal
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """For `shared.postgres.migrate(dsn, "vault", MIGRATIONS, owner="vault_owner")`, after the roles were created."""
@@ -53,6 +53,11 @@ class Vault:
 
     def __init__(self, keys: VaultKeys) -> None:
         self._keys = keys
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Vault":
+        """Raises `ValueError` when the file holds no vault keys."""
+        return cls(VaultKeys.read(path))
 
     async def put(
         self, connection: Any, *, organisation: str, person: str, data_class: DataClass, name: str, value: str
@@ -111,7 +116,7 @@ class Vault:
             others = await self._offer_boxes(connection, organisation, data_class, waiting, boxes)
             waiting = {
                 row["person"]: (
-                    self._keys.unwrap(row["vault_key"], row["wrapped"], _owner(organisation, row["person"])),
+                    self._keys.unwrap(row["vault_key"], row["wrapped"], owner_of(organisation, row["person"])),
                     row["vault_key"],
                     row["wrapped"],
                 )
@@ -143,9 +148,7 @@ class Vault:
             raise VaultDeniedError(str(error)) from error
         return rows
 
-    async def open(
-        self, connection: Any, digest: str, *, organisation: str, actor: str, reason: str
-    ) -> str | None:
+    async def open(self, connection: Any, digest: str, *, organisation: str, actor: str, reason: str) -> str | None:
         """The value behind a digest; None when it was erased, never stored, or belongs to another organisation."""
         opened = await self.open_many(connection, [digest], organisation=organisation, actor=actor, reason=reason)
         return opened.get(digest)
@@ -168,7 +171,7 @@ class Vault:
         keys: dict[str, bytes] = {}
         for row in rows:
             if row["person"] not in keys:
-                owner = _owner(organisation, row["person"])
+                owner = owner_of(organisation, row["person"])
                 keys[row["person"]] = self._keys.unwrap(row["vault_key"], row["wrapped"], owner)
         return {
             row["digest"]: Disclosure.read(
@@ -196,11 +199,6 @@ def _disclosure(name: str, value: str) -> Disclosure:
     return Disclosure.of(name, value)
 
 
-def _owner(organisation: str, person: str) -> bytes:
-    """What a wrapped key is bound to, so that it cannot be moved to another person."""
-    return f"{organisation}\n{person}".encode()
-
-
 def _offer(keys: VaultKeys, organisation: str, person: str) -> tuple[bytes, str, bytes]:
     key = secrets.token_bytes(KEY_BYTES)
-    return key, keys.active, keys.wrap(key, _owner(organisation, person))
+    return key, keys.active, keys.wrap(key, owner_of(organisation, person))

@@ -1,7 +1,7 @@
 """What every service's HTTP stands on: sign-in, roles, pages in two languages, problem details, health, metrics."""
 
+from shared.telemetry import Health
 from shared.web.app import create_app
-from shared.web.health import Health
 from shared.web.identity import Identity
 from shared.web.language import Language, language
 from shared.web.limits import RateLimit

@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from shared.telemetry import metrics
+from shared.telemetry import Health, metrics
 from shared.web import problem
 from shared.web.csrf import guard
-from shared.web.health import Health
 from shared.web.identity import CALLBACK_PATH, Identity
+from shared.web.language import language
 from shared.web.limits import MAX_BODY_BYTES, REQUEST_SECONDS, BodyLimit, Deadline
 from shared.web.observed import Observed
 from shared.web.pages import Pages
@@ -83,7 +83,7 @@ def _answer_problems(app: FastAPI, pages: Pages) -> None:
         if not problem.wants_page(request):
             return problem.answer(request, found)
         template = "sign_in_needed.html" if found.code == "sign_in_needed" else "problem.html"
-        detail = found.detail(problem.language(request))
+        detail = found.detail(language(request))
         return pages.render(
             request, template, status_code=found.status, headers=found.headers, detail=detail, problem=found
         )

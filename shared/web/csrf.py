@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from shared.web.identity import Identity
 from shared.web.problem import Problem
-from shared.web.session import SESSION_COOKIE
 
 FIELD = "csrf_token"
 SEED_COOKIE = "lostphone_csrf"
@@ -31,7 +30,7 @@ def guard(identity: Identity) -> Callable[[Request], Awaitable[None]]:
             return
         if request.headers.get("authorization", "")[:7].lower() == "bearer ":
             return
-        if _from_elsewhere(request) and (_is_form(request) or SESSION_COOKIE in request.cookies):
+        if _from_elsewhere(request) and (_is_form(request) or identity.session_cookie in request.cookies):
             raise _refused()
         if _is_form(request) and not await _has_field(identity, request):
             raise _refused()

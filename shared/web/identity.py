@@ -13,25 +13,42 @@ import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import httpx2
 from fastapi import Request
+from pydantic import SecretStr
 from starlette.responses import RedirectResponse, Response
 
 from shared.telemetry import logger
-from shared.vault.keys import VaultKeys
 from shared.vault.people import People
 from shared.web.language import known
 from shared.web.oidc import Provider, TokenError
 from shared.web.person import Person, Role
 from shared.web.problem import Problem
-from shared.web.session import SESSION_COOKIE, SESSION_SECONDS, SIGN_IN_COOKIE, SIGN_IN_SECONDS, Seal
+from shared.web.session import (
+    SESSION_SECONDS,
+    SIGN_IN_SECONDS,
+    Seal,
+    derive,
+    session_key,
+)
 
 _LOG = logger(__name__)
 _ORGANISATION = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 CALLBACK_PATH = "/sign-in/callback"
+
+
+class Settings(Protocol):
+    """What of a service's settings concerns signing in."""
+
+    oidc_issuer: str
+    oidc_client_id: str
+    oidc_client_secret: SecretStr
+    session_key_file: Path
+    public_url: str
 
 
 class Identity:
@@ -44,19 +61,38 @@ class Identity:
         client_id: str,
         client_secret: str | None,
         public_url: str,
-        keys: VaultKeys,
+        session_key: bytes,
         people: People,
         http: httpx2.AsyncClient,
     ) -> None:
         self.provider = Provider(issuer, client_id, client_secret, http)
         self._people = people
-        self._seal = Seal(keys.derive("web.session"))
-        self._csrf_key = keys.derive("web.csrf")
+        self._seal = Seal(session_key)
+        self._csrf_key = derive(session_key, "csrf")
         self._redirect_uri = public_url.rstrip("/") + CALLBACK_PATH
         self.secure = public_url.startswith("https://")
 
+    @property
+    def session_cookie(self) -> str:
+        """The name of the cookie that holds who is signed in."""
+        return self._seal.session_cookie
+
+    @classmethod
+    def from_settings(cls, settings: Settings, http: httpx2.AsyncClient, people: People) -> "Identity":
+        """Raises `OSError` or `ValueError` when the key for cookies cannot be read."""
+        secret = settings.oidc_client_secret
+        return cls(
+            issuer=settings.oidc_issuer,
+            client_id=settings.oidc_client_id,
+            client_secret=secret.get_secret_value() if secret else None,
+            public_url=settings.public_url,
+            session_key=session_key(settings.session_key_file),
+            people=people,
+            http=http,
+        )
+
     def require(self, *roles: Role) -> Callable[[Request], Awaitable[Person]]:
-        """A dependency for `Depends`: the signed-in person, who has at least one of these roles (any, when none is named).
+        """A dependency for `Depends`: the signed-in person, who has one of these roles, or any where none is named.
 
         Answers 401 without a valid sign-in, 403 without the role.
         """
@@ -72,16 +108,14 @@ class Identity:
         return signed_in
 
     def optional(self) -> Callable[[Request], Awaitable[Person | None]]:
-        """A dependency for `Depends`: the signed-in person, or None. A bearer token that does not count is still 401."""
+        """A dependency for `Depends`: the signed-in person, or None. A token that does not count is still 401."""
         return self.person
 
     async def person(self, request: Request) -> Person | None:
         """Who makes this request; also left in `request.state.person` for pages."""
         header = request.headers.get("authorization", "")
-        if header[:7].lower() == "bearer ":
-            person = await self._bearer(header[7:].strip())
-        else:
-            person = self._session(request)
+        bearer = header[:7].lower() == "bearer "
+        person = await self._bearer(header[7:].strip()) if bearer else self._session(request)
         request.state.person = person
         return person
 
@@ -99,7 +133,7 @@ class Identity:
             ) from error
 
     def _session(self, request: Request) -> Person | None:
-        content = self._seal.open(SESSION_COOKIE, request.cookies.get(SESSION_COOKIE))
+        content = self._seal.open(self.session_cookie, request.cookies.get(self.session_cookie))
         if content is None:
             return None
         return Person(
@@ -135,13 +169,18 @@ class Identity:
             redirect_uri=self._redirect_uri, state=state, nonce=nonce, challenge=challenge
         )
         answer = RedirectResponse(url, 303)
-        pending = {"state": state, "nonce": nonce, "verifier": verifier, "next": local_path(request.query_params.get("next"))}
-        self._set(answer, SIGN_IN_COOKIE, pending, SIGN_IN_SECONDS)
+        pending = {
+            "state": state,
+            "nonce": nonce,
+            "verifier": verifier,
+            "next": local_path(request.query_params.get("next")),
+        }
+        self._set(answer, self._seal.sign_in_cookie, pending, SIGN_IN_SECONDS)
         return answer
 
     async def complete(self, request: Request) -> Response:
         """The provider sent the browser back: check, open the session, go on to where the person wanted."""
-        pending = self._seal.open(SIGN_IN_COOKIE, request.cookies.get(SIGN_IN_COOKIE))
+        pending = self._seal.open(self._seal.sign_in_cookie, request.cookies.get(self._seal.sign_in_cookie))
         state, code = request.query_params.get("state", ""), request.query_params.get("code")
         if pending is None or not hmac.compare_digest(pending["state"], state):
             raise _sign_in_failed("this browser did not begin the sign-in, or more than ten minutes ago")
@@ -162,15 +201,15 @@ class Identity:
             "locale": person.locale,
             "name": person.name,
         }
-        self._set(answer, SESSION_COOKIE, content, SESSION_SECONDS)
-        answer.delete_cookie(SIGN_IN_COOKIE, path="/")
+        self._set(answer, self.session_cookie, content, SESSION_SECONDS)
+        answer.delete_cookie(self._seal.sign_in_cookie, path="/")
         _LOG.info("signed in", person=person.ref, organisation=person.organisation, roles=sorted(person.roles))
         return answer
 
     def end(self) -> Response:
         """Sign out here. The session at the company's provider is the provider's."""
         answer = RedirectResponse("/signed-out", 303)
-        answer.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="lax", secure=self.secure)
+        answer.delete_cookie(self.session_cookie, path="/", httponly=True, samesite="lax", secure=self.secure)
         return answer
 
     def _set(self, answer: Response, name: str, content: dict[str, Any], seconds: int) -> None:

@@ -1,6 +1,6 @@
 """Which of the two languages a reader gets: Japanese unless they say otherwise."""
 
-from typing import Literal, cast
+from typing import Literal
 
 from starlette.requests import HTTPConnection
 
@@ -19,8 +19,9 @@ def language(request: HTTPConnection) -> Language:
         person.locale if person is not None else None,
     )
     for choice in chosen:
-        if choice in LANGUAGES:
-            return cast("Language", choice)
+        named = _one_of(choice)
+        if named is not None:
+            return named
     return accepted(request.headers.get("accept-language", ""))
 
 
@@ -29,10 +30,9 @@ def accepted(header: str) -> Language:
     weights: dict[Language, float] = {}
     for item in header.split(",")[:20]:
         tag, *parameters = (part.strip().lower() for part in item.split(";"))
-        primary = tag.split("-")[0]
-        if primary in LANGUAGES:
-            found = cast("Language", primary)
-            weights[found] = max(weights.get(found, 0.0), _weight(parameters))
+        named = _one_of(tag.split("-")[0])
+        if named is not None:
+            weights[named] = max(weights.get(named, 0.0), _weight(parameters))
     best = max(LANGUAGES, key=lambda name: weights.get(name, 0.0))
     return best if weights.get(best, 0.0) > 0 else "ja"
 
@@ -40,6 +40,10 @@ def accepted(header: str) -> Language:
 def known(locale: object) -> Language:
     """A locale claim such as `en-GB`, as one of ours."""
     return "en" if isinstance(locale, str) and locale.lower().startswith("en") else "ja"
+
+
+def _one_of(tag: object) -> Language | None:
+    return next((name for name in LANGUAGES if name == tag), None)
 
 
 def _weight(parameters: list[str]) -> float:

@@ -131,7 +131,11 @@ class Provider:
         """The provider's keys, fetched anew when old, or when the token names one that is not among them."""
         async with self._lock:
             age = time.monotonic() - self._keys_at
-            if self._keys is None or age > _KEYS_SECONDS or (_unknown(token, self._keys) and age > _REFRESH_PAUSE_SECONDS):
+            if (
+                self._keys is None
+                or age > _KEYS_SECONDS
+                or (_unknown(token, self._keys) and age > _REFRESH_PAUSE_SECONDS)
+            ):
                 await self._fetch_keys()
             if self._keys is None:
                 raise _unavailable("the provider has no keys")
