@@ -1,0 +1,159 @@
+"""From a batch of records to leaves: which kind each is, and its place in the chain of its subject.
+
+Everything the decisions need is given; nothing is read here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from services.audit.domain.finding import Finding, FindingCode
+from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, body_hash
+from shared.events import Envelope, Event, Reading, Received, Rejection
+from shared.events.reporter import IncidentClosed
+
+type Stream = tuple[str, int]
+"""Topic and partition."""
+type EventKey = tuple[str, str]
+"""Source and id of an event: unique, by CloudEvents."""
+
+_NOT_GIVEN = "not_given_by_the_partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One new entry of the log."""
+
+    leaf: Leaf
+    stream: Stream | None = None
+    offset: int | None = None
+    link: Link | None = None
+    envelope: Envelope | None = None
+    """Of a verified event."""
+    body: bytes | None = None
+    """What the record says, hashed: finds the same event sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A seal that was set, at this place of the batch; the event that asked for it."""
+
+    at: int
+    closed: Envelope
+    link: Link
+
+
+@dataclass(slots=True)
+class Known:
+    """What the log holds before the batch; moved on while the batch is built."""
+
+    heads: dict[str, Link]
+    """The next link of each subject that has a chain."""
+    next_offsets: dict[Stream, int]
+    recorded: dict[EventKey, bytes]
+    """Of the events that are looked for: what they say, hashed."""
+    ids: set[str] = field(default_factory=set)
+    """Ids of events that are recorded, of those that are looked for."""
+
+    def __post_init__(self) -> None:
+        self.ids.update(event_id for _, event_id in self.recorded)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch of records becomes."""
+
+    entries: list[Entry] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    seals: list[Seal] = field(default_factory=list)
+    causes: list[tuple[int, Envelope]] = field(default_factory=list)
+    """Events whose cause is not recorded yet; it may lie in another partition. With their place in the batch."""
+
+
+class Recorder:
+    """Builds one batch on what is known."""
+
+    def __init__(self, builder: LeafBuilder, known: Known) -> None:
+        self._builder = builder
+        self._known = known
+        self._batch = Batch()
+
+    def build(self, readings: Iterable[tuple[Reading, FindingCode | None]]) -> Batch:
+        """All entries, in the order of the records, each given with what is wrong with its sequence. Records that
+        lie below what is recorded are dropped."""
+        for reading, order in readings:
+            received = reading.received
+            stream = (received.topic, received.partition)
+            expected = self._known.next_offsets.get(stream, 0)
+            if received.offset < expected:
+                continue
+            if received.offset > expected:
+                self._gap(stream, expected, received.offset)
+            self._known.next_offsets[stream] = received.offset + 1
+            if isinstance(reading, Rejection):
+                self._rejected(reading)
+            else:
+                self._event(reading, order)
+        return self._batch
+
+    def _gap(self, stream: Stream, first: int, end: int) -> None:
+        leaf = self._builder.gap(*stream, first, end, _NOT_GIVEN)
+        self._add(Entry(leaf, stream, first))
+        self._find(FindingCode.OFFSETS_MISSING, stream, first)
+
+    def _rejected(self, rejection: Rejection) -> None:
+        received = rejection.received
+        leaf = self._builder.record(Kind(rejection.kind), received, reason=rejection.reason)
+        self._add_record(leaf, received)
+        code = rejection.reason.partition(":")[0]
+        self._find(code, (received.topic, received.partition), received.offset)
+
+    def _event(self, event: Event, order: FindingCode | None) -> None:
+        received, envelope = event.received, event.envelope
+        body = body_hash(received)
+        before = self._known.recorded.get((envelope.source, envelope.id))
+        if before == body:
+            self._add_record(self._builder.record(Kind.DUPLICATE, received), received, envelope=envelope, body=body)
+            return
+        link = self._known.heads.get(envelope.subject) or Link(envelope.subject)
+        leaf = self._builder.record(Kind.EVENT, received, link=link)
+        self._add_record(leaf, received, link=link, envelope=envelope, body=body)
+        self._known.recorded[envelope.source, envelope.id] = body
+        self._known.ids.add(envelope.id)
+        for code in (order, FindingCode.EVENT_ID_REUSED if before is not None else None):
+            if code is not None:
+                self._find_in(code, envelope, received)
+        if envelope.causationid is not None and envelope.causationid not in self._known.ids:
+            self._batch.causes.append((len(self._batch.entries) - 1, envelope))
+        if envelope.type == IncidentClosed.event_type:
+            self._seal(envelope)
+
+    def _seal(self, closed: Envelope) -> None:
+        link = self._known.heads[closed.subject]
+        leaf = self._builder.seal(link)
+        self._batch.seals.append(Seal(len(self._batch.entries), closed, link))
+        self._add(Entry(leaf, link=link, envelope=None))
+
+    def _add_record(
+        self,
+        leaf: Leaf,
+        received: Received,
+        *,
+        link: Link | None = None,
+        envelope: Envelope | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        stream = (received.topic, received.partition)
+        self._add(Entry(leaf, stream, received.offset, link, envelope, body))
+
+    def _add(self, entry: Entry) -> None:
+        if entry.link is not None:
+            self._known.heads[entry.link.subject] = entry.link.after(entry.leaf.hash)
+        self._batch.entries.append(entry)
+
+    def _find(self, code: str, stream: Stream, offset: int) -> None:
+        at = len(self._batch.entries) - 1
+        self._batch.findings.append(Finding(code, at, stream[0], stream[1], offset))
+
+    def _find_in(self, code: str, envelope: Envelope, received: Received) -> None:
+        at = len(self._batch.entries) - 1
+        self._batch.findings.append(Finding(code, at, received.topic, received.partition, received.offset, envelope))

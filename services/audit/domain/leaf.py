@@ -1,0 +1,252 @@
+"""The leaf: what stands in the log for one record of Kafka, byte for byte, for ever.
+
+    {"i":…,"k":"event","m":…,"n":17,"o":48211,"p":3,"prev":…,"r":…,"s":…,"ts":…,"v":1}\\n      the header
+    {"h":[["ce_id","…"],…],"key":"…"}\\n                                                       key and `ce_*` headers
+    <value bytes>                                                                              exactly as received
+
+A leaf is a pure function of the record, the blinding key and the chain of its subject, so that a log that is built
+again from Kafka has the same bytes. No clock of ours goes in. Both JSON lines are canonical: keys sorted, no spaces,
+only strings, integers below 2^53, booleans and null, where this is the same bytes as RFC 8785.
+
+| key | meaning | in |
+|---|---|---|
+| `v` | version of this format, 1 | all |
+| `k` | kind | all |
+| `s` `p` `o` `ts` | topic, partition, offset, Kafka's timestamp in ms | all that are records of Kafka |
+| `r` | blinding: HMAC-SHA-256(key, topic, partition, offset), 16 bytes in hex | all |
+| `m` | the content type that came with the record, or null | all that are records of Kafka |
+| `i` `n` `prev` | subject, place in its chain from 0, hash of the leaf before (null at 0) | what stands in a chain |
+| `reason` | why it acts nowhere; why the offsets are missing | unparsed, unverified; gap |
+| `nil` | true: the record had no value at all | such records |
+| `of` `d` `sha256` `size` | the kind it would be, what is apart (`value` or `body`), its hash, its length | detached |
+| `end` | the first offset behind the hole; `o` is the first in it | gap |
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shared.events import Received
+
+MAX_INLINE_BYTES = 60 * 1024
+"""A longer leaf has its value detached. The format allows 65,535 bytes."""
+_VERSION = 1
+_BASE64 = ";base64"
+
+type Json = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """What a leaf stands for."""
+
+    EVENT = "event"
+    """A verified event, in the chain of its subject."""
+    UNPARSED = "unparsed"
+    """A record that is no event."""
+    UNVERIFIED = "unverified"
+    """An event that nobody of ours vouches for. Outside every chain, so that a forger cannot extend one."""
+    DUPLICATE = "duplicate"
+    """A verified event that stands in the log already, sent once more. Outside every chain."""
+    GAP = "gap"
+    """Offsets that the partition does not give."""
+    SEAL = "seal"
+    """The incident was closed; in its chain."""
+    DETACHED = "detached"
+    """A record too long for a leaf: its hash and size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place in the chain of one subject: the next leaf gets `n` and names `prev`."""
+
+    subject: str
+    n: int = 0
+    prev: bytes | None = None
+
+    def after(self, leaf_hash: bytes) -> "Link":
+        return Link(self.subject, self.n + 1, leaf_hash)
+
+    def header(self) -> Json:
+        return {"i": self.subject, "n": self.n, "prev": self.prev.hex() if self.prev else None}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The bytes, and what was detached from them."""
+
+    kind: Kind
+    data: bytes
+    detached: bytes | None = None
+    """What `sha256` in the header is the hash of."""
+
+    @property
+    def hash(self) -> bytes:
+        """Its hash in the tree (RFC 6962, 2.1)."""
+        return hashlib.sha256(b"\x00" + self.data).digest()
+
+    @property
+    def detached_sha256(self) -> bytes | None:
+        return None if self.detached is None else hashlib.sha256(self.detached).digest()
+
+
+class LeafBuilder:
+    """Builds leaves with one blinding key."""
+
+    def __init__(self, blinding_key: bytes) -> None:
+        """Raises `ValueError` when the key is not 32 bytes."""
+        if len(blinding_key) != 32:
+            raise ValueError(f"the blinding key has {len(blinding_key)} bytes, not 32")
+        self._key = blinding_key
+
+    def record(self, kind: Kind, received: Received, *, link: Link | None = None, reason: str | None = None) -> Leaf:
+        """The leaf of one record. Give `link` for what stands in a chain, `reason` for what was rejected."""
+        header: Json = {
+            "k": kind.value,
+            "m": _text(_content_type(received)),
+            "o": received.offset,
+            "p": received.partition,
+            "r": self._blinding(received.topic, received.partition, received.offset),
+            "s": received.topic,
+            "ts": received.timestamp_ms,
+            "v": _VERSION,
+        }
+        if link is not None:
+            header |= link.header()
+        if reason is not None:
+            header["reason"] = reason
+        if received.value is None:
+            header["nil"] = True
+        return _whole_or_detached(kind, header, attributes_line(received), received.value or b"")
+
+    def gap(self, topic: str, partition: int, first: int, end: int, reason: str) -> Leaf:
+        """The leaf of the offsets `[first, end)`, which the partition does not give."""
+        header = {
+            "end": end,
+            "k": Kind.GAP.value,
+            "o": first,
+            "p": partition,
+            "r": self._blinding(topic, partition, first),
+            "reason": reason,
+            "s": topic,
+            "v": _VERSION,
+        }
+        return Leaf(Kind.GAP, canonical(header))
+
+    def seal(self, link: Link) -> Leaf:
+        """The leaf after `IncidentClosed`: `n` says how many entries the incident has, `prev` which was the last."""
+        header = {"k": Kind.SEAL.value, "r": self._blinding(f"seal/{link.subject}", 0, link.n), "v": _VERSION}
+        return Leaf(Kind.SEAL, canonical(header | link.header()))
+
+    def _blinding(self, topic: str, partition: int, offset: int) -> str:
+        # The name of a topic has no slash, so that the blinding of a seal is never that of a record.
+        place = topic.encode() + struct.pack(">Iq", partition, offset)
+        return hmac.digest(self._key, place, hashlib.sha256)[:16].hex()
+
+
+def canonical(document: Json) -> bytes:
+    """One line of canonical JSON."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def attributes_line(received: Received) -> bytes:
+    """The second line: key and `ce_*` headers, in the order in which they came. What is not UTF-8 is written as
+    base64 under a name that ends in `;base64`; so is what has such a name already."""
+    headers = [_named(name, data) for name, data in received.headers if name.startswith("ce_")]
+    name, key = _named("key", received.key)
+    return canonical({"h": headers, name: key})
+
+
+def body_hash(received: Received) -> bytes:
+    """What a record says, wherever it lies: the hash of everything in its leaf but the header."""
+    return hashlib.sha256(attributes_line(received) + (received.value or b"")).digest()
+
+
+def _whole_or_detached(kind: Kind, header: Json, attributes: bytes, value: bytes) -> Leaf:
+    whole = canonical(header) + attributes + value
+    if len(whole) <= MAX_INLINE_BYTES:
+        return Leaf(kind, whole)
+    header = header | {"d": "value", "k": Kind.DETACHED.value, "of": kind.value}
+    for part, kept, detached in (("value", attributes, value), ("body", b"", attributes + value)):
+        digest = hashlib.sha256(detached).hexdigest()
+        short = canonical(header | {"d": part, "sha256": digest, "size": len(detached)}) + kept
+        if len(short) <= MAX_INLINE_BYTES:
+            break
+    return Leaf(kind, short, detached)
+
+
+def _content_type(received: Received) -> bytes | None:
+    return next((data for name, data in received.headers if name.lower() == "content-type"), None)
+
+
+def _text(data: bytes | None) -> str | None:
+    try:
+        return data[:200].decode() if data is not None else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _named(name: str, data: bytes | None) -> tuple[str, str | None]:
+    if data is None:
+        return name, None
+    if not name.endswith(_BASE64):
+        try:
+            return name, data.decode()
+        except UnicodeDecodeError:
+            pass
+    return name + _BASE64, base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A leaf taken apart again."""
+
+    header: Json
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    value: bytes | None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind; for what is detached, the kind it would be."""
+        return Kind(self.header.get("of") or self.header["k"])
+
+    def attribute(self, name: str) -> str | None:
+        """One CloudEvents attribute of a record in binary mode."""
+        data = next((data for header, data in self.headers if header == f"ce_{name}"), None)
+        return None if data is None else data.decode(errors="replace")
+
+
+def open_leaf(data: bytes, detached: bytes | None = None) -> Opened:
+    """The record that a leaf stands for. What is detached and not given is None.
+
+    Raises `ValueError` when the bytes are not a leaf.
+    """
+    first, _, rest = data.partition(b"\n")
+    header = json.loads(first)
+    if header["k"] in (Kind.GAP, Kind.SEAL):
+        return Opened(header, None, (), None)
+    if header.get("d") == "body":
+        if detached is None:
+            return Opened(header, None, (), None)
+        rest = detached
+    second, _, value = rest.partition(b"\n")
+    attributes = json.loads(second)
+    headers = [_unnamed(name, text) for name, text in attributes["h"]]
+    _, key = (
+        _unnamed("key", attributes["key"]) if "key" in attributes else _unnamed("key;base64", attributes["key;base64"])
+    )
+    found: bytes | None = detached if header.get("d") == "value" else value
+    return Opened(header, key, tuple(headers), None if header.get("nil") else found)
+
+
+def _unnamed(name: str, text: str | None) -> tuple[str, bytes | None]:
+    if text is None:
+        return name, None
+    if name.endswith(_BASE64):
+        return name.removesuffix(_BASE64), base64.b64decode(text)
+    return name, text.encode()

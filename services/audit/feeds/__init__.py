@@ -1,0 +1,1 @@
+"""What leaves towards integrators: only what is recorded, in the order of the log."""

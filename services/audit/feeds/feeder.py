@@ -1,0 +1,130 @@
+"""The feeder: recorded entries go to the topics for integrators, in the order of the log, at least once.
+
+A verified event goes to the topic of its type with the bytes, headers, key and id that it has in the log; every entry
+goes to `lostphone.timeline.v1` with its place. The cursor moves when Kafka has acknowledged: after a crash some
+records come once more, and never one too few.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import asyncpg
+import structlog
+from aiokafka.errors import KafkaError
+
+from services.audit.domain.leaf import Kind, Opened, open_leaf
+from services.audit.feeds.timeline_entry import EventRef, TimelineEntry
+from services.audit.listening import Listening, listen
+from shared.events import TIMELINE_TOPIC, find
+from shared.messaging.kafka import OutgoingRecord, Producer
+from shared.messaging.outage import is_outage
+from shared.telemetry import Health
+
+BATCH = 500
+_PAUSE_SECONDS = 1.0
+_SIGNATURE = "ce_signature"
+_CONTENT_TYPE = "content-type"
+
+_CURSOR = "SELECT next_seq FROM feed WHERE name = 'outward'"
+_MOVE = "UPDATE feed SET next_seq = $1 WHERE name = 'outward'"
+_READ = """
+SELECT entry.seq, entry.kind, entry.leaf_hash, entry.leaf, detached.data AS detached, entry.subject, entry.n,
+    coalesce(entry.organisation, head.organisation) AS organisation, entry.source, entry.event_id, entry.event_type,
+    stream.topic, stream.partition, entry.kafka_offset
+FROM entry
+LEFT JOIN stream ON stream.id = entry.stream_id
+LEFT JOIN detached ON detached.sha256 = entry.detached
+LEFT JOIN head ON head.subject = entry.subject
+WHERE entry.seq >= $1 ORDER BY entry.seq LIMIT $2
+"""
+
+_log = structlog.get_logger()
+
+
+class Feeder:
+    """The only writer of the outward topics. One is at work at a time, over all processes."""
+
+    def __init__(self, dsn: str, producer: Producer, health: Health) -> None:
+        self._dsn = dsn
+        self._producer = producer
+        self._health = health
+
+    async def run(self) -> None:
+        """Until cancelled. Outages are waited out."""
+        try:
+            while True:
+                try:
+                    async with listen(self._dsn, "feeder") as listening:
+                        await self._serve(listening)
+                except Exception as error:
+                    if not (is_outage(error) or isinstance(error, KafkaError)):
+                        raise
+                    self._health.fail("feeder", f"the outward topics wait: {type(error).__name__}")
+                    _log.warning("feeder_waits", error=type(error).__name__)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            await self._producer.close()
+
+    async def _serve(self, listening: Listening) -> None:
+        self._health.ok("feeder")
+        await listening.take_turn("feeder")
+        while True:
+            if await self.feed(listening.connection) == 0:
+                self._health.ok("feeder")
+                await listening.wait()
+
+    async def feed(self, connection: asyncpg.Connection) -> int:
+        """Send the next entries and move the cursor; how many there were. Raises what Kafka answered."""
+        start = await connection.fetchval(_CURSOR)
+        rows = await connection.fetch(_READ, start, BATCH)
+        records = [record for row in rows for record in outward(row)]
+        if not records:
+            return 0
+        errors = [error for error in await self._producer.send(records) if error is not None]
+        if errors:
+            raise errors[0]
+        await connection.execute(_MOVE, start + len(rows))
+        return len(rows)
+
+
+def outward(row: asyncpg.Record) -> Iterator[OutgoingRecord]:
+    """What one entry becomes outside."""
+    opened = open_leaf(row["leaf"], row["detached"])
+    if row["kind"] == Kind.EVENT and find(row["event_type"]) is not None:
+        # A type that this version does not know has no topic; its place is told all the same.
+        yield OutgoingRecord(row["event_type"], opened.key, outward_headers(opened), opened.value)
+    yield OutgoingRecord(
+        TIMELINE_TOPIC,
+        row["subject"].encode() if row["subject"] else None,
+        [(_CONTENT_TYPE, b"application/json")],
+        _entry(row, opened).write(),
+    )
+
+
+def outward_headers(opened: Opened) -> list[tuple[str, bytes | None]]:
+    """The headers as the writer's relay ordered them. What was not signed and is not the content type stays inside:
+    nobody vouches for it."""
+    headers = list(opened.headers)
+    content_type = opened.header["m"]
+    if content_type is not None:
+        signed_last = bool(headers) and headers[-1][0] == _SIGNATURE
+        headers.insert(len(headers) - signed_last, (_CONTENT_TYPE, content_type.encode()))
+    return headers
+
+
+def _entry(row: asyncpg.Record, opened: Opened) -> TimelineEntry:
+    is_event = row["kind"] in (Kind.EVENT, Kind.DUPLICATE)
+    return TimelineEntry(
+        seq=row["seq"],
+        size=row["seq"] + 1,
+        kind=row["kind"],
+        leaf=row["leaf_hash"].hex(),
+        incident=row["subject"],
+        n=row["n"],
+        prev=opened.header.get("prev"),
+        organisation=row["organisation"],
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["kafka_offset"],
+        event=EventRef(id=row["event_id"], type=row["event_type"], source=row["source"]) if is_event else None,
+    )

@@ -1,0 +1,59 @@
+"""A connection of its own that waits for new entries, for the work that goes on behind the writer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from services.audit.timeline import CHANNEL
+
+_POLL_SECONDS = 1.0
+"""A notification that got lost costs no more than this."""
+
+
+class Listening:
+    """Says when entries were added since the last wait."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self._added = asyncio.Event()
+
+    def _notified(self, *_: object) -> None:
+        self._added.set()
+
+    async def wait(self) -> None:
+        """Until entries were added, or a second has passed. Raises `asyncpg.InterfaceError` when the line is dead."""
+        if self.connection.is_closed():
+            raise asyncpg.InterfaceError("the connection that listens for entries is closed")
+        try:
+            await asyncio.wait_for(self._added.wait(), _POLL_SECONDS)
+        except TimeoutError:
+            return
+        self._added.clear()
+
+    async def take_turn(self, name: str) -> None:
+        """Wait until no other process does the work of this name; it is ours while the connection lives."""
+        # Asked for again and again, because a statement that waits would run into its time limit.
+        while not await self.connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"audit-{name}"):
+            await self.wait()
+
+
+@asynccontextmanager
+async def listen(dsn: str, name: str) -> AsyncIterator[Listening]:
+    """A connection that listens, closed at the end."""
+    settings = {"search_path": "audit", "application_name": f"lostphone audit {name}"}
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
+    try:
+        listening = Listening(connection)
+        await connection.add_listener(CHANNEL, listening._notified)  # noqa: SLF001 - of the same module
+        yield listening
+    finally:
+        await asyncio.shield(_close(connection))
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=2)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

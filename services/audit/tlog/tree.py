@@ -1,0 +1,88 @@
+"""The Merkle tree of RFC 6962, section 2.1, grown at its right edge.
+
+An `Edge` is all that a writer has to keep: the hashes of the tiles that are not full yet.
+
+    edge, full_tiles = Edge().append([leaf_hash(b"first"), leaf_hash(b"second")])
+    edge.root()
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.audit.tlog.tiles import TILE_WIDTH, Tile
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """The hash of one entry."""
+    return hashlib.sha256(b"\x00" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of two subtrees."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def perfect_root(hashes: Sequence[bytes]) -> bytes:
+    """The root over a number of hashes that is a power of two."""
+    level = list(hashes)
+    while len(level) > 1:
+        level = [node_hash(level[at], level[at + 1]) for at in range(0, len(level), 2)]
+    return level[0]
+
+
+def fold(subtrees: Sequence[bytes]) -> bytes:
+    """The root over perfect subtrees that stand from left to right, largest first."""
+    root = subtrees[-1]
+    for left in reversed(subtrees[:-1]):
+        root = node_hash(left, root)
+    return root
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The right edge of a tree: its size, and the hashes of the open tile on each level, lowest level first."""
+
+    size: int = 0
+    open_tiles: tuple[tuple[bytes, ...], ...] = ()
+
+    def append(self, leaf_hashes: Iterable[bytes]) -> tuple["Edge", list[Tile]]:
+        """The edge after these leaves, and the tiles that became full on the way, in the order they did."""
+        levels = [list(tile) for tile in self.open_tiles]
+        full: list[Tile] = []
+        size = self.size
+        for leaf in leaf_hashes:
+            size += 1
+            rising: bytes | None = leaf
+            level = 0
+            while rising is not None:
+                if level == len(levels):
+                    levels.append([])
+                levels[level].append(rising)
+                rising = None
+                if len(levels[level]) == TILE_WIDTH:
+                    tile = Tile(level, (size >> (8 * (level + 1))) - 1, b"".join(levels[level]))
+                    rising = perfect_root(levels[level])
+                    full.append(tile)
+                    levels[level] = []
+                    level += 1
+        return Edge(size, tuple(tuple(tile) for tile in levels)), full
+
+    def root(self) -> bytes:
+        """The root of the whole tree."""
+        if self.size == 0:
+            return EMPTY_ROOT
+        subtrees: list[bytes] = []
+        for hashes in reversed(self.open_tiles):
+            subtrees.extend(_perfect_subtrees(hashes))
+        return fold(subtrees)
+
+
+def _perfect_subtrees(hashes: Sequence[bytes]) -> Iterable[bytes]:
+    start = 0
+    for bit in reversed(range(len(hashes).bit_length())):
+        if len(hashes) >> bit & 1:
+            yield perfect_root(hashes[start : start + (1 << bit)])
+            start += 1 << bit
