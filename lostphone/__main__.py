@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lostphone.commands import stack
+from lostphone.commands import approve, drill, lazy, ops, report, stack, tail, timeline
 from lostphone.screen import COULD_NOT, NO, CouldNotError, SaidNoError
 
 app = typer.Typer(
@@ -17,6 +17,15 @@ app = typer.Typer(
 app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
+app.command(context_settings=lazy.PASS_ON)(lazy.demo)
+app.command()(report.report)
+app.command()(approve.approve)
+app.command()(approve.keygen)
+app.command()(timeline.timeline)
+app.command()(tail.tail)
+app.command(context_settings=lazy.PASS_ON)(lazy.verify)
+app.command()(drill.drill)
+app.add_typer(ops.ops, name="ops")
 
 
 def main() -> None:

@@ -3,6 +3,12 @@
 import httpx2
 
 from lostphone.screen import CouldNotError
+from sandbox.companies import companies
+
+
+def someone(role: str) -> str:
+    """The `sub` of the first person of the sandbox with this role; `employee` is everyone's."""
+    return next(person.sub for _, person in companies().everyone() if role == "employee" or role in person.roles)
 
 
 def token(issuer: str, sub: str, *, life_seconds: int = 3600) -> str:

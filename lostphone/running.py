@@ -17,8 +17,8 @@ from pathlib import Path
 import lostphone
 from lostphone import status
 from lostphone.embedded import Child
-from lostphone.status import INSTALLATION
 from lostphone.screen import CouldNotError, SaidNoError
+from lostphone.status import INSTALLATION
 
 _ROOT = Path(lostphone.__file__).parent.parent
 _UP_WITHIN = 240.0

@@ -19,6 +19,7 @@ _KEPT_VARIABLES = {"LOSTPHONE_LANG", "LOSTPHONE_TOOLS", "LOSTPHONE_MAVEN_REPOSIT
 
 
 def up(
+    *,
     detach: Annotated[bool, typer.Option("--detach", help="起動したら戻る · Return once everything runs.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="前のデータを消して始める · Remove earlier data first.")
