@@ -163,9 +163,11 @@ def accept(incident_id: str, organisation: str, report: Report, facts: LossFacts
 def join(incident: Incident, facts: LossFacts, *, signed_in: bool, by: By) -> Decision:
     """A second report of the same loss. It fills what was unknown and never overwrites; both reports are kept.
 
-    A signed-in report vouches for an emergency report of the same phone that still waits for the desk.
+    A signed-in report vouches for an emergency report of the same phone that still waits for the desk; an emergency
+    report adds nothing to a case that is verified, until the desk made sure of it as well.
     """
-    decision = _change(incident, _unknown_only(incident.facts, facts), by.at, merged=True)
+    counts = signed_in or not incident.verified
+    decision = _change(incident, _unknown_only(incident.facts, facts) if counts else {}, by.at, merged=True)
     joined = decision.incident.model_copy(update={"reports": incident.reports + 1})
     decision = Decision(joined, decision.events)
     if signed_in and not incident.verified:
@@ -220,6 +222,12 @@ def verify(incident: Incident, method: str, by: By) -> Decision:
     if incident.verified:
         raise RefusedError("already_verified")
     return _verified(incident, method, by.at)
+
+
+def trust(incident: Incident, facts: LossFacts, by: By) -> Decision:
+    """The desk made sure of a further emergency report: what it says about unknown things counts from now on."""
+    incident.must_be_open()
+    return _change(incident, _unknown_only(incident.facts, facts), by.at, merged=False)
 
 
 def _verified(incident: Incident, method: str, at: datetime) -> Decision:

@@ -76,7 +76,7 @@ def _track(incident: Incident, **changes: object) -> Incident:
 
 
 @singledispatch
-def _hear(payload: Payload, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _hear(payload: Payload, incident: Incident, at: datetime) -> Incident:
     return incident
 
 
@@ -98,7 +98,7 @@ def _(payload: done.ContainmentPlanned, incident: Incident, at: datetime) -> Inc
 
 
 @_hear.register
-def _(payload: done.ProtectionSnapshotTaken, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.ProtectionSnapshotTaken, incident: Incident, at: datetime) -> Incident:
     # Never changed later: the first one stands, unless the phone turned out to be another one.
     before = incident.tracks.protection
     if before is not None and before.device == payload.device:
@@ -107,7 +107,7 @@ def _(payload: done.ProtectionSnapshotTaken, incident: Incident, at: datetime) -
 
 
 @_hear.register
-def _(payload: done.SessionsRevoked, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.SessionsRevoked, incident: Incident, at: datetime) -> Incident:
     revoked = Track(state="revoked", at=payload.effective_at, proof=ProofLevel.P3)
     return _track(incident, sessions={**incident.tracks.sessions, payload.provider: revoked})
 
@@ -119,7 +119,7 @@ def _(payload: done.SessionRevocationFailed, incident: Incident, at: datetime) -
 
 
 @_hear.register
-def _(payload: done.DeviceLocked, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.DeviceLocked, incident: Incident, at: datetime) -> Incident:
     proof = capped(payload.proof, ProofLevel.P4)
     return _track(incident, lock=Track(state="locked", at=payload.acknowledged_at, proof=proof, reason=payload.mode))
 
@@ -130,14 +130,14 @@ def _(payload: done.LockFailed, incident: Incident, at: datetime) -> Incident:
 
 
 @_hear.register
-def _(payload: done.DeviceUnlocked, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.DeviceUnlocked, incident: Incident, at: datetime) -> Incident:
     was = incident.tracks.lock
     # The proof of the lock stays: it held until now.
     return _track(incident, lock=was.model_copy(update={"state": "unlocked", "at": payload.acknowledged_at}))
 
 
 @_hear.register
-def _(payload: done.DeviceLocated, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.DeviceLocated, incident: Incident, at: datetime) -> Incident:
     return _track(
         incident,
         locate=LocateTrack(
@@ -152,7 +152,7 @@ def _(payload: done.DeviceLocated, incident: Incident, at: datetime) -> Incident
 
 
 @_hear.register
-def _(payload: done.LocateFailed, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.LocateFailed, incident: Incident, at: datetime) -> Incident:
     was = incident.tracks.locate
     # An older position stays known; only the last try failed.
     state = "obtained" if was.position else "unavailable"
@@ -160,7 +160,7 @@ def _(payload: done.LocateFailed, incident: Incident, at: datetime) -> Incident:
 
 
 @_hear.register
-def _(payload: done.CarrierSuspended, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.CarrierSuspended, incident: Incident, at: datetime) -> Incident:
     line = LineTrack(
         state="suspended",
         at=payload.effective_at,
@@ -178,25 +178,25 @@ def _(payload: done.CarrierSuspensionFailed, incident: Incident, at: datetime) -
 
 
 @_hear.register
-def _(payload: done.CarrierResumed, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.CarrierResumed, incident: Incident, at: datetime) -> Incident:
     line = LineTrack(state="resumed", at=payload.effective_at, assurance=payload.assurance, reference=payload.reference)
     return _track(incident, line=line)
 
 
 @_hear.register
-def _(payload: done.MisuseSuspected, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.MisuseSuspected, incident: Incident, at: datetime) -> Incident:
     signals = (*incident.tracks.misuse, payload.signal)[-MAX_SIGNALS:]
     return _track(incident, misuse=signals).model_copy(update={"reassess": bool(incident.assessments)})
 
 
 @_hear.register
-def _(payload: done.ManualTaskOpened, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.ManualTaskOpened, incident: Incident, at: datetime) -> Incident:
     tasks = {**incident.tracks.tasks, payload.task: ManualTask(kind=payload.kind, due_at=payload.due_at)}
     return _track(incident, tasks=dict(list(tasks.items())[-MAX_ENTRIES:]))
 
 
 @_hear.register
-def _(payload: done.ManualTaskDone, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.ManualTaskDone, incident: Incident, at: datetime) -> Incident:
     task = incident.tracks.tasks.get(payload.task)
     if task is None:
         return incident
@@ -217,13 +217,13 @@ def _outcome(incident: Incident, nonce: str | None, outcome: Track) -> Incident:
 
 
 @_hear.register
-def _(payload: done.WipeSent, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.WipeSent, incident: Incident, at: datetime) -> Incident:
     proof = capped(payload.proof, ProofLevel.P2)
     return _outcome(incident, payload.nonce, Track(state="sent", at=payload.sent_at, proof=proof))
 
 
 @_hear.register
-def _(payload: done.WipeConfirmed, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.WipeConfirmed, incident: Incident, at: datetime) -> Incident:
     proof = capped(payload.proof, ProofLevel.P4)
     after = _outcome(incident, payload.nonce, Track(state="confirmed", at=payload.confirmed_at, proof=proof))
     return after.model_copy(update={"reassess": bool(incident.assessments)})
@@ -235,7 +235,7 @@ def _(payload: done.WipeFailed, incident: Incident, at: datetime) -> Incident:
 
 
 @_hear.register
-def _(payload: done.WipeExpired, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: done.WipeExpired, incident: Incident, at: datetime) -> Incident:
     return _outcome(incident, payload.nonce, Track(state="expired", at=payload.expired_at))
 
 
@@ -265,7 +265,7 @@ def _duty(incident: Incident, payload: _DutyMoved, **changes: object) -> Inciden
 
 
 @_hear.register
-def _(payload: told.DutyOpened, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DutyOpened, incident: Incident, at: datetime) -> Incident:
     key = f"{payload.duty}/{payload.phase}"
     before = incident.duties.get(key)
     duty = Duty(
@@ -283,27 +283,27 @@ def _(payload: told.DutyOpened, incident: Incident, at: datetime) -> Incident:  
 
 
 @_hear.register
-def _(payload: told.DutyDueSoon, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DutyDueSoon, incident: Incident, at: datetime) -> Incident:
     return _duty(incident, payload, state="due_soon")
 
 
 @_hear.register
-def _(payload: told.DutyOverdue, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DutyOverdue, incident: Incident, at: datetime) -> Incident:
     return _duty(incident, payload, state="overdue")
 
 
 @_hear.register
-def _(payload: told.DutyFiled, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DutyFiled, incident: Incident, at: datetime) -> Incident:
     return _duty(incident, payload, state="filed", receipt=payload.receipt)
 
 
 @_hear.register
-def _(payload: told.DutyMet, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DutyMet, incident: Incident, at: datetime) -> Incident:
     return _duty(incident, payload, state="met")
 
 
 @_hear.register
-def _(payload: told.DutyWaived, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DutyWaived, incident: Incident, at: datetime) -> Incident:
     return _duty(incident, payload, state="waived")
 
 
@@ -325,14 +325,14 @@ def _(payload: told.AlertAcknowledged, incident: Incident, at: datetime) -> Inci
 
 
 @_hear.register
-def _(payload: told.NoticesSent, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.NoticesSent, incident: Incident, at: datetime) -> Incident:
     batch = incident.notices.get(payload.batch, Notices(people=payload.people))
     sent = batch.model_copy(update={"by_channel": payload.by_channel, "started_at": payload.started_at})
     return incident.model_copy(update={"notices": {**incident.notices, payload.batch: sent}})
 
 
 @_hear.register
-def _(payload: told.NoticesSettled, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.NoticesSettled, incident: Incident, at: datetime) -> Incident:
     batch = incident.notices.get(payload.batch, Notices(people=payload.people))
     settled = batch.model_copy(update={"by_state": payload.by_state, "settled_at": payload.settled_at})
     return incident.model_copy(update={"notices": {**incident.notices, payload.batch: settled}})
@@ -349,17 +349,17 @@ def _(payload: told.DisclosureApproved, incident: Incident, at: datetime) -> Inc
 
 
 @_hear.register
-def _(payload: told.DisclosureIssued, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DisclosureIssued, incident: Incident, at: datetime) -> Incident:
     return _publish(incident, payload, "issued", payload.issued_at, edition=payload.edition, url=payload.url)
 
 
 @_hear.register
-def _(payload: told.DisclosureRevised, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DisclosureRevised, incident: Incident, at: datetime) -> Incident:
     return _publish(incident, payload, "revised", payload.issued_at, edition=payload.edition)
 
 
 @_hear.register
-def _(payload: told.DisclosureRetracted, incident: Incident, at: datetime) -> Incident:  # noqa: ARG001
+def _(payload: told.DisclosureRetracted, incident: Incident, at: datetime) -> Incident:
     return _publish(incident, payload, "retracted", payload.retracted_at)
 
 

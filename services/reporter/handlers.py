@@ -1,0 +1,44 @@
+"""Events in: the inventory, and everything that other services do in a case."""
+
+from collections.abc import Mapping
+
+from services.reporter import store
+from services.reporter.domain import tracks
+from services.reporter.lookup import SERVICE, Lookup
+from shared.events import Event
+from shared.events.mdm_actions import DeviceChanged, DeviceFacts, DeviceRegistered, DeviceRetired
+from shared.events.payload import Payload
+from shared.messaging import Handler, Unit
+
+
+def handlers(lookup: Lookup) -> Mapping[type[Payload], Handler]:
+    """What this service listens to."""
+
+    async def on_device(unit: Unit, facts: DeviceFacts, event: Event) -> None:
+        device = event.envelope.subject.removeprefix("device-")
+        await lookup.index(unit, device, event.envelope.organisation, facts)
+
+    return {
+        DeviceRegistered: on_device,
+        DeviceChanged: on_device,
+        DeviceRetired: on_device_retired,
+        **dict.fromkeys(tracks.HEARD, on_case_event),
+    }
+
+
+async def on_device_retired(unit: Unit, _: DeviceRetired, event: Event) -> None:
+    """The phone is no longer found by its numbers."""
+    device = event.envelope.subject.removeprefix("device-")
+    await store.retire_device(unit, device, event.envelope.organisation)
+
+
+async def on_case_event(unit: Unit, payload: Payload, event: Event) -> None:
+    """Something happened in a case. What is about no case of ours is left alone."""
+    envelope = event.envelope
+    await unit.lock(envelope.subject)
+    incident = await store.load(unit.connection, envelope.subject, envelope.organisation)
+    if incident is None:
+        return
+    await store.heard(unit, incident.id, envelope, payload)
+    decision = tracks.hear(incident, payload, envelope.time)
+    await store.record(unit, decision, actor=SERVICE, cause=envelope.id)

@@ -1,0 +1,331 @@
+"""The reporter's tables: cases, reports, phones, and what happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+
+from services.reporter.domain.incident import Decision, Incident
+from shared.events import Envelope
+from shared.events.mdm_actions import DeviceFacts
+from shared.events.payload import Payload
+from shared.events.reporter import LossFacts
+from shared.messaging import Scope, Unit
+
+MAX_ENTRIES_SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class Device:
+    """A phone as the inventory last told."""
+
+    device: str
+    organisation: str
+    facts: DeviceFacts
+    retired: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """One report as it was told."""
+
+    incident: str
+    number: int
+    organisation: str
+    door: str
+    reported_as: str
+    reporter: str | None
+    vault_person: str
+    reporter_name: str | None
+    trusted: bool
+    facts: LossFacts
+    reported_at: datetime
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event of a case."""
+
+    event_id: str
+    type: str
+    actor: str
+    at: datetime
+    data: dict[str, Any]
+
+
+async def load(connection: asyncpg.Connection, incident: str, organisation: str) -> Incident | None:
+    """A case of this organisation."""
+    state = await connection.fetchval(
+        "SELECT state FROM incident WHERE incident = $1 AND organisation = $2", incident, organisation
+    )
+    return Incident.model_validate(state) if state is not None else None
+
+
+async def load_joinable(
+    connection: asyncpg.Connection, organisation: str, device: str, *, drill: bool
+) -> Incident | None:
+    """The open case about this phone, if there is one."""
+    state = await connection.fetchval(
+        "SELECT state FROM incident WHERE organisation = $1 AND device = $2 AND drill = $3 AND joinable "
+        "ORDER BY reported_at DESC LIMIT 1",
+        organisation,
+        device,
+        drill,
+    )
+    return Incident.model_validate(state) if state is not None else None
+
+
+async def queue(connection: asyncpg.Connection, organisation: str, *, ended: bool | None, limit: int) -> list[Incident]:
+    """Cases, newest first."""
+    rows = await connection.fetch(
+        "SELECT state FROM incident WHERE organisation = $1 AND ($2::boolean IS NULL OR ended = $2) "
+        "ORDER BY reported_at DESC, incident DESC LIMIT $3",
+        organisation,
+        ended,
+        limit,
+    )
+    return [Incident.model_validate(row["state"]) for row in rows]
+
+
+async def record(unit: Unit, decision: Decision, *, actor: str, cause: str | None = None) -> None:
+    """Save the case as decided, and tell the events to the log."""
+    incident = decision.incident
+    await save(unit, incident)
+    scope = Scope(incident.id, incident.organisation, incident.drill)
+    for payload in decision.events:
+        event_id = await unit.emit(payload, scope, actor=actor, cause=cause)
+        await _add_entry(unit, incident.id, Entry(event_id, payload.event_type, actor, unit.now, _data(payload)))
+
+
+async def save(unit: Unit, incident: Incident) -> None:
+    """Write the case over what was there."""
+    await unit.connection.execute(
+        "INSERT INTO incident (incident, organisation, drill, status, device, joinable, ended, reported_at, "
+        "changed_at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+        "ON CONFLICT (incident) DO UPDATE SET status = $4, device = $5, joinable = $6, ended = $7, changed_at = $9, "
+        "state = $10",
+        incident.id,
+        incident.organisation,
+        incident.drill,
+        incident.status.value,
+        incident.facts.device,
+        incident.ended is None and incident.recovered is None,
+        incident.ended is not None,
+        incident.reported_at,
+        unit.now,
+        incident.model_dump(mode="json"),
+    )
+
+
+async def heard(unit: Unit, incident: str, envelope: Envelope, payload: Payload) -> None:
+    """Keep an event of another service with the case."""
+    entry = Entry(envelope.id, envelope.type, envelope.actor, envelope.time, _data(payload))
+    await _add_entry(unit, incident, entry)
+
+
+async def _add_entry(unit: Unit, incident: str, entry: Entry) -> None:
+    await unit.connection.execute(
+        "INSERT INTO entry (incident, event_id, type, actor, at, data) VALUES ($1, $2, $3, $4, $5, $6) "
+        "ON CONFLICT (event_id) DO NOTHING",
+        incident,
+        entry.event_id,
+        entry.type,
+        entry.actor,
+        entry.at,
+        entry.data,
+    )
+
+
+def _data(payload: Payload) -> dict[str, Any]:
+    data: dict[str, Any] = orjson.loads(payload.write())
+    return data
+
+
+async def entries(connection: asyncpg.Connection, incident: str) -> list[Entry]:
+    """What happened in a case, oldest first."""
+    rows = await connection.fetch(
+        "SELECT event_id, type, actor, at, data FROM "
+        "(SELECT * FROM entry WHERE incident = $1 ORDER BY number DESC LIMIT $2) AS last ORDER BY number",
+        incident,
+        MAX_ENTRIES_SHOWN,
+    )
+    return [Entry(**dict(row)) for row in rows]
+
+
+async def add_report(unit: Unit, told: Told, receipt_hash: str) -> None:
+    """Keep a report as told, under the hash of its receipt code."""
+    await unit.connection.execute(
+        "INSERT INTO report (incident, number, organisation, door, reported_as, reporter, vault_person, "
+        "reporter_name, trusted, facts, reported_at, receipt_hash) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        told.incident,
+        told.number,
+        told.organisation,
+        told.door,
+        told.reported_as,
+        told.reporter,
+        told.vault_person,
+        told.reporter_name,
+        told.trusted,
+        _data(told.facts),
+        told.reported_at,
+        receipt_hash,
+    )
+
+
+_REPORT = (
+    "SELECT incident, number, organisation, door, reported_as, reporter, vault_person, reporter_name, trusted, facts, "
+    "reported_at FROM report "
+)
+
+
+async def report_by_receipt(connection: asyncpg.Connection, receipt_hash: str) -> Told | None:
+    """The report that a receipt code belongs to."""
+    row = await connection.fetchrow(f"{_REPORT} WHERE receipt_hash = $1", receipt_hash)
+    return _told(row) if row is not None else None
+
+
+async def reports(connection: asyncpg.Connection, incident: str) -> list[Told]:
+    """All reports of a case, as told, in order."""
+    return [_told(row) for row in await connection.fetch(f"{_REPORT} WHERE incident = $1 ORDER BY number", incident)]
+
+
+def _told(row: asyncpg.Record) -> Told:
+    return Told(**{**dict(row), "facts": LossFacts.read(row["facts"])})
+
+
+async def trust_report(unit: Unit, incident: str, number: int) -> None:
+    """The desk made sure of this report: its receipt shows and changes more from now on."""
+    await unit.connection.execute(
+        "UPDATE report SET trusted = true WHERE incident = $1 AND number = $2", incident, number
+    )
+
+
+@dataclass(frozen=True)
+class Key:
+    """An idempotency key of one caller, and the request that it was sent with."""
+
+    organisation: str
+    who: str
+    key: str
+    request: str
+
+
+async def claim_key(unit: Unit, key: Key, incident: str) -> str | None:
+    """None when the key is new and now stands for `incident`, or the incident of the same request earlier.
+
+    Raises `LookupError` when the key stands for another request.
+    """
+    fresh = await unit.connection.fetchval(
+        "INSERT INTO accepted_key (organisation, who, key, request, incident, accepted_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING incident",
+        key.organisation,
+        key.who,
+        key.key,
+        key.request,
+        incident,
+        unit.now,
+    )
+    if fresh is not None:
+        return None
+    earlier: str | None = await unit.connection.fetchval(
+        "SELECT incident FROM accepted_key WHERE organisation = $1 AND who = $2 AND key = $3 AND request = $4",
+        key.organisation,
+        key.who,
+        key.key,
+        key.request,
+    )
+    if earlier is None:
+        raise LookupError(key.key)
+    return earlier
+
+
+async def point_key(unit: Unit, key: Key, incident: str) -> None:
+    """The key stands for the case that the report joined."""
+    await unit.connection.execute(
+        "UPDATE accepted_key SET incident = $4 WHERE organisation = $1 AND who = $2 AND key = $3",
+        key.organisation,
+        key.who,
+        key.key,
+        incident,
+    )
+
+
+async def save_device(unit: Unit, device: Device, terms: Sequence[str]) -> None:
+    """A phone with everything it can be found by."""
+    await unit.connection.execute(
+        "INSERT INTO device (device, organisation, holder, retired, facts) VALUES ($1, $2, $3, $4, $5) "
+        "ON CONFLICT (device) DO UPDATE SET holder = $3, retired = $4, facts = $5 WHERE device.organisation = $2",
+        device.device,
+        device.organisation,
+        device.facts.holder,
+        device.retired,
+        _data(device.facts),
+    )
+    await unit.connection.execute(
+        "DELETE FROM device_term WHERE device = $1 AND organisation = $2", device.device, device.organisation
+    )
+    await unit.connection.execute(
+        "INSERT INTO device_term (organisation, term, device) SELECT $1, term, $2 FROM unnest($3::text[]) AS term "
+        "ON CONFLICT DO NOTHING",
+        device.organisation,
+        device.device,
+        list(terms),
+    )
+
+
+async def retire_device(unit: Unit, device: str, organisation: str) -> None:
+    """The phone left the inventory: it is found no more, and stays readable for its cases."""
+    await unit.connection.execute(
+        "UPDATE device SET retired = true WHERE device = $1 AND organisation = $2", device, organisation
+    )
+    await unit.connection.execute(
+        "DELETE FROM device_term WHERE device = $1 AND organisation = $2", device, organisation
+    )
+
+
+async def find_device(connection: asyncpg.Connection, device: str | None, organisation: str) -> Device | None:
+    """A phone of this organisation by its id."""
+    if device is None:
+        return None
+    row = await connection.fetchrow(
+        "SELECT device, organisation, facts, retired FROM device WHERE device = $1 AND organisation = $2",
+        device,
+        organisation,
+    )
+    return _device(row) if row is not None else None
+
+
+async def devices_by_terms(connection: asyncpg.Connection, organisation: str, terms: Sequence[str]) -> list[Device]:
+    """Phones that any of these terms names; more than one means that the terms do not decide."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT device.device, device.organisation, device.facts, device.retired FROM device_term "
+        "JOIN device USING (device) WHERE device_term.organisation = $1 AND device.organisation = $1 "
+        "AND term = ANY ($2::text[]) LIMIT 5",
+        organisation,
+        list(terms),
+    )
+    return [_device(row) for row in rows]
+
+
+async def devices_of_holder(connection: asyncpg.Connection, organisation: str, holder: str) -> list[Device]:
+    """The phones that this person holds."""
+    rows = await connection.fetch(
+        "SELECT device, organisation, facts, retired FROM device "
+        "WHERE organisation = $1 AND holder = $2 AND NOT retired ORDER BY device LIMIT 20",
+        organisation,
+        holder,
+    )
+    return [_device(row) for row in rows]
+
+
+async def organisations(connection: asyncpg.Connection) -> set[str]:
+    """The organisations whose phones are known here."""
+    return {row["organisation"] for row in await connection.fetch("SELECT DISTINCT organisation FROM device")}
+
+
+def _device(row: asyncpg.Record) -> Device:
+    return Device(row["device"], row["organisation"], DeviceFacts.read(row["facts"]), row["retired"])
