@@ -87,6 +87,11 @@ class Case(_Fact):
         """Whether the report counts as genuine: signed in, or verified by the desk."""
         return self.verified or self.door is Door.SIGNED_IN
 
+    @property
+    def live(self) -> bool:
+        """Whether the case still asks for work."""
+        return self.state in (CaseState.OPEN, CaseState.RECOVERED)
+
     def hear(self, payload: Payload) -> Self:  # noqa: C901, PLR0911, PLR0912 - one line per event
         """The view after one more event."""
         match payload:

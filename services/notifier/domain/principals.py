@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 MAX_ROWS = 50_000
 _COLUMNS = ("name", "mail", "line_user_id")
-_MAIL = re.compile(r"^[^@\s<>,;:\"\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$")
+_MAIL = re.compile(r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$")
 _LINE_USER = re.compile(r"^U[0-9a-f]{32}$")
 
 

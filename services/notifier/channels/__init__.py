@@ -1,0 +1,1 @@
+"""Ways to reach people: each takes one message and says what is known of its fate."""

@@ -1,0 +1,28 @@
+"""Alerts to people inside, through Apprise: chat, pager, mail, whatever the organisation has configured."""
+
+from collections.abc import Mapping, Sequence
+
+import apprise
+
+
+class Desk:
+    """Where each organisation's alerts go.
+
+    `urls`: Apprise addresses under `<organisation>/<role>`, `<organisation>`, or `*`; the first that is there counts.
+    `{organisation}` and `{role}` in an address are filled in.
+    """
+
+    def __init__(self, urls: Mapping[str, Sequence[str]]) -> None:
+        self._urls = urls
+
+    async def send(self, organisation: str, role: str, *, title: str, text: str) -> bool:
+        """Whether every address took it; False when there is none."""
+        names = (f"{organisation}/{role}", organisation, "*")
+        found = next((self._urls[name] for name in names if name in self._urls), ())
+        if not found:
+            return False
+        pager = apprise.Apprise()
+        for url in found:
+            if not pager.add(url.replace("{organisation}", organisation).replace("{role}", role)):
+                return False
+        return bool(await pager.async_notify(body=text, title=title, notify_type=apprise.NotifyType.WARNING))

@@ -1,0 +1,59 @@
+"""LINE by the Messaging API: pushes to friends of the company's account, with retry keys.
+
+A 200 means accepted, not read. The same retry key is answered 409 for a day and delivers nothing a second time
+(developers.line.biz, Retry failed API requests).
+"""
+
+from typing import Any
+
+import aiohttp
+from linebot.v3.messaging import (  # type: ignore[import-untyped]
+    ApiException,
+    AsyncApiClient,
+    AsyncMessagingApi,
+    Configuration,
+    PushMessageRequest,
+    TextMessage,
+)
+
+from services.notifier.channels.message import Message, Outcome, Result
+
+_SECONDS = 10.0
+
+
+class Line:
+    """The LINE channel of one organisation. Close it at the end."""
+
+    repeats_safely = True
+
+    def __init__(self, url: str, token: str) -> None:
+        """Needs a running event loop."""
+        self._client = AsyncApiClient(Configuration(host=url.rstrip("/"), access_token=token))
+        self._api = AsyncMessagingApi(self._client)
+
+    async def send(self, message: Message) -> Result:
+        request = PushMessageRequest(to=message.to, messages=[TextMessage(text=message.text)])
+        try:
+            answer: Any = await self._api.push_message(request, x_line_retry_key=message.key, _request_timeout=_SECONDS)
+        except ApiException as error:
+            return _refused(error)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Result(Outcome.UNCERTAIN, reason=f"no_answer_{type(error).__name__.lower()[:40]}", again=True)
+        return Result(Outcome.ACCEPTED, provider_id=str(answer.sent_messages[0].id))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _refused(error: ApiException) -> Result:
+    status = int(error.status or 0)
+    match status:
+        case 409:
+            accepted = error.headers.get("x-line-accepted-request-id") if error.headers else None
+            return Result(Outcome.ACCEPTED, provider_id=accepted)
+        case 400 | 404:
+            return Result(Outcome.BOUNCED, reason=f"line_{status}")
+        case 401 | 403:
+            return Result(Outcome.FAILED, reason=f"line_{status}")
+        case _:
+            return Result(Outcome.FAILED, reason=f"line_{status}", again=True)

@@ -1,0 +1,85 @@
+"""Mail by SMTP. There is no way to ask a server what became of a message, so a lost answer stays uncertain."""
+
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate
+from typing import Literal
+
+import aiosmtplib
+
+from services.notifier.channels.message import Message, Outcome, Result
+
+_SECONDS = 10.0
+_PERMANENT = 500
+
+
+@dataclass(frozen=True)
+class MailServer:
+    """Where mail goes out."""
+
+    host: str
+    port: int
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: str | None = None
+
+
+class Mail:
+    """The mail channel of one organisation."""
+
+    repeats_safely = False
+
+    def __init__(self, server: MailServer, sender: str) -> None:
+        self._server = server
+        self._sender = sender
+
+    async def send(self, message: Message) -> Result:
+        client = aiosmtplib.SMTP(
+            hostname=self._server.host,
+            port=self._server.port,
+            timeout=_SECONDS,
+            use_tls=self._server.security == "tls",
+            start_tls=self._server.security == "starttls",
+            username=self._server.username,
+            password=self._server.password,
+        )
+        try:
+            try:
+                await client.connect()
+                await client.mail(self._sender)
+                await client.rcpt(message.to)
+            except (aiosmtplib.SMTPException, OSError) as error:
+                return _before(error)
+            try:
+                answer = await client.data(self._written(message))
+            except aiosmtplib.SMTPResponseException as error:
+                return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=error.code < _PERMANENT)
+            except (aiosmtplib.SMTPException, OSError) as error:
+                return Result(Outcome.UNCERTAIN, reason=f"after_data_{_name(error)}")
+            return Result(Outcome.ACCEPTED, provider_id=answer.message[:200])
+        finally:
+            client.close()
+
+    def _written(self, message: Message) -> bytes:
+        mail = EmailMessage(policy=SMTP)
+        mail["From"] = self._sender
+        mail["To"] = message.to
+        mail["Subject"] = message.subject
+        mail["Date"] = formatdate()
+        mail["Message-ID"] = f"<{message.key}@{self._sender.rpartition('@')[2]}>"
+        mail.set_content(message.text)
+        return mail.as_bytes()
+
+
+def _before(error: Exception) -> Result:
+    """The message itself was not handed over yet."""
+    if isinstance(error, aiosmtplib.SMTPRecipientRefused) and error.code >= _PERMANENT:
+        return Result(Outcome.BOUNCED, reason=f"smtp_{error.code}")
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=error.code < _PERMANENT)
+    return Result(Outcome.FAILED, reason=f"before_data_{_name(error)}", again=True)
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__.lower()[:40]

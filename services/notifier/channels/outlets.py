@@ -1,0 +1,52 @@
+"""Which channel speaks for which organisation; in a drill, none that reaches anybody."""
+
+from collections.abc import Mapping
+
+from services.notifier.channels.drill import Drill
+from services.notifier.channels.line import Line
+from services.notifier.channels.mail import Mail, MailServer
+from services.notifier.channels.message import Channel
+
+
+class Outlets:
+    """Makes channels when they are first needed, and closes them."""
+
+    def __init__(
+        self,
+        *,
+        mail_server: MailServer | None,
+        senders: Mapping[str, str],
+        line_url: str,
+        line_tokens: Mapping[str, str],
+    ) -> None:
+        self._mail_server = mail_server
+        self._senders = senders
+        self._line_url = line_url
+        self._line_tokens = line_tokens
+        self._lines: dict[str, Line] = {}
+        self._drill = Drill()
+
+    def names(self, organisation: str) -> list[str]:
+        """The channels that this organisation has, the preferred one first."""
+        mail = ["mail"] if self._mail_server and self._sender(organisation) else []
+        return mail + (["line"] if organisation in self._line_tokens else [])
+
+    def channel(self, name: str, organisation: str, *, drill: bool) -> Channel | None:
+        """The channel, or None when the organisation has none of this name."""
+        if drill:
+            return self._drill
+        sender = self._sender(organisation)
+        if name == "mail" and self._mail_server and sender:
+            return Mail(self._mail_server, sender)
+        if name == "line" and organisation in self._line_tokens:
+            if organisation not in self._lines:
+                self._lines[organisation] = Line(self._line_url, self._line_tokens[organisation])
+            return self._lines[organisation]
+        return None
+
+    def _sender(self, organisation: str) -> str | None:
+        return self._senders.get(organisation) or self._senders.get("*")
+
+    async def close(self) -> None:
+        for line in self._lines.values():
+            await line.close()

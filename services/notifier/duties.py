@@ -1,0 +1,169 @@
+"""Opens, warns of and ends duties: each in the caller's unit, with its events and timers."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from services.notifier import store
+from services.notifier.alerts import Alerts
+from services.notifier.domain.deadline import last_call
+from services.notifier.domain.facts import facts_of
+from services.notifier.domain.rules import decide
+from services.notifier.rulebook import Rulebook
+from services.notifier.store import Duty, Incident
+from shared.events.notifier import DutyDueSoon, DutyFiled, DutyMet, DutyOpened, DutyOverdue, DutyWaived
+from shared.messaging import Timer, Unit, Units
+
+ACTOR = "service/notifier"
+_TIMERS = ("duty_soft", "duty_last_call", "duty_due")
+
+
+class Refusal(StrEnum):
+    """Why a duty cannot be ended like this."""
+
+    ENDED = "duty_ended"
+    SAME_PERSON = "same_person"
+    OTHER_REASON = "other_reason"
+
+
+class Duties:
+    """The duty engine at work."""
+
+    def __init__(self, units: Units, rulebook: Rulebook, alerts: Alerts) -> None:
+        self._units = units
+        self._rulebook = rulebook
+        self._alerts = alerts
+
+    async def run(
+        self, unit: Unit, known: Incident, *, known_at: datetime, overdue_assessment: bool = False, cause: str | None
+    ) -> None:
+        """Run the rules over what is known now. Opens what is owed; closes nothing.
+
+        `overdue_assessment`: nobody assessed in time, so the rules run with everything unknown.
+        """
+        standing = {duty.id: duty for duty in await store.duties(unit.connection, known.id)}
+        assessment = known.case.assessment
+        found = decide(
+            self._rulebook.of(known.scope.organisation),
+            known.id,
+            facts_of(known.case),
+            known_at=known_at,
+            assessment_version=assessment.version if assessment else None,
+            only_report=assessment is None and not overdue_assessment,
+            standing={duty_id: duty.opened for duty_id, duty in standing.items()},
+        )
+        for opened in found:
+            stands = standing.get(opened.duty)
+            if stands is None or stands.state == "open":
+                await self._open(unit, known, opened, cause)
+
+    async def _open(self, unit: Unit, known: Incident, opened: DutyOpened, cause: str | None) -> None:
+        await store.state_duty(unit, known.scope, opened)
+        await unit.emit(opened, known.scope, actor=ACTOR, cause=cause)
+        if opened.soft_due:
+            await unit.arm(known.id, f"duty_soft:{opened.duty}", opened.soft_due)
+        if opened.due:
+            await unit.arm(known.id, f"duty_due:{opened.duty}", opened.due)
+            calendar = self._rulebook.calendar(opened.jurisdiction)
+            call = last_call(opened.due, calendar) if calendar else None
+            if call:
+                await unit.arm(known.id, f"duty_last_call:{opened.duty}", call)
+
+    async def on_timer(self, timer: Timer) -> None:
+        """The soft alarm, the last call before a closed day, or the deadline itself."""
+        duty_id = timer.name.partition(":")[2]
+        async with self._units.begin() as unit:
+            await unit.lock(timer.subject)
+            duty = await store.duty(unit.connection, duty_id)
+            if duty is not None and duty.state == "open":
+                await self._warn(unit, timer, duty)
+            await unit.finish(timer)
+
+    async def _warn(self, unit: Unit, timer: Timer, duty: Duty) -> None:
+        opened = duty.opened
+        facts = {"duty": opened.duty, "rule": opened.rule, "phase": opened.phase}
+        if timer.kind == "duty_due" and opened.due:
+            await store.mark_overdue(unit, duty.id)
+            await unit.emit(DutyOverdue.model_validate(facts | {"due": opened.due}), duty.scope, actor=ACTOR)
+            await self._alerts.open(unit, duty.scope, "duty_overdue")
+        elif timer.kind == "duty_last_call":
+            await self._alerts.open(unit, duty.scope, "duty_last_call")
+        else:
+            due = opened.due or opened.soft_due
+            await unit.emit(DutyDueSoon.model_validate(facts | {"due": due}), duty.scope, actor=ACTOR)
+            await self._alerts.open(unit, duty.scope, "duty_due_soon")
+
+    async def file(
+        self,
+        unit: Unit,
+        duty: Duty,
+        *,
+        filed_at: datetime,
+        receipt: str,
+        receipt_hash: str | None,
+        assessment_version: int | None,
+        actor: str,
+    ) -> Refusal | None:
+        """A person filed; the receipt is the proof."""
+        if duty.state != "open":
+            return Refusal.ENDED
+        late = duty.opened.due is not None and filed_at > duty.opened.due
+        await store.end_duty(unit, duty.id, "filed", at=filed_at, receipt=receipt, receipt_hash=receipt_hash)
+        await unit.emit(
+            DutyFiled(
+                duty=duty.id,
+                rule=duty.opened.rule,
+                phase=duty.opened.phase,
+                filed_at=filed_at,
+                receipt=receipt,
+                receipt_hash=receipt_hash,
+                assessment_version=assessment_version,
+                late=late,
+            ),
+            duty.scope,
+            actor=actor,
+        )
+        await self._quiet(unit, duty)
+        return None
+
+    async def meet(
+        self, unit: Unit, duty: Duty, *, how: str, met_at: datetime, actor: str = ACTOR, cause: str | None = None
+    ) -> Refusal | None:
+        """Fulfilled without a filing."""
+        if duty.state != "open":
+            return Refusal.ENDED
+        await store.end_duty(unit, duty.id, "met", at=met_at, how=how)
+        met = DutyMet(duty=duty.id, rule=duty.opened.rule, phase=duty.opened.phase, how=how, met_at=met_at)
+        await unit.emit(met, duty.scope, actor=actor, cause=cause)
+        await self._quiet(unit, duty)
+        return None
+
+    async def waive(self, unit: Unit, duty: Duty, *, reason: str, person: str, actor: str) -> Refusal | None:
+        """The first person proposes, a second one with the same reason ends the duty."""
+        if duty.state != "open":
+            return Refusal.ENDED
+        if duty.waiver_by is None:
+            await store.propose_waiver(unit, duty.id, person, reason)
+            return None
+        if duty.waiver_by == person:
+            return Refusal.SAME_PERSON
+        if duty.waiver_reason != reason:
+            return Refusal.OTHER_REASON
+        both = [duty.waiver_by, person]
+        await store.end_duty(unit, duty.id, "waived", at=unit.now, how=reason, waived_by=both)
+        opened = duty.opened
+        waived = DutyWaived(duty=duty.id, rule=opened.rule, phase=opened.phase, reason=reason, waived_by=both)
+        await unit.emit(waived, duty.scope, actor=actor)
+        await self._quiet(unit, duty)
+        return None
+
+    async def meet_recipient(
+        self, unit: Unit, known: Incident, recipient: str, *, how: str, at: datetime, cause: str | None = None
+    ) -> None:
+        """Fulfil every open duty towards one recipient."""
+        for duty in await store.duties(unit.connection, known.id):
+            if duty.state == "open" and duty.opened.recipient == recipient:
+                await self.meet(unit, duty, how=how, met_at=at, cause=cause)
+
+    async def _quiet(self, unit: Unit, duty: Duty) -> None:
+        for kind in _TIMERS:
+            await unit.disarm(duty.scope.subject, f"{kind}:{duty.id}")

@@ -1,0 +1,254 @@
+"""The notifier's tables: cases, duties, alerts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.notifier.domain.case import Case
+from shared.events.notifier import DutyOpened
+from shared.messaging import Scope, Unit
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One incident as this service knows it."""
+
+    scope: Scope
+    case: Case
+
+    @property
+    def id(self) -> str:
+        return self.scope.subject
+
+
+@dataclass(frozen=True)
+class Duty:
+    """One duty and how far it is."""
+
+    opened: DutyOpened
+    scope: Scope
+    state: str
+    overdue: bool
+    ended_at: datetime | None
+    receipt: str | None
+    receipt_hash: str | None
+    how: str | None
+    waiver_by: str | None
+    waiver_reason: str | None
+    waived_by: list[str] | None
+
+    @property
+    def id(self) -> str:
+        return self.opened.duty
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert and whether somebody took it."""
+
+    id: str
+    scope: Scope
+    kind: str
+    attempt: int
+    opened_at: datetime
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    ended: bool
+
+
+_INCIDENT = "SELECT incident, organisation, drill, facts FROM incident"
+
+
+def _incident(row: Any) -> Incident:
+    return Incident(Scope(row["incident"], row["organisation"], row["drill"]), Case.model_validate(row["facts"]))
+
+
+async def incident(connection: Any, subject: str, organisation: str | None = None) -> Incident | None:
+    """The incident; None when it is unknown or another organisation's."""
+    row = await connection.fetchrow(
+        f"{_INCIDENT} WHERE incident = $1 AND ($2::text IS NULL OR organisation = $2)", subject, organisation
+    )
+    return _incident(row) if row else None
+
+
+async def incidents(connection: Any, organisation: str) -> list[Incident]:
+    """All incidents of an organisation, newest first."""
+    rows = await connection.fetch(f"{_INCIDENT} WHERE organisation = $1 ORDER BY incident DESC LIMIT 200", organisation)
+    return [_incident(row) for row in rows]
+
+
+async def save(unit: Unit, known: Incident) -> None:
+    """Keep what is known of an incident. Its organisation and whether it is a drill never change."""
+    await unit.connection.execute(
+        """INSERT INTO incident (incident, organisation, drill, facts) VALUES ($1, $2, $3, $4)
+           ON CONFLICT (incident) DO UPDATE SET facts = excluded.facts""",
+        known.id,
+        known.scope.organisation,
+        known.scope.drill,
+        known.case.model_dump(mode="json"),
+    )
+
+
+_DUTY = """
+SELECT d.*, i.drill FROM duty d JOIN incident i USING (incident)
+"""
+
+
+def _duty(row: Any) -> Duty:
+    return Duty(
+        opened=DutyOpened.read(row["opened"]),
+        scope=Scope(row["incident"], row["organisation"], row["drill"]),
+        **{
+            name: row[name]
+            for name in (
+                "state", "overdue", "ended_at", "receipt", "receipt_hash", "how", "waiver_by", "waiver_reason",
+                "waived_by",
+            )
+        },
+    )  # fmt: skip
+
+
+async def duties(connection: Any, subject: str) -> list[Duty]:
+    """All duties of an incident, the most urgent first."""
+    rows = await connection.fetch(
+        f"{_DUTY} WHERE d.incident = $1 ORDER BY d.state <> 'open', d.opened->>'due' NULLS LAST, d.duty", subject
+    )
+    return [_duty(row) for row in rows]
+
+
+async def open_duties(connection: Any, organisation: str) -> list[Duty]:
+    """The open duties of an organisation, the most urgent first."""
+    rows = await connection.fetch(
+        f"{_DUTY} WHERE d.organisation = $1 AND d.state = 'open' ORDER BY d.opened->>'due' NULLS LAST LIMIT 500",
+        organisation,
+    )
+    return [_duty(row) for row in rows]
+
+
+async def duty(connection: Any, duty_id: str, organisation: str | None = None) -> Duty | None:
+    """The duty; None when it is unknown or another organisation's."""
+    row = await connection.fetchrow(
+        f"{_DUTY} WHERE d.duty = $1 AND ($2::text IS NULL OR d.organisation = $2)", duty_id, organisation
+    )
+    return _duty(row) if row else None
+
+
+async def state_duty(unit: Unit, scope: Scope, opened: DutyOpened) -> None:
+    """Keep a duty as it is stated now."""
+    await unit.connection.execute(
+        """INSERT INTO duty (duty, incident, organisation, opened) VALUES ($1, $2, $3, $4)
+           ON CONFLICT (duty) DO UPDATE SET opened = excluded.opened""",
+        opened.duty,
+        scope.subject,
+        scope.organisation,
+        opened.model_dump(mode="json"),
+    )
+
+
+async def end_duty(
+    unit: Unit,
+    duty_id: str,
+    state: str,
+    *,
+    at: datetime,
+    receipt: str | None = None,
+    receipt_hash: str | None = None,
+    how: str | None = None,
+    waived_by: list[str] | None = None,
+) -> None:
+    """Filed, met or waived."""
+    await unit.connection.execute(
+        """UPDATE duty SET state = $2, ended_at = $3, receipt = $4, receipt_hash = $5, how = $6, waived_by = $7
+           WHERE duty = $1""",
+        duty_id,
+        state,
+        at,
+        receipt,
+        receipt_hash,
+        how,
+        waived_by,
+    )
+
+
+async def propose_waiver(unit: Unit, duty_id: str, person: str, reason: str) -> None:
+    await unit.connection.execute(
+        "UPDATE duty SET waiver_by = $2, waiver_reason = $3 WHERE duty = $1", duty_id, person, reason
+    )
+
+
+async def mark_overdue(unit: Unit, duty_id: str) -> None:
+    await unit.connection.execute("UPDATE duty SET overdue = true WHERE duty = $1", duty_id)
+
+
+def _alert(row: Any) -> Alert:
+    return Alert(
+        id=row["alert"],
+        scope=Scope(row["subject"], row["organisation"], row["drill"]),
+        kind=row["kind"],
+        attempt=row["attempt"],
+        opened_at=row["opened_at"],
+        acknowledged_by=row["acknowledged_by"],
+        acknowledged_at=row["acknowledged_at"],
+        ended=row["ended"],
+    )
+
+
+async def alert(connection: Any, alert_id: str, organisation: str | None = None) -> Alert | None:
+    """The alert; None when it is unknown or another organisation's."""
+    row = await connection.fetchrow(
+        "SELECT * FROM alert WHERE alert = $1 AND ($2::text IS NULL OR organisation = $2)", alert_id, organisation
+    )
+    return _alert(row) if row else None
+
+
+async def alerts(connection: Any, organisation: str, subject: str | None = None) -> list[Alert]:
+    """Alerts of an organisation or of one incident, newest first."""
+    rows = await connection.fetch(
+        """SELECT * FROM alert WHERE organisation = $1 AND ($2::text IS NULL OR subject = $2)
+           ORDER BY opened_at DESC LIMIT 200""",
+        organisation,
+        subject,
+    )
+    return [_alert(row) for row in rows]
+
+
+async def open_alert(unit: Unit, alert_id: str, scope: Scope, kind: str) -> None:
+    await unit.connection.execute(
+        "INSERT INTO alert (alert, subject, organisation, drill, kind, opened_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        alert_id,
+        scope.subject,
+        scope.organisation,
+        scope.drill,
+        kind,
+        unit.now,
+    )
+
+
+async def end_alerts(unit: Unit, subject: str) -> list[str]:
+    """End every alert of a case that is over; returns their ids."""
+    rows = await unit.connection.fetch(
+        "UPDATE alert SET ended = true WHERE subject = $1 AND NOT ended RETURNING alert", subject
+    )
+    return [row["alert"] for row in rows]
+
+
+async def alert_sent(unit: Unit, alert_id: str, attempt: int, *, last: bool) -> None:
+    await unit.connection.execute(
+        "UPDATE alert SET attempt = $2, ended = ended OR $3 WHERE alert = $1", alert_id, attempt, last
+    )
+
+
+async def acknowledge(unit: Unit, alert_id: str, person: str) -> None:
+    await unit.connection.execute(
+        "UPDATE alert SET acknowledged_by = $2, acknowledged_at = $3, ended = true WHERE alert = $1",
+        alert_id,
+        person,
+        unit.now,
+    )
+
+
+async def forget_contact(unit: Unit, person: str, organisation: str) -> None:
+    """Drop the pseudonym of an erased person's address."""
+    await unit.connection.execute(
+        "UPDATE principal SET contact = NULL WHERE person = $1 AND organisation = $2", person, organisation
+    )
