@@ -17,7 +17,7 @@ from sandbox import kept
 from sandbox.companies import companies
 from sandbox.part import Part, json_object, read
 
-_USER = re.compile(r"^U[0-9a-f]{32}$")
+_USER = re.compile(r"U[0-9a-f]{32}")
 _DAY = 86_400
 _MOST_MESSAGES = 5
 _LONGEST_TEXT = 5000
@@ -118,7 +118,7 @@ class Line:
 
 
 def _problem(said: dict[str, object]) -> str | None:
-    if not isinstance(said.get("to"), str) or not _USER.match(str(said["to"])):
+    if not isinstance(said.get("to"), str) or not _USER.fullmatch(str(said["to"])):
         return "The property, 'to', in the request body is invalid (line: -, column: -)"
     messages = said.get("messages")
     if not isinstance(messages, list) or not 1 <= len(messages) <= _MOST_MESSAGES:

@@ -144,8 +144,7 @@ class _Recorded:
         elif fault is None or fault.kind != "drop":
             try:
                 await self._app(scope, replay, keep)
-            except Exception:
-                # The application has answered 500 by now; the call still belongs into the journal.
+            except Exception:  # noqa: BLE001 - its caller was answered 500; the call still belongs into the journal
                 _log.exception("%s %s failed", scope["method"], scope["path"])
         return answer
 

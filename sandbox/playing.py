@@ -32,8 +32,9 @@ async def playing(config: Config) -> AsyncIterator[dict[str, str]]:
         for name, taken in sockets.items():
             part = Part(name, config.data_dir, secrets=_SECRETS.get(name, ()), kept_headers=_HEADERS.get(name, ()))
             application = _application(part, config, ports)
+            stack.callback(part.journal.close)
             await stack.enter_async_context(part.running)
-            await stack.enter_async_context(_served(application, taken))
+            await stack.enter_async_context(served(application, taken))
         yield {name: _address(name, port) for name, port in ports.items()}
 
 
@@ -87,7 +88,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _served(application: ASGIApp, taken: socket.socket) -> AsyncIterator[None]:
+async def served(application: ASGIApp, taken: socket.socket) -> AsyncIterator[None]:
     settings = uvicorn.Config(
         application,
         log_level="error",

@@ -13,7 +13,7 @@ import orjson
 from services.mdm_actions.providers import LineAction, LineReading, ProviderRefusedError, ProviderUnavailableError
 from shared.events.payload import Assurance
 
-_SIM_ID = re.compile(r"^[A-Za-z0-9]{1,40}$")
+_SIM_ID = re.compile(r"[A-Za-z0-9]{1,40}")
 _TOKEN_LIFE = timedelta(hours=1)
 _TARGET: dict[LineAction, str] = {"suspend": "suspended", "deactivate": "inactive", "activate": "active"}
 _OPEN = {"active", "ready"}
@@ -88,13 +88,16 @@ class Soracom:
 
 
 def _safe(sim_id: str) -> str:
-    if not _SIM_ID.match(sim_id):
+    if not _SIM_ID.fullmatch(sim_id):
         raise ProviderRefusedError("sim_id_malformed")
     return sim_id
 
 
 def _json(answer: httpx2.Response) -> dict[str, Any]:
-    said = orjson.loads(answer.content)
+    try:
+        said = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        said = None
     if not isinstance(said, dict):
         raise ProviderUnavailableError("SORACOM answered something else than an object")
     return said

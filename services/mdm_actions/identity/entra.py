@@ -11,14 +11,21 @@ import orjson
 from services.mdm_actions.providers import ProviderRefusedError, ProviderUnavailableError
 
 _SCOPE = "https://graph.microsoft.com/.default"
-_ACCOUNT = re.compile(r"^[A-Za-z0-9._@-]{1,120}$")
+_ACCOUNT = re.compile(r"[A-Za-z0-9._@-]{1,120}")
 
 
 class Entra:
     """One tenant, as an application with User.RevokeSessions.All and User.Read.All."""
 
     def __init__(
-        self, http: httpx2.AsyncClient, login_url: str, graph_url: str, tenant: str, client_id: str, client_secret: str
+        self,
+        http: httpx2.AsyncClient,
+        login_url: str,
+        graph_url: str,
+        *,
+        tenant: str,
+        client_id: str,
+        client_secret: str,
     ) -> None:
         self._http = http
         self._token_url = f"{login_url.rstrip('/')}/{tenant}/oauth2/v2.0/token"
@@ -76,13 +83,16 @@ class Entra:
 
 
 def _safe(account: str) -> str:
-    if not _ACCOUNT.match(account):
+    if not _ACCOUNT.fullmatch(account):
         raise ProviderRefusedError("account_malformed")
     return quote(account)
 
 
 def _json(answer: httpx2.Response) -> dict[str, Any]:
-    said = orjson.loads(answer.content)
+    try:
+        said = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        said = None
     if not isinstance(said, dict):
         raise ProviderUnavailableError("Entra ID answered something else than an object")
     return said

@@ -1,7 +1,8 @@
 """NanoMDM: Apple devices. Commands go in over HTTP; what became of them is read from its PostgreSQL database.
 
 NanoMDM has no call to read or withdraw a command. Its webhook is sent once and never again, so `outcome` asks the
-view `view_queue`, and `disarm` takes the row out of the queue.
+view `view_queue`, and `disarm` takes the row out of the queue. Its times carry no zone: NanoMDM's sessions must keep
+UTC (`-storage-dsn "...?timezone=UTC"`), which is how they are read here.
 """
 
 import base64
@@ -29,7 +30,7 @@ from services.mdm_actions.providers import (
     ProviderUnavailableError,
 )
 
-_UDID = re.compile(r"^[A-Za-z0-9-]{1,80}$")
+_UDID = re.compile(r"[A-Za-z0-9-]{1,80}")
 """No comma: NanoMDM would take `a,b` for two devices."""
 
 _REQUEST_TYPES: dict[Kind, str] = {
@@ -51,14 +52,14 @@ _REASONS = {
 """Apple's MCMDMErrorDomain."""
 
 _OUTCOME = """
-SELECT active, status, result, result_updated_at AT TIME ZONE current_setting('TimeZone') AS at
+SELECT active, status, result, result_updated_at AT TIME ZONE 'UTC' AS at
 FROM view_queue WHERE id = $1 AND command_uuid = $2
 """
 
 _LOOK = """
 SELECT e.enabled,
-       e.last_seen_at AT TIME ZONE current_setting('TimeZone') AS last_seen,
-       d.authenticate_at AT TIME ZONE current_setting('TimeZone') AS enrolled_at
+       e.last_seen_at AT TIME ZONE 'UTC' AS last_seen,
+       d.authenticate_at AT TIME ZONE 'UTC' AS enrolled_at
 FROM enrollments e JOIN devices d ON d.id = e.device_id WHERE e.id = $1
 """
 
@@ -147,7 +148,7 @@ def _name(command: UUID) -> str:
 
 
 def _safe(udid: str) -> str:
-    if not _UDID.match(udid):
+    if not _UDID.fullmatch(udid):
         raise ProviderRefusedError("device_id_malformed")
     return udid
 

@@ -1,0 +1,108 @@
+"""NanoMDM's webhook: only what is signed is believed, and it says the same as a second look at the queue."""
+
+import base64
+import hmac
+from hashlib import sha256
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.mdm_actions.domain.command import Kind, State
+from services.mdm_actions.mdm.nanomdm import ForgedWebhookError, Heard, MalformedWebhookError, read_webhook
+from tests.providers.bench import Bench, ended, eventually
+
+_KEY = "shared"
+
+
+def _signed(body: bytes, key: str = _KEY) -> str:
+    return base64.b64encode(hmac.new(key.encode(), body, sha256).digest()).decode()
+
+
+async def _heard(bench: Bench, udid: str) -> list[Heard]:
+    heard = [read_webhook(body, signature, bench.webhook_key) for body, signature in list(bench.webhooks.received)]
+    return [one for one in heard if one.udid == udid]
+
+
+async def test_an_enrolment_is_heard(bench: Bench) -> None:
+    phone = await bench.phone()
+    heard = await eventually(lambda: _heard(bench, phone.udid), lambda said: any(one.enrols for one in said))
+    assert {"mdm.Authenticate"} <= {one.topic for one in heard}
+
+
+async def test_the_webhook_says_the_same_as_the_second_look(bench: Bench) -> None:
+    phone = await bench.phone(position={"latitude": 1.5, "longitude": 2.5, "accuracy_m": 3})
+    commands = {kind: await phone.order(kind) for kind in (Kind.LOST_MODE, Kind.LOCATE, Kind.WIPE)}
+    for command in commands.values():
+        await phone.outcome(command, ended)
+    heard = await eventually(
+        lambda: _heard(bench, phone.udid),
+        lambda said: {one.command for one in said if one.command} == set(commands.values()),
+    )
+    for one in heard:
+        if one.command is None:
+            continue
+        looked = await bench.devices.outcome(phone.udid, one.command)
+        assert looked is not None
+        assert one.outcome is not None
+        assert (one.outcome.state, one.outcome.evidence) == (looked.state, looked.evidence)
+        assert (one.outcome.position is None) == (looked.position is None)
+
+
+async def test_a_refusal_is_heard_with_its_reason(bench: Bench) -> None:
+    phone = await bench.phone()
+    command = await phone.order(Kind.LOCATE)
+    heard = await eventually(
+        lambda: _heard(bench, phone.udid), lambda said: any(one.command == command for one in said)
+    )
+    (outcome,) = [one.outcome for one in heard if one.command == command]
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == (State.FAILED, "not_in_lost_mode")
+
+
+@pytest.mark.parametrize("signature", [None, "", "AAAA", "ü", _signed(b"{}", "another")])
+def test_what_is_not_signed_with_the_shared_key_is_forged(signature: str | None) -> None:
+    with pytest.raises(ForgedWebhookError):
+        read_webhook(b"{}", signature, _KEY)
+
+
+def test_a_body_changed_after_signing_is_forged() -> None:
+    with pytest.raises(ForgedWebhookError):
+        read_webhook(b'{"topic":"mdm.Connect "}', _signed(b'{"topic":"mdm.Connect"}'), _KEY)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_event = st.fixed_dictionaries(
+    {},
+    optional={
+        "topic": st.just("mdm.Connect") | _json,
+        "created_at": st.just("2026-11-24T10:00:00Z") | _json,
+        "acknowledge_event": st.fixed_dictionaries(
+            {},
+            optional={
+                "status": st.sampled_from(["Acknowledged", "Error", "NotNow", "Idle"]) | _json,
+                "command_uuid": st.just("6f1d3b52-9a40-5c7e-8f0b-2a6c4d7e9b10") | _json,
+                "udid": st.just("A") | _json,
+                "ids": _json,
+                "raw_payload": st.just(base64.b64encode(b"no plist").decode()) | _json,
+            },
+        )
+        | _json,
+        "checkin_event": _json,
+    },
+)
+
+
+@given(event=_event | _json)
+def test_a_signed_body_that_is_no_event_is_malformed_and_never_a_crash(event: object) -> None:
+    body = orjson.dumps(event)
+    try:
+        heard = read_webhook(body, _signed(body), _KEY)
+    except MalformedWebhookError:
+        return
+    assert heard.at.utcoffset() is not None
