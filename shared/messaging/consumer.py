@@ -1,0 +1,299 @@
+"""The one consume loop of all four services.
+
+FastStream's subscriber on the log with manual acknowledgement. What it hands over is the first record of a batch: the
+rest is whatever lies ready. Then: drop what lies below the positions in the database → verify → hand to the sink, in
+one transaction with the new positions → commit → acknowledge to Kafka, for display.
+
+A batch that fails is taken again one by one; what still fails is parked in the dead-letter topic, within a limit. An
+outage of a dependency parks nothing: readiness goes red with the reason, and the batch is taken again after a pause.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
+from faststream.security import SASLScram512
+
+from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
+from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
+from shared.messaging.kafka import KafkaConnection
+from shared.messaging.outage import is_outage
+from shared.messaging.position import advance, fresh, lock_positions, read_positions
+from shared.messaging.unit import Unit, Units
+from shared.telemetry import Health, metrics
+
+MAX_BATCH = 500
+_LONGEST_PAUSE = timedelta(seconds=5)
+"""Far below `max_poll_interval_ms`: a paused consumer stays in its group."""
+_TRIES_ALONE = 3
+_TRY_PAUSE_SECONDS = 0.2
+
+_log = structlog.get_logger()
+
+
+class Sink(Protocol):
+    """What a service does with the log."""
+
+    async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
+        """Take one batch, in order, within the unit. Called again for each record alone when it raises."""
+
+
+class Consumer:
+    """One service's consumer of the log. Start and stop it; the work happens in between."""
+
+    def __init__(
+        self,
+        service: str,
+        connection: KafkaConnection,
+        units: Units,
+        keyring: KeyRing,
+        sink: Sink,
+        *,
+        dead_letters: DeadLetters,
+        health: Health,
+        topic: str = LOG_TOPIC,
+        group: str | None = None,
+        limit: ParkingLimit | None = None,
+    ) -> None:
+        self._service = service
+        self._units = units
+        self._keyring = keyring
+        self._sink = sink
+        self._dead_letters = dead_letters
+        self._health = health
+        self._topic = topic
+        self._limit = limit or ParkingLimit()
+        self._stopped: str | None = None
+        self._pauses = 0
+        self._broker = _broker(connection, service)
+        self._subscriber = self._broker.subscriber(
+            topic,
+            group_id=group or service,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            ack_policy=AckPolicy.MANUAL,
+            listener=_Assignment(self),
+            parser=_tolerant,
+            decoder=_undecoded,
+            # Whoever may write to the log could otherwise make us publish elsewhere, by a reply_to header.
+            no_reply=True,
+        )
+        self._subscriber(self._on_record)
+
+    async def start(self) -> None:
+        """Join the group. Raises when the cluster cannot be reached."""
+        await self._broker.start()
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, commit it, and leave the group."""
+        await self._broker.stop()
+
+    async def _on_record(self, message: KafkaMessage) -> None:
+        first = message.raw_message
+        consumer = self._subscriber.consumer
+        if consumer is None:  # stopped meanwhile
+            return
+        batch = [_received(record) for record in [first, *await _ready(consumer)]]
+        if await self._took(batch):
+            self._pauses = 0
+            self._health.ok("consumer")
+            self._observe(batch)
+            await message.ack()
+            return
+        for record in _firsts(batch):
+            place = TopicPartition(record.topic, record.partition)
+            if place in consumer.assignment():
+                consumer.seek(place, record.offset)
+
+    async def _took(self, batch: Sequence[Received]) -> bool:
+        """Whether the batch is done with. If not, a pause has been made and it has to be taken again."""
+        try:
+            if self._stopped:
+                await self._pause(self._stopped)
+                return False
+            await self._take_all(batch)
+        except TooManyDeadLettersError as error:
+            self._stopped = str(error)
+            _log.critical("consumption_stopped", reason=self._stopped)
+            await self._pause(self._stopped)
+        except Exception as error:  # noqa: BLE001 - letting it out would pass over the batch
+            if not is_outage(error):
+                _log.exception("batch_not_taken")
+            await self._pause(str(error) or type(error).__name__)
+        else:
+            return True
+        return False
+
+    async def _take_all(self, batch: Sequence[Received]) -> None:
+        try:
+            await self._take(batch)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            metrics.RETRIED.labels(batch[0].topic).inc(len(batch))
+            _log.warning("batch_failed", records=len(batch), error=type(error).__name__)
+        else:
+            self._limit.handled(len(batch))
+            return
+        for record in batch:
+            await self._take_alone(record)
+
+    async def _take_alone(self, record: Received) -> None:
+        for attempt in range(1, _TRIES_ALONE + 1):
+            try:
+                await self._take([record])
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                if attempt == _TRIES_ALONE:
+                    await self._park(record, error)
+                    return
+                await asyncio.sleep(_TRY_PAUSE_SECONDS)
+            else:
+                self._limit.handled(1)
+                return
+
+    async def _take(self, batch: Sequence[Received]) -> None:
+        with metrics.BATCH.time():
+            readings = {(record.partition, record.offset): read(record, self._keyring) for record in batch}
+            async with self._units.begin() as unit:
+                positions = await lock_positions(unit, [(record.topic, record.partition) for record in batch])
+                new = fresh(batch, positions)
+                if new:
+                    await self._sink.take(unit, [readings[record.partition, record.offset] for record in new])
+                    await advance(unit, new)
+        for record in new:
+            metrics.CONSUMED.labels(record.topic, str(record.partition)).inc()
+
+    async def _park(self, record: Received, error: Exception) -> None:
+        self._limit.park()
+        await self._dead_letters.park(record, error)
+        async with self._units.begin() as unit:
+            await lock_positions(unit, [(record.topic, record.partition)])
+            await advance(unit, [record])
+
+    async def _pause(self, reason: str) -> None:
+        self._pauses += 1
+        metrics.PAUSES.labels("consumer").inc()
+        self._health.fail("consumer", reason)
+        seconds = min(0.1 * 2.0 ** min(self._pauses, 10), _LONGEST_PAUSE.total_seconds())
+        _log.warning("consumption_paused", reason=reason, seconds=seconds)
+        await asyncio.sleep(seconds)
+
+    def _observe(self, batch: Sequence[Received]) -> None:
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return
+        for record in _lasts(batch):
+            highwater = consumer.highwater(TopicPartition(record.topic, record.partition))
+            if highwater is not None:
+                metrics.LAG.labels(record.topic, str(record.partition)).set(highwater - record.offset - 1)
+
+    async def seek(self, assigned: Sequence[TopicPartition]) -> None:
+        """Go to the positions in the database; they are the truth, whatever Kafka remembers.
+
+        Waits for the database as long as it takes: reading on from somewhere else would be wrong.
+        """
+        consumer = self._subscriber.consumer
+        if not assigned or consumer is None:
+            return
+        metrics.REBALANCES.inc()
+        while True:
+            try:
+                positions = await read_positions(self._units.pool, self._topic)
+                break
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                await self._pause(f"the database cannot be reached: {type(error).__name__}")
+        first = await consumer.beginning_offsets(assigned)
+        last = await consumer.end_offsets(assigned)
+        for place in assigned:
+            position = positions.get(place.partition, first[place])
+            if position > last[place]:
+                self._stopped = (
+                    f"partition {place.partition} of {place.topic} ends at {last[place]}, but {position} was already "
+                    "taken: the topic was deleted and made again, or another cluster answers"
+                )
+                self._health.fail("consumer", self._stopped)
+                position = last[place]
+            consumer.seek(place, position)
+        if self._stopped is None:
+            self._health.ok("consumer")
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Nothing to let go of: the row locks on the positions keep two owners apart."""
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        await self._consumer.seek(list(assigned))
+
+
+def _broker(connection: KafkaConnection, service: str) -> KafkaBroker:
+    options: dict[str, Any] = connection.options()
+    if connection.security == "SASL_SSL":
+        security = SASLScram512(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            use_ssl=True,
+            ssl_context=options["ssl_context"],
+        )
+    else:
+        security = None
+    return KafkaBroker(
+        options["bootstrap_servers"],
+        security=security,
+        client_id=f"lostphone-{service}",
+        allow_auto_create_topics=False,
+        logger=_log,
+        log_level=logging.DEBUG,
+        graceful_timeout=20.0,
+    )
+
+
+async def _tolerant(record: ConsumerRecord, original: Any) -> KafkaMessage:
+    """FastStream decodes headers as text, and skips a record whose headers are not: so it gets none to see."""
+    message: KafkaMessage = await original(replace(record, headers=()))
+    message.raw_message = record
+    return message
+
+
+async def _undecoded(message: KafkaMessage) -> bytes:
+    return b""
+
+
+async def _ready(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
+    """What lies ready behind the first record, in the order of each partition."""
+    try:
+        more = await consumer.getmany(timeout_ms=0, max_records=MAX_BATCH - 1)
+    except KafkaError:
+        return []
+    return [record for records in more.values() for record in records]
+
+
+def _received(record: ConsumerRecord) -> Received:
+    return Received(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, tuple(record.headers), record.value
+    )
+
+
+def _firsts(batch: Sequence[Received]) -> list[Received]:
+    return list({record.partition: record for record in reversed(batch)}.values())
+
+
+def _lasts(batch: Sequence[Received]) -> list[Received]:
+    return list({record.partition: record for record in batch}.values())

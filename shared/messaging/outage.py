@@ -1,0 +1,32 @@
+"""Which errors are an outage of something else, and so nobody's fault: the work waits and is done again."""
+
+import asyncpg
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+
+class DependencyUnavailableError(Exception):
+    """Something that this service needs cannot be reached; what was being done has not been done."""
+
+
+_OUTAGES = (
+    DependencyUnavailableError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    OSError,  # TimeoutError and ConnectionError among them
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,  # full disk, too many connections
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,  # deadlock, serialisation
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether trying again later, unchanged, is the right answer to `error`."""
+    # asyncpg reports an argument of the wrong type as an InterfaceError that is also a ValueError: that is our bug.
+    return isinstance(error, _OUTAGES) and not isinstance(error, ValueError)

@@ -1,0 +1,159 @@
+"""Durable timers: what must happen later, and every call to the outside.
+
+A due timer is leased: its due time moves on by `LEASE` and its attempt counts up, in a transaction of its own. Then
+its handler runs, outside any transaction, opens the units that it needs, and finishes or re-arms the timer in the
+last of them. A crash in between brings the timer back when the lease ends, with a higher `attempt`: a handler that
+calls somebody then asks first what became of the earlier call.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+
+from shared.messaging.outage import is_outage
+from shared.telemetry import Health, metrics
+
+if TYPE_CHECKING:
+    from shared.messaging.unit import Units
+
+LEASE = timedelta(seconds=60)
+_HANDLER_LIMIT = LEASE - timedelta(seconds=10)
+"""Shorter than the lease, so that two firings of one timer never run side by side."""
+_AT_ONCE = 32
+_LONGEST_SLEEP = timedelta(seconds=5)
+_FIRST_PAUSE = timedelta(seconds=1)
+
+# Due times are compared with the database's clock alone: processes may differ.
+_CLAIM = """
+WITH due AS (
+    SELECT subject, name, due_at FROM timer WHERE due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE timer SET due_at = now() + $1::interval, attempt = attempt + 1
+FROM due WHERE timer.subject = due.subject AND timer.name = due.name
+RETURNING timer.subject, timer.name, due.due_at, timer.attempt, timer.payload, timer.armed
+"""
+_NEXT = "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM timer"
+_RETRY = """
+UPDATE timer SET due_at = now() + $1::interval WHERE subject = $2 AND name = $3 AND armed = $4 AND attempt = $5
+"""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """One firing. `attempt` is 1 the first time."""
+
+    subject: str
+    name: str
+    due_at: datetime
+    attempt: int
+    payload: dict[str, Any]
+    armed: int
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+
+type TimerHandler = Callable[[Timer], Awaitable[None]]
+
+
+class TimerLostError(Exception):
+    """Another firing of this timer has begun; this one must leave nothing behind."""
+
+    def __init__(self, timer: Timer) -> None:
+        super().__init__(f"timer {timer.name} of {timer.subject} was taken over")
+
+
+class Timers:
+    """Fires the timers of one service. Any number of processes may run it side by side."""
+
+    def __init__(self, units: "Units", handlers: Mapping[str, TimerHandler], health: Health) -> None:
+        self._units = units
+        self._handlers = handlers
+        self._health = health
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled; then those that are firing are given a moment to end."""
+        try:
+            while True:
+                try:
+                    fired = await self._fire()
+                    self._health.ok("timers")
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    self._health.fail("timers", f"the database cannot be reached: {type(error).__name__}")
+                    await asyncio.sleep(_FIRST_PAUSE.total_seconds())
+                    continue
+                if not fired:
+                    await self._sleep()
+        finally:
+            if self._running:
+                await asyncio.wait(self._running, timeout=_FIRST_PAUSE.total_seconds() * 5)
+            for task in self._running:
+                task.cancel()
+
+    async def _fire(self) -> bool:
+        self._units.timer_wake.clear()
+        room = _AT_ONCE - len(self._running)
+        if room == 0:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        rows = await self._units.pool.fetch(_CLAIM, LEASE, room)
+        for row in rows:
+            task = asyncio.create_task(self._handle(Timer(**row)))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return bool(rows)
+
+    async def _sleep(self) -> None:
+        delay = await self._units.pool.fetchval(_NEXT)
+        seconds = _LONGEST_SLEEP.total_seconds() if delay is None else min(delay, _LONGEST_SLEEP.total_seconds())
+        metrics.TIMERS_OVERDUE.set(max(0.0, -delay) if delay is not None else 0.0)
+        if seconds <= 0:
+            return
+        try:
+            await asyncio.wait_for(self._units.timer_wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _handle(self, timer: Timer) -> None:
+        handler = self._handlers.get(timer.kind)
+        if handler is None:
+            _log.error("timer_without_handler", subject=timer.subject, timer=timer.name)
+            return
+        try:
+            async with asyncio.timeout(_HANDLER_LIMIT.total_seconds()):
+                await handler(timer)
+            metrics.TIMERS_FIRED.labels(timer.kind, "done").inc()
+        except TimerLostError as error:
+            metrics.TIMERS_FIRED.labels(timer.kind, "lost").inc()
+            _log.warning("timer_lost", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the timer comes back
+            await self._again(timer, error)
+
+    async def _again(self, timer: Timer, error: Exception) -> None:
+        """Come back after a pause that grows, up to the lease."""
+        metrics.TIMERS_FIRED.labels(timer.kind, "failed").inc()
+        level = "warning" if is_outage(error) else "error"
+        pause = min(_FIRST_PAUSE * 2 ** min(timer.attempt - 1, 10), LEASE)
+        getattr(_log, level)(
+            "timer_failed",
+            subject=timer.subject,
+            timer=timer.name,
+            attempt=timer.attempt,
+            again_in=pause.total_seconds(),
+            error=type(error).__name__,
+            exc_info=level == "error",
+        )
+        try:
+            await self._units.pool.execute(_RETRY, pause, timer.subject, timer.name, timer.armed, timer.attempt)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return  # the lease brings it back

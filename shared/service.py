@@ -1,0 +1,251 @@
+"""Runs one service: its HTTP, its consumer, its relay, its timers and its background work, in one process or split.
+
+    main = service_main("reporter", Settings, build, migrations=Path(__file__).parent / "migrations")
+
+`build` is the service's composition root: it gets the `Kit` and returns the `Parts`.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+import httpx2
+import structlog
+import typer
+import uvicorn
+from fastapi import FastAPI
+
+from shared.events import KeyRing, Signer
+from shared.messaging.consumer import Consumer, Sink
+from shared.messaging.dead_letter import DeadLetters
+from shared.messaging.kafka import Producer
+from shared.messaging.outage import is_outage
+from shared.messaging.relay import Relay
+from shared.messaging.timer import TimerHandler, Timers
+from shared.messaging.unit import Units
+from shared.postgres import connect, migrate
+from shared.settings import ServiceSettings
+from shared.telemetry import Health, configure
+from shared.vault import People, Vault
+from shared.web import Identity
+
+PARTS = ("http", "consumer", "relay", "timers", "background")
+_KIT_MIGRATIONS = Path(__file__).parent / "messaging" / "migrations"
+_START_PAUSE_SECONDS = 1.0
+_HTTP_TIMEOUT_SECONDS = 15.0
+"""Of calls to vendors; well inside a timer's lease."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Kit[S: ServiceSettings]:
+    """What a composition root is given."""
+
+    settings: S
+    pool: asyncpg.Pool
+    units: Units
+    vault: Vault
+    people: People
+    identity: Identity
+    keyring: KeyRing
+    health: Health
+    http: httpx2.AsyncClient
+    on_close: AsyncExitStack
+    """Close here what `build` opened."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a composition root returns."""
+
+    sink: Sink
+    app: FastAPI
+    timers: Mapping[str, TimerHandler] = field(default_factory=dict)
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+
+
+type Build[S: ServiceSettings] = Callable[[Kit[S]], Awaitable[Parts]]
+
+
+def service_main[S: ServiceSettings](
+    name: str, settings_class: type[S], build: Build[S], *, migrations: Path
+) -> typer.Typer:
+    """The command line of one service: `serve` and `migrate`."""
+    main = typer.Typer(help=f"The {name} service of Lostphone.", no_args_is_help=True, add_completion=False)
+
+    @main.command()
+    def serve(
+        only: Annotated[str, typer.Option(help=f"Parts to run, of {', '.join(PARTS)}.")] = ",".join(PARTS),
+    ) -> None:
+        """Run until SIGTERM or SIGINT."""
+        parts = [part.strip() for part in only.split(",")]
+        unknown = set(parts) - set(PARTS)
+        if unknown:
+            raise typer.BadParameter(f"unknown parts: {', '.join(sorted(unknown))}")
+        settings = settings_class()
+        configure(name, log_level=settings.log_level, otlp_endpoint=settings.otlp_endpoint)
+        asyncio.run(_serve(name, settings, build, parts))
+
+    @main.command("migrate")
+    def migrate_() -> None:
+        """Bring the service's schema up to date."""
+        settings = settings_class()
+        dsn = settings.migrate_dsn or settings.postgres_dsn
+        for applied in asyncio.run(
+            migrate(dsn.get_secret_value(), name, _KIT_MIGRATIONS, migrations, owner=f"{name}_owner")
+        ):
+            typer.echo(f"applied {applied}")
+
+    return main
+
+
+@asynccontextmanager
+async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool = False) -> AsyncIterator[Kit[S]]:
+    """Everything that a composition root stands on, closed in order at the end. Waits for the database."""
+    async with AsyncExitStack() as stack:
+        pool = await _connected(name, settings)
+        stack.push_async_callback(_close_pool, pool)
+        http = await stack.enter_async_context(httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS))
+        people = People.from_file(settings.vault_key_file)
+        yield Kit(
+            settings=settings,
+            pool=pool,
+            units=Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify),
+            vault=Vault.from_file(settings.vault_key_file),
+            people=people,
+            identity=Identity.from_settings(settings, http, people),
+            keyring=KeyRing(settings.event_keys_file),
+            health=Health(),
+            http=http,
+            on_close=stack,
+        )
+
+
+async def _connected(name: str, settings: ServiceSettings) -> asyncpg.Pool:
+    while True:
+        try:
+            return await connect(settings.postgres_dsn.get_secret_value(), name, max_size=settings.postgres_connections)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            _log.warning("database_unreachable", error=type(error).__name__)
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+
+
+async def _close_pool(pool: asyncpg.Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 5)
+    except TimeoutError:
+        pool.terminate()
+
+
+async def _serve[S: ServiceSettings](name: str, settings: S, build: Build[S], only: Collection[str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    async with open_kit(name, settings, notify=set(only) != set(PARTS)) as kit:
+        parts = await build(kit)
+        running = Running(name, kit, parts, only)
+        _log.info("starting", parts=list(only), port=settings.http_port if "http" in only else None)
+        await running.until(stop)
+    _log.info("stopped")
+
+
+class Running[S: ServiceSettings]:
+    """The parts of one service at work."""
+
+    def __init__(self, name: str, kit: Kit[S], parts: Parts, only: Collection[str]) -> None:
+        self._name = name
+        self._kit = kit
+        self._parts = parts
+        self._only = only
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, or until a part fails for good; then end in order and raise that failure."""
+        work = [asyncio.create_task(coroutine, name=part) for part, coroutine in self._work()]
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in work:
+            task.cancel()
+        results = await asyncio.gather(*work, return_exceptions=True)
+        for task, result in zip(work, results, strict=True):
+            if task in done and isinstance(result, Exception):
+                _log.critical("part_failed", part=task.get_name(), exc_info=result)
+                raise result
+
+    def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        kit, settings = self._kit, self._kit.settings
+        work: list[tuple[str, Coroutine[Any, Any, None]]] = []
+        if "http" in self._only:
+            work.append(("http", self._http()))
+        if "consumer" in self._only:
+            work.append(("consumer", self._consume()))
+        if "relay" in self._only:
+            producer = Producer(settings.kafka(), f"lostphone-{self._name}-relay")
+            dsn = settings.postgres_dsn.get_secret_value()
+            work.append(("relay", Relay(dsn, self._name, producer, kit.units.relay_wake, kit.health).run()))
+        if "timers" in self._only:
+            work.append(("timers", Timers(kit.units, self._parts.timers, kit.health).run()))
+        if "background" in self._only:
+            work.extend(("background", start()) for start in self._parts.background)
+        return work
+
+    async def _http(self) -> None:
+        settings = self._kit.settings
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self._parts.app,
+                host=settings.http_host,
+                port=settings.http_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=10,
+                limit_concurrency=500,
+            )
+        )
+        # `serve` would take the signals for itself, and end the process before the other parts have.
+        serving = asyncio.create_task(server._serve())  # noqa: SLF001
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await serving
+            raise
+
+    async def _consume(self) -> None:
+        kit, settings = self._kit, self._kit.settings
+        producer = Producer(settings.kafka(), f"lostphone-{self._name}-dead-letters")
+        consumer = Consumer(
+            self._name,
+            settings.kafka(),
+            kit.units,
+            kit.keyring,
+            self._parts.sink,
+            dead_letters=DeadLetters(self._name, producer),
+            health=kit.health,
+        )
+        kit.health.fail("consumer", "not yet started")
+        while True:
+            try:
+                await consumer.start()
+                break
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                kit.health.fail("consumer", "Kafka cannot be reached")
+                await consumer.stop()
+                await asyncio.sleep(_START_PAUSE_SECONDS)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await consumer.stop()
+            await producer.close()

@@ -1,0 +1,190 @@
+"""What is committed arrives, once in effect and in order, whatever is killed, repeated or set back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import Consumer as OtherConsumer
+from confluent_kafka import TopicPartition as OtherPlace
+
+from shared.events import Event, Reading, Received, Rejection, read
+from shared.events.reporter import IncidentReopened, LineResumptionRequested
+from shared.messaging import Dispatch, Scope, Unit
+from shared.messaging.kafka import OutgoingRecord
+from tests.messaging.conftest import Bus, until
+
+
+class Notebook:
+    """A handler that writes down what it heard, in the unit."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def prepare(self) -> None:
+        await self._bus.pools["notifier"].execute(
+            "CREATE TABLE IF NOT EXISTS note (place bigint GENERATED ALWAYS AS IDENTITY, subject text, sequence bigint, "
+            "reason text)"
+        )
+
+    async def heard(self, unit: Unit, payload: IncidentReopened, event: Event) -> None:
+        await unit.connection.execute(
+            "INSERT INTO note (subject, sequence, reason) VALUES ($1, $2, $3)",
+            event.envelope.subject,
+            event.envelope.sequence,
+            payload.reason,
+        )
+
+    @property
+    def dispatch(self) -> Dispatch:
+        return Dispatch({IncidentReopened: self.heard})
+
+    async def reasons(self, subject: str) -> list[str]:
+        rows = await self._bus.pools["notifier"].fetch(
+            "SELECT reason FROM note WHERE subject = $1 ORDER BY place", subject
+        )
+        return [row["reason"] for row in rows]
+
+    def has(self, subject: str, count: int) -> Callable[[], Awaitable[bool]]:
+        async def condition() -> bool:
+            return len(await self.reasons(subject)) >= count
+
+        return condition
+
+
+async def _all_records(bus: Bus) -> list[Received]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus.bootstrap)
+    await consumer.start()
+    try:
+        places = [TopicPartition(bus.topic, partition) for partition in range(3)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        found: list[Received] = []
+        while len(found) < sum(ends.values()):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(
+                    Received(r.topic, r.partition, r.offset, r.timestamp, r.key, tuple(r.headers), r.value)
+                    for r in records
+                )
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def test_events_of_a_subject_arrive_in_order_with_gapless_sequences(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    async with bus.relaying(), bus.hearing(notebook.dispatch):
+        for number in range(40):
+            await bus.say(IncidentReopened(reason=f"r{number}"), subject=incident)
+        await until(notebook.has(incident, 40), "forty events heard")
+    assert await notebook.reasons(incident) == [f"r{number}" for number in range(40)]
+    sequences = [
+        event.envelope.sequence
+        for record in await _all_records(bus)
+        if isinstance(event := read(record, bus.keyring), Event)
+    ]
+    assert sequences == list(range(1, 41))
+
+
+async def _emit_and_fail(bus: Bus, subject: str) -> None:
+    async with bus.speaker.begin() as unit:
+        await unit.emit(IncidentReopened(reason="never"), Scope(subject, "acme-kk"), actor="service/reporter")
+        _ = 1 / 0
+
+
+async def test_a_unit_that_fails_says_nothing(bus: Bus, incident: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await _emit_and_fail(bus, incident)
+    await bus.say(IncidentReopened(reason="first"), subject=incident)
+    rows = await bus.pools["reporter"].fetch("SELECT headers FROM outbox")
+    assert [dict(row["headers"])["ce_sequence"] for row in rows] == ["0000000001"]
+
+
+async def test_units_at_the_same_time_get_different_sequences_without_gaps(bus: Bus, incident: str) -> None:
+    await asyncio.gather(*(bus.say(IncidentReopened(reason="x"), subject=incident) for _ in range(30)))
+    rows = await bus.pools["reporter"].fetch("SELECT headers FROM outbox ORDER BY place")
+    assert [int(dict(row["headers"])["ce_sequence"]) for row in rows] == list(range(1, 31))
+
+
+async def test_a_batch_that_is_relayed_twice_acts_once(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    await bus.say(*(IncidentReopened(reason=f"r{number}") for number in range(5)), subject=incident)
+    rows = await bus.pools["reporter"].fetch("SELECT topic, key, headers, value FROM outbox ORDER BY place")
+    async with bus.relaying(), bus.hearing(notebook.dispatch):
+        await until(notebook.has(incident, 5), "the batch")
+        await bus.put(
+            *(
+                OutgoingRecord(
+                    row["topic"],
+                    row["key"].encode(),
+                    [(name, text.encode()) for name, text in row["headers"]],
+                    row["value"],
+                )
+                for row in rows
+            )
+        )
+        await bus.say(IncidentReopened(reason="last"), subject=incident)
+        await until(notebook.has(incident, 6), "the event behind the repeats")
+    assert await notebook.reasons(incident) == ["r0", "r1", "r2", "r3", "r4", "last"]
+
+
+async def test_offsets_set_back_to_the_beginning_change_nothing(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    async with bus.relaying(), bus.hearing(notebook.dispatch):
+        await bus.say(IncidentReopened(reason="a"), IncidentReopened(reason="b"), subject=incident)
+        await until(notebook.has(incident, 2), "both")
+    other = OtherConsumer({"bootstrap.servers": bus.bootstrap, "group.id": f"notifier.{bus.topic}"})
+    other.commit(offsets=[OtherPlace(bus.topic, partition, 0) for partition in range(3)], asynchronous=False)
+    other.close()
+    async with bus.relaying(), bus.hearing(notebook.dispatch):
+        await bus.say(IncidentReopened(reason="c"), subject=incident)
+        await until(notebook.has(incident, 3), "the new one")
+    assert await notebook.reasons(incident) == ["a", "b", "c"]
+
+
+async def test_a_handler_that_is_cut_off_is_run_again_and_acts_once(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    tries = 0
+
+    async def cut_off_once(unit: Unit, payload: IncidentReopened, event: Event) -> None:
+        nonlocal tries
+        tries += 1
+        await notebook.heard(unit, payload, event)
+        if tries == 1:
+            raise ConnectionResetError("the database went away")
+
+    async with bus.relaying(), bus.hearing(Dispatch({IncidentReopened: cut_off_once})):
+        await bus.say(IncidentReopened(reason="once"), subject=incident)
+        await until(notebook.has(incident, 1), "the event")
+    assert tries == 2
+    assert await notebook.reasons(incident) == ["once"]
+
+
+async def test_every_record_reaches_a_sink_with_what_it_is(bus: Bus, incident: str) -> None:
+    class Everything:
+        def __init__(self) -> None:
+            self.readings: list[Reading] = []
+
+        async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
+            self.readings.extend(readings)
+
+    sink = Everything()
+
+    async def three() -> bool:
+        return len(sink.readings) >= 3
+
+    async with bus.relaying(), bus.hearing(sink):
+        await bus.say(LineResumptionRequested(reason="device_found"), subject=incident)
+        await bus.put(
+            OutgoingRecord(bus.topic, b"x", [("ce_id", b"\xff\xfe")], b"not json"),
+            OutgoingRecord(bus.topic, b"x", [], None),
+        )
+        await until(three, "three records")
+    reasons = sorted(reading.reason for reading in sink.readings if isinstance(reading, Rejection))
+    assert reasons == ["header_not_utf8", "value_null"]
+    assert sum(isinstance(reading, Event) for reading in sink.readings) == 1

@@ -1,0 +1,139 @@
+"""Timers fire once in effect, on time, over crashes; a firing that was taken over leaves nothing behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import pytest
+
+from shared.messaging import Timer, TimerHandler, TimerLostError
+from shared.messaging.timer import Timers
+from tests.messaging.conftest import Bus, until
+
+
+@asynccontextmanager
+async def _firing(bus: Bus, handlers: Mapping[str, TimerHandler]) -> AsyncIterator[None]:
+    task = asyncio.create_task(Timers(bus.speaker, handlers, bus.health).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _timers_left(bus: Bus) -> int:
+    count: int = await bus.pools["reporter"].fetchval("SELECT count(*) FROM timer")
+    return count
+
+
+async def test_a_due_timer_fires_with_its_payload_and_is_gone(bus: Bus, incident: str) -> None:
+    fired: list[Timer] = []
+
+    async def handler(timer: Timer) -> None:
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+        fired.append(timer)
+
+    async def done() -> bool:
+        return bool(fired) and await _timers_left(bus) == 0
+
+    async with _firing(bus, {"call": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "call:soracom", unit.now, {"line": "x"})
+        await until(done, "the timer fired and ended")
+    (timer,) = fired
+    assert (timer.subject, timer.kind, timer.attempt, timer.payload) == (incident, "call", 1, {"line": "x"})
+
+
+async def test_timers_fire_in_the_order_of_their_times_and_not_before(bus: Bus, incident: str) -> None:
+    fired: list[str] = []
+
+    async def handler(timer: Timer) -> None:
+        async with bus.speaker.begin() as unit:
+            assert unit.now >= timer.due_at - timedelta(milliseconds=50)
+            await unit.finish(timer)
+        fired.append(timer.name)
+
+    async def both() -> bool:
+        return len(fired) == 2
+
+    async with _firing(bus, {"t": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "t:second", unit.now + timedelta(seconds=0.6))
+            await unit.arm(incident, "t:first", unit.now + timedelta(seconds=0.2))
+        await until(both, "both fired")
+    assert fired == ["t:first", "t:second"]
+
+
+async def test_a_handler_that_fails_is_called_again_with_a_higher_attempt(bus: Bus, incident: str) -> None:
+    attempts: list[int] = []
+
+    async def handler(timer: Timer) -> None:
+        attempts.append(timer.attempt)
+        if timer.attempt == 1:
+            raise ConnectionRefusedError("vendor")
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with _firing(bus, {"call": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "call:x", unit.now)
+        await until(done, "the second firing ended it")
+    assert attempts == [1, 2]
+
+
+async def test_a_disarmed_timer_does_not_fire_and_a_moved_one_fires_once(bus: Bus, incident: str) -> None:
+    fired: list[str] = []
+
+    async def handler(timer: Timer) -> None:
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+        fired.append(timer.name)
+
+    async with bus.speaker.begin() as unit:
+        await unit.arm(incident, "t:gone", unit.now)
+        await unit.arm(incident, "t:moved", unit.now + timedelta(hours=1))
+        await unit.disarm(incident, "t:gone")
+        await unit.arm(incident, "t:moved", unit.now)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with _firing(bus, {"t": handler}):
+        await until(done, "no timer left")
+    assert fired == ["t:moved"]
+
+
+async def test_a_firing_that_was_taken_over_cannot_finish(bus: Bus, incident: str) -> None:
+    async with bus.speaker.begin() as unit:
+        await unit.arm(incident, "t:x", unit.now)
+    row = await bus.pools["reporter"].fetchrow("UPDATE timer SET attempt = 2 RETURNING *")
+    stale = Timer(**(dict(row) | {"attempt": 1}))
+    with pytest.raises(TimerLostError):
+        async with bus.speaker.begin() as unit:
+            await unit.finish(stale)
+    assert await _timers_left(bus) == 1
+
+
+async def test_two_processes_share_the_timers_and_none_fires_twice(bus: Bus, incident: str) -> None:
+    fired: list[str] = []
+
+    async def handler(timer: Timer) -> None:
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+        fired.append(timer.name)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with bus.speaker.begin() as unit:
+        for number in range(100):
+            await unit.arm(incident, f"t:{number}", unit.now)
+    async with _firing(bus, {"t": handler}), _firing(bus, {"t": handler}):
+        await until(done, "all fired")
+    assert sorted(fired) == sorted(f"t:{number}" for number in range(100))
