@@ -1,0 +1,78 @@
+"""The breaker of each organisation: open or closed, and who asked to reset it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.mdm_actions.domain.breaker import Reset
+from shared.events.mdm_actions import BreakerReset
+from shared.messaging import Scope, Unit
+
+RESET_WITHIN = timedelta(hours=1)
+"""The second person has this long after the first."""
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """How the breaker stands; `reason` says which limit opened it."""
+
+    opened_at: datetime | None = None
+    reason: str | None = None
+    asked_by: tuple[str, ...] = ()
+    asked_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.opened_at is not None
+
+
+async def load(unit: Unit, organisation: str, drill: bool) -> Breaker:
+    """The organisation's breaker. Drills have one of their own, so that practice never stops a real wipe."""
+    row = await unit.connection.fetchrow(
+        "SELECT opened_at, reason, asked_by, asked_at FROM breaker WHERE organisation = $1 AND drill = $2",
+        organisation,
+        drill,
+    )
+    return Breaker(row["opened_at"], row["reason"], tuple(row["asked_by"]), row["asked_at"]) if row else Breaker()
+
+
+async def trip(unit: Unit, organisation: str, drill: bool, reason: str) -> None:
+    """Open it."""
+    await unit.connection.execute(
+        "INSERT INTO breaker (organisation, drill, opened_at, reason) VALUES ($1, $2, $3, $4) "
+        "ON CONFLICT (organisation, drill) DO UPDATE SET opened_at = $3, reason = $4, asked_by = '[]', asked_at = NULL",
+        organisation,
+        drill,
+        unit.now,
+        reason,
+    )
+
+
+async def reset(unit: Unit, organisation: str, drill: bool, *, person: str, actor: str, reason: str) -> Breaker:
+    """One person asks for the reset; when two did within `RESET_WITHIN`, it is closed and `BreakerReset` says so."""
+    await unit.lock(f"org-{organisation}")
+    breaker = await load(unit, organisation, drill)
+    if not breaker.open:
+        return breaker
+    asked_at = breaker.asked_at
+    fresh = asked_at is not None and unit.now - asked_at < RESET_WITHIN
+    asked = Reset(breaker.asked_by if fresh else ()).with_person(person)
+    if not asked.complete:
+        asked_at = asked_at if fresh else unit.now
+        await unit.connection.execute(
+            "UPDATE breaker SET asked_by = $3, asked_at = $4 WHERE organisation = $1 AND drill = $2",
+            organisation,
+            drill,
+            list(asked.people),
+            asked_at,
+        )
+        return Breaker(breaker.opened_at, breaker.reason, asked.people, asked_at)
+    await unit.connection.execute(
+        "UPDATE breaker SET opened_at = NULL, reason = NULL, asked_by = '[]', asked_at = NULL, last_reset_at = $3 "
+        "WHERE organisation = $1 AND drill = $2",
+        organisation,
+        drill,
+        unit.now,
+    )
+    scope = Scope(f"org-{organisation}", organisation, drill)
+    await unit.emit(BreakerReset(reset_by=list(asked.people), reason=reason), scope, actor=actor)
+    return Breaker()

@@ -1,0 +1,210 @@
+"""The phones, lines and accounts that the inventory names: rows in and out."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.mdm_actions.domain.protection import Posture
+from shared.events.mdm_actions import DeviceFacts
+from shared.events.payload import Answer, Ownership
+from shared.messaging import Unit
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line as its carrier knows it."""
+
+    line: str
+    carrier: str
+    sim_id: str | None
+
+
+@dataclass(frozen=True)
+class Device:
+    """A phone as it is managed."""
+
+    device: str
+    organisation: str
+    asset_tag: str
+    ownership: Ownership
+    supervised: Answer
+    mdm: str | None
+    udid: str | None
+    holder: str | None
+    line: Line | None
+    last_seen_at: datetime | None
+    enrolled_at: datetime | None
+    retired_at: datetime | None
+    facts: DeviceFacts
+    record: dict[str, Any]
+
+
+_DEVICE = """
+SELECT d.device, d.organisation, d.asset_tag, d.ownership, d.supervised, d.mdm, d.udid, d.holder, d.last_seen_at,
+       d.enrolled_at, d.retired_at, d.facts, d.record, l.line, l.carrier, l.sim_id
+FROM device d LEFT JOIN line l ON l.line = d.line
+"""
+
+
+def _device(row: Any) -> Device:
+    values = dict(row)
+    line = Line(values.pop("line"), values.pop("carrier"), values.pop("sim_id"))
+    return Device(
+        **values
+        | {
+            "ownership": Ownership(values["ownership"]),
+            "supervised": Answer(values["supervised"]),
+            "facts": DeviceFacts.read(values["facts"]),
+            "line": line if line.line else None,
+        }
+    )
+
+
+async def device(unit: Unit, name: str, organisation: str) -> Device | None:
+    """The organisation's device of this id, retired or not."""
+    row = await unit.connection.fetchrow(f"{_DEVICE} WHERE d.device = $1 AND d.organisation = $2", name, organisation)
+    return _device(row) if row else None
+
+
+async def device_by_udid(unit: Unit, mdm: str, udid: str) -> Device | None:
+    """The device that an MDM server knows by this id."""
+    row = await unit.connection.fetchrow(f"{_DEVICE} WHERE d.mdm = $1 AND d.udid = $2", mdm, udid)
+    return _device(row) if row else None
+
+
+async def devices(unit: Unit, organisation: str, after: str = "", limit: int | None = None) -> list[Device]:
+    """The organisation's devices in use, by asset tag."""
+    rows = await unit.connection.fetch(
+        f"{_DEVICE} WHERE d.organisation = $1 AND d.asset_tag > $2 AND d.retired_at IS NULL "
+        "ORDER BY d.asset_tag LIMIT $3",
+        organisation,
+        after,
+        limit,
+    )
+    return [_device(row) for row in rows]
+
+
+async def devices_tagged(unit: Unit, organisation: str, tags: Collection[str]) -> dict[str, Device]:
+    """The organisation's devices of these asset tags, retired or not."""
+    rows = await unit.connection.fetch(
+        f"{_DEVICE} WHERE d.organisation = $1 AND d.asset_tag = ANY ($2)", organisation, list(tags)
+    )
+    return {row["asset_tag"]: _device(row) for row in rows}
+
+
+async def fleet_size(unit: Unit, organisation: str) -> int:
+    """How many phones the organisation has in use."""
+    size: int = await unit.connection.fetchval(
+        "SELECT count(*) FROM device WHERE organisation = $1 AND retired_at IS NULL", organisation
+    )
+    return size
+
+
+async def save_device(unit: Unit, device: Device) -> None:
+    """Register a device, or store what changed. Coming back from retirement, it is in use again."""
+    if device.line:
+        await unit.connection.execute(
+            "INSERT INTO line (line, organisation, carrier, sim_id) VALUES ($1, $2, $3, $4) "
+            "ON CONFLICT (line) DO UPDATE SET sim_id = $4",
+            device.line.line,
+            device.organisation,
+            device.line.carrier,
+            device.line.sim_id,
+        )
+    # A phone that is known under another asset tag now has moved to this one.
+    await unit.connection.execute(
+        "UPDATE device SET mdm = NULL, udid = NULL WHERE organisation = $1 AND mdm = $2 AND udid = $3 AND device <> $4",
+        device.organisation,
+        device.mdm,
+        device.udid,
+        device.device,
+    )
+    await unit.connection.execute(
+        "INSERT INTO device (device, organisation, asset_tag, ownership, supervised, mdm, udid, line, holder, facts, "
+        "record, registered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+        "ON CONFLICT (device) DO UPDATE SET ownership = $4, supervised = $5, mdm = $6, udid = $7, line = $8, "
+        "holder = $9, facts = $10, record = $11, retired_at = NULL",
+        device.device,
+        device.organisation,
+        device.asset_tag,
+        device.ownership.value,
+        device.supervised.value,
+        device.mdm,
+        device.udid,
+        device.line.line if device.line else None,
+        device.holder,
+        device.facts.model_dump(mode="json", exclude_none=True),
+        device.record,
+        unit.now,
+    )
+
+
+async def retire(unit: Unit, device: Device) -> bool:
+    """Take a device out of use; False when it is already."""
+    done: str = await unit.connection.execute(
+        "UPDATE device SET retired_at = $2 WHERE device = $1 AND retired_at IS NULL", device.device, unit.now
+    )
+    return done == "UPDATE 1"
+
+
+async def taken_elsewhere(unit: Unit, organisation: str, udids: Collection[str], sims: Collection[str]) -> set[str]:
+    """Which of these MDM and SIM ids belong to a phone or line of another organisation."""
+    rows = await unit.connection.fetch(
+        "SELECT udid AS id FROM device WHERE organisation <> $1 AND udid = ANY ($2) "
+        "UNION SELECT sim_id FROM line WHERE organisation <> $1 AND sim_id = ANY ($3)",
+        organisation,
+        list(udids),
+        list(sims),
+    )
+    return {row["id"] for row in rows}
+
+
+async def seen(unit: Unit, device: Device, at: datetime, *, enrols: bool) -> None:
+    """A sign of life. Signs come out of order: the newest counts."""
+    await unit.connection.execute(
+        "UPDATE device SET last_seen_at = greatest(last_seen_at, $2), "
+        "enrolled_at = CASE WHEN $3 THEN greatest(enrolled_at, $2) ELSE enrolled_at END WHERE device = $1",
+        device.device,
+        at,
+        enrols,
+    )
+
+
+async def save_account(unit: Unit, organisation: str, holder: str, account: str) -> None:
+    """Where the holder signs in."""
+    await unit.connection.execute(
+        "INSERT INTO account (organisation, holder, account) VALUES ($1, $2, $3) "
+        "ON CONFLICT (organisation, holder) DO UPDATE SET account = $3",
+        organisation,
+        holder,
+        account,
+    )
+
+
+async def account(unit: Unit, organisation: str, holder: str | None) -> str | None:
+    """The holder's account at the identity provider, when the inventory names one."""
+    found: str | None = await unit.connection.fetchval(
+        "SELECT account FROM account WHERE organisation = $1 AND holder = $2", organisation, holder
+    )
+    return found
+
+
+async def save_posture(unit: Unit, posture: Posture) -> None:
+    """Add one observation to the history."""
+    await unit.connection.execute(
+        "INSERT INTO posture (device, observed_at, facts) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        posture.device,
+        posture.observed_at,
+        posture.model_dump(mode="json"),
+    )
+
+
+async def posture(unit: Unit, device: str, before: datetime) -> Posture | None:
+    """The newest observation from before a moment."""
+    facts = await unit.connection.fetchval(
+        "SELECT facts FROM posture WHERE device = $1 AND observed_at <= $2 ORDER BY observed_at DESC LIMIT 1",
+        device,
+        before,
+    )
+    return Posture.model_validate(facts) if facts else None

@@ -1,0 +1,386 @@
+"""Incidents as heard, and the commands they led to: rows in and out. All functions run in the caller's unit."""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.mdm_actions.domain.breaker import PastWipe
+from services.mdm_actions.domain.command import OPEN, Kind, State, command_id
+from services.mdm_actions.domain.line import IncidentState
+from services.mdm_actions.domain.playbook import Playbook
+from shared.events.mdm_actions import PlannedStep, SuspensionTrigger
+from shared.events.wipe import WipeStatement
+from shared.messaging import Scope, Unit
+
+
+@dataclass(frozen=True)
+class Case:
+    """One incident as this service knows it."""
+
+    incident: str
+    organisation: str
+    drill: bool
+    state: IncidentState
+    verified: bool
+    decision_version: int
+    device: str | None
+    holder: str | None
+    reported_at: datetime
+    playbook: Playbook
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.incident, self.organisation, self.drill)
+
+    @property
+    def over(self) -> bool:
+        """The phone is back, or was never lost: nothing more is done to it but to let it go."""
+        return self.state in (IncidentState.RECOVERED, IncidentState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One order to one provider about one device, line or account."""
+
+    command: str
+    incident: str
+    organisation: str
+    drill: bool
+    kind: Kind
+    state: State
+    provider: str
+    target: str
+    device: str | None
+    line: str | None
+    holder: str | None
+    statement: WipeStatement | None
+    trigger: SuspensionTrigger | None
+    reason: str | None
+    cause: str | None
+    ordered_at: datetime
+    expires_at: datetime
+    sent_at: datetime | None
+    ended_at: datetime | None
+    disarming_at: datetime | None
+
+    @property
+    def id(self) -> UUID:
+        return UUID(self.command)
+
+    @property
+    def open(self) -> bool:
+        return self.state in OPEN
+
+    def timer(self, kind: str) -> str:
+        """The name of one of its timers: send, watch, expire, disarm."""
+        return f"{kind}:{self.command}"
+
+
+_CASE = """
+SELECT incident, organisation, drill, state, verified, decision_version, device, holder, reported_at, playbook
+FROM incident
+"""
+
+_SAVE_CASE = """
+INSERT INTO incident (incident, organisation, drill, state, verified, decision_version, device, holder, reported_at,
+                      playbook)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (incident) DO UPDATE SET state = $4, verified = $5, decision_version = $6, device = $7, holder = $8
+"""
+
+_COMMAND = """
+SELECT command, incident, organisation, drill, kind, state, provider, target, device, line, holder, statement, trigger,
+       reason, cause, ordered_at, expires_at, sent_at, ended_at, disarming_at
+FROM command
+"""
+
+_ADD_COMMAND = """
+INSERT INTO command (command, incident, organisation, drill, kind, state, provider, target, device, line, holder,
+                     statement, trigger, cause, ordered_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+"""
+
+# Drills and real cases never see each other's orders, and one drill not another's.
+_SAME_WORLD = "organisation = $2 AND drill = $3 AND (NOT drill OR incident = $4)"
+
+_PAST_WIPES = """
+SELECT used_at, people FROM nonce
+WHERE organisation = $1 AND drill = $2 AND used_at > $3 AND used_at > coalesce(
+    (SELECT last_reset_at FROM breaker b WHERE b.organisation = $1 AND b.drill = $2), '-infinity')
+"""
+
+
+async def case(unit: Unit, incident: str) -> Case | None:
+    """The incident, or None when no report of it was heard."""
+    row = await unit.connection.fetchrow(f"{_CASE} WHERE incident = $1", incident)
+    return _case(row) if row else None
+
+
+async def open_cases_of(unit: Unit, device: str) -> list[Case]:
+    """Open incidents about a device, the oldest first."""
+    rows = await unit.connection.fetch(
+        f"{_CASE} WHERE device = $1 AND state = 'open' AND NOT drill ORDER BY reported_at",
+        device,
+    )
+    return [_case(row) for row in rows]
+
+
+def _case(row: Any) -> Case:
+    return Case(
+        **dict(row)
+        | {"state": IncidentState(row["state"]), "playbook": Playbook.model_validate(row["playbook"], strict=False)}
+    )
+
+
+async def save_case(unit: Unit, case: Case) -> None:
+    """Store the incident as it is now."""
+    await unit.connection.execute(
+        _SAVE_CASE,
+        case.incident,
+        case.organisation,
+        case.drill,
+        case.state.value,
+        case.verified,
+        case.decision_version,
+        case.device,
+        case.holder,
+        case.reported_at,
+        case.playbook.model_dump(mode="json"),
+    )
+
+
+async def save_plan(unit: Unit, incident: str, steps: list[PlannedStep], event_id: str) -> None:
+    """Keep a plan as it was announced."""
+    await unit.connection.execute(
+        "INSERT INTO plan (incident, planned_at, steps, event_id) VALUES ($1, $2, $3, $4)",
+        incident,
+        unit.now,
+        [step.model_dump(mode="json") for step in steps],
+        event_id,
+    )
+
+
+async def save_snapshot(unit: Unit, incident: str, device: str, document: bytes, sha256: str) -> bool:
+    """Keep the snapshot; False when there is one already, which stays."""
+    done: str = await unit.connection.execute(
+        "INSERT INTO snapshot (incident, device, document, sha256, taken_at) VALUES ($1, $2, $3, $4, $5) "
+        "ON CONFLICT DO NOTHING",
+        incident,
+        device,
+        document,
+        sha256,
+        unit.now,
+    )
+    return done == "INSERT 0 1"
+
+
+async def command(unit: Unit, name: str) -> Command | None:
+    """The command of this id, or None."""
+    row = await unit.connection.fetchrow(f"{_COMMAND} WHERE command = $1", name)
+    return _command(row) if row else None
+
+
+async def commands_of(unit: Unit, incident: str, *kinds: Kind, device: str | None = None) -> list[Command]:
+    """Commands of an incident in the order in which they were given; all kinds when none is named."""
+    rows = await unit.connection.fetch(
+        f"{_COMMAND} WHERE incident = $1 AND (cardinality($2::text[]) = 0 OR kind = ANY ($2)) "
+        "AND ($3::text IS NULL OR device = $3) ORDER BY place",
+        incident,
+        [kind.value for kind in kinds],
+        device,
+    )
+    return [_command(row) for row in rows]
+
+
+@dataclass(frozen=True)
+class Tries:
+    """How often a command was tried or heard of, and the newest of it."""
+
+    count: int
+    what: str
+    at: datetime
+    reason: str | None
+
+
+async def tries_of(unit: Unit, incident: str) -> dict[str, Tries]:
+    """By command: what was tried with it."""
+    rows = await unit.connection.fetch(
+        "SELECT DISTINCT ON (a.command) a.command, count(*) OVER (PARTITION BY a.command) AS count, a.what, a.at, "
+        "a.reason FROM attempt a JOIN command c ON c.command = a.command WHERE c.incident = $1 "
+        "ORDER BY a.command, a.place DESC",
+        incident,
+    )
+    return {row["command"]: Tries(row["count"], row["what"], row["at"], row["reason"]) for row in rows}
+
+
+async def commands_of_line(unit: Unit, line: str, case: Case) -> list[Command]:
+    """What was ordered for a line, oldest first. A drill sees its own orders only, and nobody sees a drill's."""
+    rows = await unit.connection.fetch(
+        f"{_COMMAND} WHERE line = $1 AND {_SAME_WORLD} AND kind IN ('suspend_line', 'resume_line') ORDER BY place",
+        line,
+        case.organisation,
+        case.drill,
+        case.incident,
+    )
+    return [_command(row) for row in rows]
+
+
+async def open_for_device(unit: Unit, device: str, case: Case, *kinds: Kind) -> list[Command]:
+    """Commands of these kinds that the device may still obey, of any incident. Drills and real cases are apart."""
+    rows = await unit.connection.fetch(
+        f"{_COMMAND} WHERE device = $1 AND {_SAME_WORLD} AND kind = ANY ($5) AND state = ANY ($6) ORDER BY place",
+        device,
+        case.organisation,
+        case.drill,
+        case.incident,
+        [kind.value for kind in kinds],
+        [state.value for state in OPEN],
+    )
+    return [_command(row) for row in rows]
+
+
+async def unanswered(unit: Unit, device: str) -> list[Command]:
+    """Real commands that this device has not answered, of any incident."""
+    rows = await unit.connection.fetch(
+        f"{_COMMAND} WHERE device = $1 AND NOT drill AND state = ANY ($2) ORDER BY place",
+        device,
+        [state.value for state in OPEN],
+    )
+    return [_command(row) for row in rows]
+
+
+def _command(row: Any) -> Command:
+    values = dict(row)
+    statement, trigger = values["statement"], values["trigger"]
+    return Command(
+        **values
+        | {
+            "kind": Kind(values["kind"]),
+            "state": State(values["state"]),
+            "statement": WipeStatement.model_validate(statement) if statement else None,
+            "trigger": SuspensionTrigger(trigger) if trigger else None,
+        }
+    )
+
+
+async def next_id(unit: Unit, incident: str, subject: str, kind: Kind) -> str:
+    """The id of the next command of this kind for this device, line or holder in this incident."""
+    earlier: int = await unit.connection.fetchval(
+        "SELECT count(*) FROM command WHERE incident = $1 AND kind = $2 AND coalesce(device, line, holder) = $3",
+        incident,
+        kind.value,
+        subject,
+    )
+    return str(command_id(incident, subject, kind, earlier + 1))
+
+
+async def add_command(unit: Unit, new: Command) -> None:
+    """Store an order. Its timers carry it out."""
+    await unit.connection.execute(
+        _ADD_COMMAND,
+        new.command,
+        new.incident,
+        new.organisation,
+        new.drill,
+        new.kind.value,
+        new.state.value,
+        new.provider,
+        new.target,
+        new.device,
+        new.line,
+        new.holder,
+        new.statement.model_dump(mode="json") if new.statement else None,
+        new.trigger.value if new.trigger else None,
+        new.cause,
+        new.ordered_at,
+        new.expires_at,
+    )
+
+
+async def save_command(unit: Unit, command: Command) -> None:
+    """Store where a command stands."""
+    await unit.connection.execute(
+        "UPDATE command SET state = $2, reason = $3, sent_at = $4, ended_at = $5, disarming_at = $6 WHERE command = $1",
+        command.command,
+        command.state.value,
+        command.reason,
+        command.sent_at,
+        command.ended_at,
+        command.disarming_at,
+    )
+
+
+async def note(
+    unit: Unit,
+    command: Command,
+    what: str,
+    *,
+    state: State | None = None,
+    reason: str | None = None,
+    evidence: bytes = b"",
+) -> None:
+    """Keep what was tried or heard. A locate's evidence is a position: only its hash is kept here."""
+    await unit.connection.execute(
+        "INSERT INTO attempt (command, at, what, state, reason, evidence, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        command.command,
+        unit.now,
+        what,
+        state.value if state else None,
+        reason,
+        evidence if evidence and command.kind is not Kind.LOCATE else None,
+        hashlib.sha256(evidence).hexdigest() if evidence else None,
+    )
+
+
+async def first_time(unit: Unit, sha256: str, *, udid: str, topic: str, command: str | None, known: bool) -> bool:
+    """Keep that a webhook came; False when the very same one came before."""
+    done: str = await unit.connection.execute(
+        "INSERT INTO webhook (sha256, received_at, udid, topic, command, known) VALUES ($1, $2, $3, $4, $5, $6) "
+        "ON CONFLICT DO NOTHING",
+        sha256,
+        unit.now,
+        udid[:200],
+        topic[:80],
+        command,
+        known,
+    )
+    return done == "INSERT 0 1"
+
+
+async def is_firing(unit: Unit, subject: str, timer: str) -> bool:
+    """Whether a timer's handler may be at work now."""
+    return bool(
+        await unit.connection.fetchval("SELECT attempt > 0 FROM timer WHERE subject = $1 AND name = $2", subject, timer)
+    )
+
+
+async def nonce_used(unit: Unit, nonce: str) -> bool:
+    """Whether an order with this nonce was let through before."""
+    return bool(await unit.connection.fetchval("SELECT true FROM nonce WHERE nonce = $1", nonce))
+
+
+async def use_nonce(unit: Unit, case: Case, nonce: str, people: Collection[str]) -> None:
+    """Let an order through, once. The breaker counts these."""
+    await unit.connection.execute(
+        "INSERT INTO nonce (nonce, organisation, incident, drill, people, used_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        nonce,
+        case.organisation,
+        case.incident,
+        case.drill,
+        list(people),
+        unit.now,
+    )
+
+
+async def past_wipes(unit: Unit, case: Case, since: datetime) -> list[PastWipe]:
+    """The organisation's wipes since a moment, or since its breaker was last reset. Drills count apart."""
+    rows = await unit.connection.fetch(
+        _PAST_WIPES,
+        case.organisation,
+        case.drill,
+        since,
+    )
+    return [PastWipe(row["used_at"], row["people"]) for row in rows]

@@ -1,0 +1,84 @@
+"""What NanoMDM says by itself. Each body counts once; a lost one is made up for by the reconciler."""
+
+import hashlib
+
+import structlog
+from fastapi import APIRouter, Request, Response
+
+from services.mdm_actions import fleet, store
+from services.mdm_actions.containment import ACTOR
+from services.mdm_actions.domain.command import DEVICE_KINDS
+from services.mdm_actions.fleet import Device
+from services.mdm_actions.mdm.nanomdm import ForgedWebhookError, Heard, MalformedWebhookError, read_webhook
+from services.mdm_actions.settlement import Settlement
+from shared.events.mdm_actions import MisuseSuspected
+from shared.messaging import Unit, Units
+from shared.web import Problem
+
+_log = structlog.get_logger()
+
+_MDM = "nanomdm"
+_MAX_BODY = 1_000_000
+
+
+def router(units: Units, settlement: Settlement, key: str) -> APIRouter:
+    """`POST /webhooks/nanomdm`, signed with `key`."""
+    routes = APIRouter()
+
+    @routes.post("/webhooks/nanomdm", status_code=204)
+    async def heard(request: Request) -> Response:
+        """An event of the MDM server."""
+        body = await request.body()
+        if len(body) > _MAX_BODY:
+            raise Problem(413, "too_large", ja="Webhook の本文が大きすぎます。", en="The webhook's body is too large.")
+        try:
+            word = read_webhook(body, request.headers.get("x-hmac-signature"), key)
+        except ForgedWebhookError as error:
+            raise Problem(
+                401,
+                "signature_invalid",
+                ja="X-Hmac-Signature が一致しません。NanoMDM とこのサービスの鍵を確認してください。",
+                en="X-Hmac-Signature does not match: compare the keys of NanoMDM and of this service.",
+            ) from error
+        except MalformedWebhookError as error:
+            raise Problem(
+                422, "not_an_event", ja="NanoMDM のイベントではありません。", en="This is not an event of NanoMDM."
+            ) from error
+        async with units.begin() as unit:
+            await _take(unit, settlement, word, hashlib.sha256(body).hexdigest())
+        return Response(status_code=204)
+
+    return routes
+
+
+async def _take(unit: Unit, settlement: Settlement, word: Heard, sha256: str) -> None:
+    name = str(word.command) if word.command else None
+    command = await store.command(unit, name) if name else None
+    # A word counts for a command of ours, from the very device that it was sent to.
+    known = command is not None and not command.drill and command.kind in DEVICE_KINDS and command.target == word.udid
+    if not await store.first_time(unit, sha256, udid=word.udid, topic=word.topic, command=name, known=known):
+        return
+    device = await fleet.device_by_udid(unit, _MDM, word.udid)
+    if device:
+        await fleet.seen(unit, device, word.at, enrols=word.enrols)
+        await _sign_of_life(unit, device, word)
+    if name and not known:
+        _log.warning("webhook_for_unknown_command", command=name)
+    if command is None or not known or word.outcome is None:
+        return
+    await unit.lock(command.incident)
+    case, command = await store.case(unit, command.incident), await store.command(unit, command.command)
+    if case and command:
+        await settlement.hear(unit, case, command, word.outcome, source="webhook")
+
+
+async def _sign_of_life(unit: Unit, device: Device, word: Heard) -> None:
+    if word.enrols:
+        # Setting up anew clears the server's queue, a moment before or after this: the reconciler sees what is left.
+        for command in await store.unanswered(unit, device.device):
+            await unit.arm(command.incident, command.timer("watch"), unit.now)
+    if word.topic == "mdm.CheckOut":
+        for case in await store.open_cases_of(unit, device.device):
+            await unit.lock(case.incident)
+            misuse = MisuseSuspected(device=device.device, signal="left_management")
+            await unit.emit(misuse, case.scope, actor=ACTOR)
