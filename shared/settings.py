@@ -31,7 +31,7 @@ class ServiceSettings(BaseSettings):
     session_key_file: Path
     oidc_issuer: str
     oidc_client_id: str
-    oidc_client_secret: SecretStr | None = None
+    oidc_client_secret: SecretStr
 
     http_host: str = "127.0.0.1"
     http_port: int = Field(ge=1, le=65535)
