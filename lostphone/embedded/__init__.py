@@ -15,7 +15,7 @@ from lostphone.embedded.child import Child
 from lostphone.embedded.errors import EmbeddedError
 from lostphone.embedded.kafka import EmbeddedKafka
 from lostphone.embedded.kafka_properties import Plaintext, SaslSsl, Security
-from lostphone.embedded.nanomdm import EmbeddedNanoMDM, prepare_nanomdm_database
+from lostphone.embedded.nanomdm import EmbeddedNanoMDM
 from lostphone.embedded.place import tools_folder
 from lostphone.embedded.postgres import EmbeddedPostgres
 
@@ -28,6 +28,5 @@ __all__ = [
     "Plaintext",
     "SaslSsl",
     "Security",
-    "prepare_nanomdm_database",
     "tools_folder",
 ]

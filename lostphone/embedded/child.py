@@ -37,10 +37,10 @@ class Child:
         if self._popen is not None and self._popen.poll() is None:
             return self._popen.pid
         try:
-            pid, began = self.pid_file.read_text().split()
+            pid, since = self.pid_file.read_text().split()
         except (FileNotFoundError, ValueError):
             return None
-        return int(pid) if _began(int(pid)) == began else None
+        return int(pid) if began(int(pid)) == since else None
 
     @property
     def exit_code(self) -> int | None:
@@ -67,7 +67,7 @@ class Child:
                 extra_groups=None if user is None else [],
                 start_new_session=True,
             )
-        self.pid_file.write_text(f"{self._popen.pid} {_began(self._popen.pid)}\n")
+        self.pid_file.write_text(f"{self._popen.pid} {began(self._popen.pid)}\n")
         return self._popen.pid
 
     def wait_until(self, ready: Callable[[], bool], *, within: float) -> None:
@@ -119,7 +119,7 @@ class Child:
         return True
 
 
-def _began(pid: int) -> str | None:
+def began(pid: int) -> str | None:
     """When the process began, as the system counts; None when it is not there or has ended."""
     proc = Path("/proc")
     if (proc / "self" / "stat").exists():

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -116,27 +117,34 @@ class EmbeddedKafka:
 
     def serves(self) -> bool:
         """Whether a broker is registered and answers clients at `bootstrap`."""
-        port = kept_port(self.folder / "ports.json", "client")
-        if not answers(port):
+        if not answers(kept_port(self.folder / "ports.json", "client")):
             return False
-        client: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": f"{LOOPBACK}:{port}",
-            "log_level": 0,
-            "reconnect.backoff.ms": 20,
+        return has_brokers(self.bootstrap, self._client())
+
+    def _client(self) -> dict[str, str | int | float | bool]:
+        if not isinstance(self.security, SaslSsl):
+            return {}
+        return {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": str(self.security.truststore),
+            "sasl.mechanism": SCRAM,
+            "sasl.username": "broker",
+            "sasl.password": self.security.users["broker"],
         }
-        if isinstance(self.security, SaslSsl):
-            client |= {
-                "security.protocol": "SASL_SSL",
-                "ssl.ca.location": str(self.security.truststore),
-                "sasl.mechanism": SCRAM,
-                "sasl.username": "broker",
-                "sasl.password": self.security.users["broker"],
-            }
-        try:
-            cluster = AdminClient(client).list_topics(timeout=2)
-        except KafkaException:
-            return False
-        return bool(cluster.brokers) and cluster.controller_id >= 0
+
+
+def has_brokers(bootstrap: str, client: Mapping[str, str | int | float | bool] | None = None) -> bool:
+    """Whether a cluster with a controller answers there. `client` holds librdkafka's settings for signing in."""
+    quick: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": bootstrap,
+        "log_level": 0,
+        "reconnect.backoff.ms": 20,
+    }
+    try:
+        cluster = AdminClient(quick | dict(client or {})).list_topics(timeout=2)
+    except KafkaException:
+        return False
+    return bool(cluster.brokers) and cluster.controller_id >= 0
 
 
 def make_archive_later() -> None:

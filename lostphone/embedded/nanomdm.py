@@ -13,9 +13,6 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import asyncpg
 
 from lostphone.embedded.child import Child, Outcome
 from lostphone.embedded.errors import EmbeddedError
@@ -25,7 +22,6 @@ from lostphone.embedded.ports import LOOPBACK, kept_port, kept_ports
 VERSION = "v0.9.0"
 MODULE = Path(__file__).parent / "nanomdm_module"
 PACKAGE = "github.com/micromdm/nanomdm"
-ROLE = "nanomdm"
 START_SECONDS = 20
 
 
@@ -60,8 +56,9 @@ class EmbeddedNanoMDM:
         """Start it and return its base address, once it answers."""
         self.child.kill()
         port = kept_ports(self.folder / "ports.json", ["http"])["http"]
-        separator = "&" if "?" in self._dsn else "?"
-        dsn = self._dsn if "sslmode=" in self._dsn else f"{self._dsn}{separator}sslmode=disable"
+        dsn = self._dsn if "sslmode=" in self._dsn else _with(self._dsn, "sslmode=disable")
+        # NanoMDM stores the local time of its session without a zone; whoever reads it takes it for UTC.
+        dsn = _with(dsn, "timezone=UTC")
         self.child.start(
             [installed(), "-listen", f"{LOOPBACK}:{port}", "-ca", self._ca_file,
              "-storage", "pgsql", "-storage-dsn", dsn, "-webhook-url", self._webhook_url],
@@ -89,27 +86,8 @@ class EmbeddedNanoMDM:
         self.child.kill()
 
 
-async def prepare_nanomdm_database(superuser_dsn: str, database: str = ROLE) -> str:
-    """Make role and database when they are missing, with NanoMDM's own tables, and return the DSN for its server."""
-    schema = schema_file()
-    server = await asyncpg.connect(superuser_dsn)
-    try:
-        if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
-            await server.execute(f"CREATE ROLE {ROLE} LOGIN")
-        if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
-            await server.execute(f'CREATE DATABASE "{database}" OWNER {ROLE}')
-    finally:
-        await server.close()
-    address = urlsplit(superuser_dsn)
-    dsn = f"postgres://{ROLE}@{address.hostname or LOOPBACK}:{address.port or 5432}/{database}"
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with connection.transaction():
-            if await connection.fetchval("SELECT to_regclass('devices')") is None:
-                await connection.execute(schema.read_text())
-    finally:
-        await connection.close()
-    return dsn
+def _with(dsn: str, option: str) -> str:
+    return f"{dsn}{'&' if '?' in dsn else '?'}{option}"
 
 
 def installed() -> Path:

@@ -1,6 +1,7 @@
 """Loopback ports that stay the same over restarts, kept beside the data."""
 
 import json
+import random
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from lostphone.embedded.errors import EmbeddedError
 
 LOOPBACK = "127.0.0.1"
+
+# Below the range from which systems take the ports of outgoing connections, so that a kept port stays free.
+RANGE = range(12_000, 20_000)
 
 
 def kept_ports(file: Path, names: Sequence[str]) -> dict[str, int]:
@@ -30,15 +34,9 @@ def kept_port(file: Path, name: str) -> int:
 
 
 def choose_ports(names: Sequence[str]) -> dict[str, int]:
-    """Free ports, different from each other: every socket is held until all are chosen."""
-    sockets = [socket.socket() for _ in names]
-    try:
-        for held in sockets:
-            held.bind((LOOPBACK, 0))
-        return {name: held.getsockname()[1] for name, held in zip(names, sockets, strict=True)}
-    finally:
-        for held in sockets:
-            held.close()
+    """Free ports, different from each other."""
+    free = (port for port in random.sample(RANGE, len(RANGE)) if is_free(port))
+    return {name: next(free) for name in names}
 
 
 def is_free(port: int) -> bool:

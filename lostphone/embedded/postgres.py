@@ -78,17 +78,7 @@ class EmbeddedPostgres:
     def serves(self) -> bool:
         """Whether the server takes connections."""
         port = kept_port(self.folder / "ports.json", "server")
-        ready: list[str | Path] = [
-            find_programs() / "pg_isready",
-            "-q",
-            "-h",
-            LOOPBACK,
-            "-p",
-            str(port),
-            "-U",
-            SUPERUSER,
-        ]
-        return subprocess.run(ready, check=False).returncode == 0
+        return takes_connections(LOOPBACK, port)
 
     def stop(self) -> Outcome:
         """Clients are cut off: SIGTERM would wait until the last one leaves by itself."""
@@ -108,6 +98,12 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             shutil.rmtree(data, ignore_errors=True)
             raise EmbeddedError(f"PostgreSQL could not make its data folder {data}: {done.stderr.strip()[-600:]}")
+
+
+def takes_connections(host: str, port: int) -> bool:
+    """Whether a server answers there and has finished its recovery."""
+    asked = ["-q", "-h", host, "-p", str(port), "-U", SUPERUSER]
+    return subprocess.run([find_programs() / "pg_isready", *asked], check=False).returncode == 0
 
 
 def find_programs() -> Path:

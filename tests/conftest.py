@@ -1,0 +1,75 @@
+"""What tests of every room stand on: a real broker and database, and an installation of their own.
+
+`kafka`, `postgres`   addresses; from the environment, Docker or the embedded stack (lostphone/embedded/providers.py)
+`topics`              the same broker, with every topic of the registry
+`installation`        keys on disk and a fresh database with every schema; see tests/stack/installed.py
+
+All workers of a run share one broker and one database: use organisations, subjects and groups of your own.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lostphone.installation import Installation
+from tests.stack.installed import Installed, copy_of, make_template
+from tests.stack.run import Run
+
+_VARIABLE = "LOSTPHONE_TEST_RUN"
+_RUN = pytest.StashKey[Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for the run: the controller makes it, workers hear of it through the environment."""
+    if hasattr(config, "workerinput"):
+        config.stash[_RUN] = Run(Path(os.environ[_VARIABLE]))
+    else:
+        config.stash[_RUN] = Run.begin()
+        os.environ[_VARIABLE] = str(config.stash[_RUN].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and _RUN in config.stash:
+        config.stash[_RUN].end()
+
+
+@pytest.fixture(scope="session")
+def run(request: pytest.FixtureRequest) -> Run:
+    return request.config.stash[_RUN]
+
+
+@pytest.fixture(scope="session")
+def kafka(run: Run) -> str:
+    """The broker's bootstrap address."""
+    return run.kafka()
+
+
+@pytest.fixture(scope="session")
+def postgres(run: Run) -> str:
+    """The DSN of a superuser."""
+    return run.postgres()
+
+
+@pytest.fixture(scope="session")
+def topics(run: Run, kafka: str) -> str:
+    """The broker's bootstrap address, once every topic of the registry is there."""
+    from lostphone.topics import apply, manifest
+
+    run.once("topics", lambda: len(apply({"bootstrap.servers": kafka}, manifest())))
+    return kafka
+
+
+@pytest.fixture(scope="session")
+def template(run: Run, postgres: str) -> str:
+    """The name of a database with every role, schema and table."""
+    return str(run.once("template", lambda: asyncio.run(make_template(postgres))))
+
+
+@pytest.fixture
+async def installation(topics: str, postgres: str, template: str, tmp_path: Path) -> AsyncIterator[Installed]:
+    """A database of this test's own, keys on disk, and the run's broker with all topics."""
+    async with copy_of(template, postgres) as dsn:
+        yield Installed(topics, dsn, Installation.open(tmp_path / "installation"))
