@@ -11,6 +11,8 @@ from lostphone.installation import LOG_ORIGIN, SERVICES, Installation, Service
 from sandbox.companies import companies
 
 CLIENT_ID: Final = "lostphone"
+OPERATOR: Final = "acme-kk"
+"""The company of the sandbox that runs the installation; its auditors read the whole log."""
 NANOMDM_WEBHOOK: Final = "/webhooks/nanomdm"
 _PREFIX = "LOSTPHONE_"
 _RULES = Path(lostphone.__file__).parent.parent / "rules"
@@ -70,7 +72,7 @@ def _common(service: Service, facts: Facts) -> dict[str, object]:
 
 
 def _reporter(_: Facts) -> Mapping[str, object]:
-    return {}
+    return {"organisations": list(companies().organisations)}
 
 
 def _mdm_actions(facts: Facts) -> Mapping[str, object]:
@@ -105,5 +107,7 @@ def _audit(facts: Facts) -> Mapping[str, object]:
     return {
         "log_origin": LOG_ORIGIN,
         "log_key_file": installation.key_file("audit", "log-ed25519.pem"),
+        "log_mldsa44_key_file": installation.key_file("audit", "log-mldsa44.pem"),
         "blinding_key_file": installation.key_file("audit", "blinding.key"),
+        "operator_organisation": OPERATOR,
     }

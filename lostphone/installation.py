@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -122,6 +123,7 @@ class Installation:
             secret(self.key_file(service, "session.key"))
         replace_private(self.event_keys_file, json.dumps(public, indent=2).encode() + b"\n")
         private_key(self.key_file("audit", "log-ed25519.pem"))
+        _mldsa_key(self.key_file("audit", "log-mldsa44.pem"))
         secret(self.key_file("audit", "blinding.key"))
         if not self.vault_key_file.exists():
             _private_folder(self.vault_key_file.parent)
@@ -139,6 +141,13 @@ def private_key(path: Path) -> Ed25519PrivateKey:
     _private_folder(path.parent)
     replace_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return key
+
+
+def _mldsa_key(path: Path) -> None:
+    """The log's second key, whose signatures outlive quantum computers; made when the file is missing."""
+    if not path.exists():
+        pem = MLDSA44PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        replace_private(path, pem)
 
 
 def secret(path: Path) -> None:

@@ -33,7 +33,7 @@ SERVICES = ("reporter", "mdm_actions", "notifier", "audit")
 _FOR_EVER = "-1"
 _MAX_MESSAGE_BYTES = str(1024 * 1024)
 _LEADERS_WITHIN = 30.0
-_CALL_TIMEOUT = 15.0
+_CALL_TIMEOUT = 8.0
 
 
 class BrokerError(Exception):

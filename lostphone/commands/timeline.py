@@ -10,6 +10,7 @@ from lostphone.client import connect
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
 from lostphone.screen import Sentence, result
 from lostphone.status import data_directory
+from shared.events import find
 
 
 def timeline(
@@ -29,8 +30,16 @@ def timeline(
 
 def _draw(out: Console, said: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in (("#", "#"), ("時刻", "time"), ("出来事", "event"), ("実行者", "by"), ("場所", "place in the log")):
+    for column in (("#", "#"), ("時刻", "time"), ("出来事", "event"), ("実行者", "by"), ("ログ内の番号", "in the log")):
         table.add_column(str(Sentence(*column)))
-    for entry in said.get("entries", []):
-        table.add_row(*(str(entry.get(name, "")) for name in ("n", "time", "type", "actor", "seq")))
+    for entry in said["entries"]:
+        moment = entry["said_at"] or entry["recorded_at"] or ""
+        table.add_row(str(entry["n"]), moment[:19], _name(entry), entry["actor"] or "", str(entry["seq"]))
     out.print(table)
+    if sealed := said["sealed"]:
+        out.print(str(Sentence(f"封印済み({sealed['seq']} 番)", f"Sealed by entry {sealed['seq']}.")))
+
+
+def _name(entry: dict[str, Any]) -> str:
+    known = find(entry["type"] or "")
+    return known.name if known is not None else entry["type"] or entry["kind"]

@@ -1,0 +1,144 @@
+"""What is started is kept alive, and ended in order."""
+
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from lostphone import process, running
+from lostphone.embedded import EmbeddedError
+from lostphone.process import Part, Program
+from lostphone.supervisor import Stage, Supervisor
+
+SERVE = """
+import http.server, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *args): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def until(condition: Callable[[], bool], within: float = 15) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def server(name: str, folder: Path, port: int) -> Program:
+    return Program(name, folder, [sys.executable, "-c", SERVE, str(port)], dict, [f"http://127.0.0.1:{port}/"])
+
+
+class Stages:
+    """A stack of given stages that remembers what it announced."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages = stages
+        self.announced: list[dict[str, int | None]] = []
+
+    def stages(self) -> Sequence[Stage]:
+        return self._stages
+
+    def announce(self, parts: Iterable[Part]) -> None:
+        self.announced.append({part.name: part.child.pid for part in parts})
+
+
+def test_a_process_that_dies_is_started_again_and_its_new_id_announced(tmp_path: Path, unused_port: int) -> None:
+    stack = Stages([Stage([server("one", tmp_path, unused_port)])])
+    with Supervisor(stack, lambda _ja, _en: None):
+        first = stack.announced[-1]["one"]
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        until(lambda: stack.announced[-1]["one"] not in (None, first))
+        second = stack.announced[-1]["one"]
+    assert {"one": None} in stack.announced
+    assert second is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+
+
+def test_the_pause_before_a_restart_grows_while_it_keeps_dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lostphone.supervisor.FIRST_PAUSE", 0.1)
+    begun = tmp_path / "begun"
+    script = f"import time; open({str(begun)!r}, 'a').write(f'{{time.monotonic()}}\\n')"
+    stack = Stages([Stage([Program("brief", tmp_path, [sys.executable, "-c", script], dict, [])])])
+    with Supervisor(stack, lambda _ja, _en: None):
+        until(lambda: begun.exists() and len(begun.read_text().splitlines()) >= 5)
+    moments = [float(line) for line in begun.read_text().splitlines()]
+    pauses = [after - before for before, after in itertools.pairwise(moments)]
+    assert pauses[3] > 2 * pauses[0]
+
+
+def test_when_one_does_not_come_up_all_that_had_started_is_ended(
+    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = server("good", tmp_path, unused_port)
+    bad = Program(
+        "bad", tmp_path, [sys.executable, "-c", "raise SystemExit('no licence')"], dict, ["http://127.0.0.1:9/"]
+    )
+    supervisor = Supervisor(Stages([Stage([good]), Stage([bad])]), lambda _ja, _en: None)
+    with pytest.raises(EmbeddedError, match="bad ended while starting: no licence"):
+        supervisor.__enter__()
+    assert good.child.pid is None
+
+
+def test_stages_end_in_reverse_order(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Noted:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.child = process.Child(tmp_path, name)
+
+        def start(self) -> None:
+            order.append(f"start {self.name}")
+            self.child.start([sys.executable, "-c", "import time; time.sleep(600)"])
+
+        def await_ready(self, within: float) -> None:
+            order.append(f"ready {self.name}")
+
+        def stop(self) -> None:
+            self.child.stop()
+            order.append(f"stop {self.name}")
+
+    stack = Stages([Stage([Noted("database")]), Stage([Noted("service")])])
+    with Supervisor(stack, lambda _ja, _en: None):
+        pass
+    assert order == [
+        "start database", "ready database", "start service", "ready service", "stop service", "stop database",
+    ]  # fmt: skip
+
+
+def test_only_one_supervisor_has_a_data_directory(tmp_path: Path) -> None:
+    assert running.supervisor_pid(tmp_path) is None
+    with running.hold(tmp_path):
+        assert running.supervisor_pid(tmp_path) == os.getpid()
+        with pytest.raises(running.AlreadyRunningError), running.hold(tmp_path):
+            pass
+    assert running.supervisor_pid(tmp_path) is None
+
+
+def test_looking_does_not_keep_a_supervisor_from_starting(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            running.supervisor_pid(tmp_path)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(20):
+            with running.hold(tmp_path):
+                pass
+    finally:
+        stop.set()
+        looker.join()
