@@ -1,0 +1,45 @@
+# Everything that `make demo` and `make test` need is installed into this folder, once, by `make install`.
+# PYTHON=/path/to/python3.13 names an interpreter; ARGS="..." is handed to the command.
+
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help install demo up down status test lint format locks clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+
+install: ## install what is missing into this folder
+	@scripts/bootstrap.sh
+
+demo: install ## play a lost phone from report to verified timeline
+	@$(BIN)/lostphone demo $(ARGS)
+
+up: install ## start an installation on this machine and leave it running
+	@$(BIN)/lostphone up --detach $(ARGS)
+
+down: install ## end it; its data stays
+	@$(BIN)/lostphone down $(ARGS)
+
+status: install ## what runs, and where
+	@$(BIN)/lostphone status $(ARGS)
+
+test: install ## every test, on a real broker and database
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+lint: install ## style, types, import contracts, generated files
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m shared.events.contracts --check
+
+format: install ## put the code into its style
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+locks: install ## resolve the dependencies of requirements/*.in and jgo.toml anew
+	@scripts/locks.sh
+
+clean: ## remove what install made, and the data of installations in .lostphone
+	rm -rf .venv .lostphone build
