@@ -66,23 +66,24 @@ async def _providers(kit: Kit[Settings]) -> Providers:
         await database
         kit.on_close.push_async_callback(database.close)
         mdm["nanomdm"] = NanoMDM(kit.http, settings.nanomdm_url, _given(settings.nanomdm_api_key), database)
-    if settings.soracom_url:
-        keys = _given(settings.soracom_key_id), _given(settings.soracom_key)
+    if settings.soracom_auth_key_id:
+        keys = settings.soracom_auth_key_id, _given(settings.soracom_auth_key)
         carriers["soracom"] = Soracom(kit.http, settings.soracom_url, *keys)
-    if settings.entra_graph_url:
-        identity["entra"] = Entra(
-            kit.http,
-            _given(settings.entra_login_url),
-            settings.entra_graph_url,
-            tenant=_given(settings.entra_tenant),
-            client_id=_given(settings.entra_client_id),
-            client_secret=_given(settings.entra_client_secret),
-        )
+    if settings.entra_client_id:
+        for organisation, tenant in settings.entra_tenants.items():
+            identity[organisation] = Entra(
+                kit.http,
+                settings.entra_login_url,
+                settings.entra_graph_url,
+                tenant=tenant,
+                client_id=settings.entra_client_id,
+                client_secret=_given(settings.entra_client_secret),
+            )
     return Providers(mdm, carriers, identity)
 
 
-def _given(value: str | SecretStr | None) -> str:
+def _given(value: SecretStr | None) -> str:
     """`Settings` makes sure that a provider is configured whole or not at all."""
     if value is None:
         raise ValueError("a provider is configured in part")
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
+    return value.get_secret_value()

@@ -53,7 +53,7 @@ class Containment:
         if device:
             await self._snapshot(unit, case, device, cause)
         account = await fleet.account(unit, case.organisation, holder_of(case, device))
-        target = self._target(device, account is not None)
+        target = self._target(device, account is not None and case.organisation in self._providers.identity)
         steps = playbook.plan(case.playbook, target, verified=case.verified)
         planned = ContainmentPlanned(
             device=device.device if device else None,
@@ -77,7 +77,6 @@ class Containment:
         return await fleet.device(unit, case.device, case.organisation) if case.device else None
 
     def _target(self, device: Device | None, account: bool) -> playbook.Target:
-        account = account and self._providers.identity_name is not None
         if device is None:
             return playbook.Target(account=account)
         return playbook.Target(
@@ -126,9 +125,9 @@ class Containment:
         """End the holder's sessions. Raises `Refusal`."""
         holder = holder_of(case, await self.device(unit, case))
         account = await fleet.account(unit, case.organisation, holder)
-        provider = self._providers.identity_name
-        if holder is None or account is None or provider is None:
+        if holder is None or account is None or case.organisation not in self._providers.identity:
             raise Refusal("no_account")
+        provider = self._providers.identity_name
         await self._order(
             unit, case, Kind.REVOKE_SESSIONS, provider=provider, target=account, cause=cause, holder=holder
         )

@@ -123,7 +123,7 @@ def _inventory(routes: APIRouter, units: Units, identity: Identity, inventory: I
 
     @routes.post("/inventory/import")
     async def import_(request: Request, person: Operator, apply: bool = False) -> dict[str, Any]:
-        """Lay a CSV file over the inventory. Without `apply` it only says what would change."""
+        """Lay a CSV file over the inventory. Without `apply`, or with a bad row, it only says what would change."""
         try:
             text = (await request.body()).decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -131,17 +131,10 @@ def _inventory(routes: APIRouter, units: Units, identity: Identity, inventory: I
                 422, "not_utf8", ja="ファイルを UTF-8 で保存してください。", en="Save the file as UTF-8."
             ) from error
         found = await inventory.check(person.organisation, text)
-        if apply and found.bad:
-            raise Problem(
-                422,
-                "bad_rows",
-                ja=f"{len(found.bad)} 行に誤りがあるため、何も取り込みませんでした。",
-                en=f"{len(found.bad)} rows are wrong, so nothing was taken.",
-                bad=_bad(found),
-            )
-        if apply:
+        applied = apply and not found.bad
+        if applied:
             await inventory.apply(person.organisation, found, _acting(person, Role.OPERATOR))
-        return {"applied": apply, **_changes(found)}
+        return {"applied": applied, **_changes(found)}
 
     @routes.get("/devices")
     async def devices(
@@ -269,7 +262,7 @@ def _changes(found: Import) -> dict[str, Any]:
     return {
         "added": found.changes.added,
         "changed": [{"asset_tag": change.asset_tag, "columns": change.columns} for change in found.changes.changed],
-        "unchanged": len(found.changes.unchanged),
+        "unchanged": found.changes.unchanged,
         "missing": found.changes.missing,
         "bad": _bad(found),
     }

@@ -33,11 +33,15 @@ _CLOCK_SKEW = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class Providers:
-    """The providers that are configured, by the code that devices, lines and accounts name them with."""
+    """The providers that are configured."""
 
     mdm: Mapping[str, MobileDeviceManagement]
+    """By the code with which the inventory names them."""
     carriers: Mapping[str, Carrier]
+    """The same. Lines of any other carrier are a matter of calling its desk."""
     identity: Mapping[str, IdentityProvider]
+    """By organisation: each has its own tenant."""
+    identity_name: str = "entra"
 
     def manages(self, mdm: str | None) -> bool:
         """Whether commands can reach a device that names this MDM server."""
@@ -47,17 +51,13 @@ class Providers:
         """Whether a person has to call the carrier."""
         return carrier not in self.carriers or sim_id is None
 
-    @property
-    def identity_name(self) -> str | None:
-        """The identity provider whose sessions are revoked; one per installation."""
-        return next(iter(self.identity), None)
-
     def drill(self) -> "Providers":
         """The same names, with nothing behind them."""
         return Providers(
             dict.fromkeys(self.mdm, DrillDevices()),
             dict.fromkeys(self.carriers, DrillCarrier()),
             dict.fromkeys(self.identity, DrillIdentity()),
+            self.identity_name,
         )
 
 
@@ -121,7 +121,7 @@ class Outside:
         return found
 
     def _identity(self, command: Command) -> IdentityProvider:
-        found = self._of(command).identity.get(command.provider)
+        found = self._of(command).identity.get(command.organisation)
         if found is None:
             raise ProviderRefusedError("provider_not_configured")
         return found
