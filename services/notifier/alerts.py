@@ -6,7 +6,7 @@ import structlog
 import uuid_utils.compat as uuids
 
 from services.notifier import store
-from services.notifier.channels.desk import Desk
+from services.notifier.channels.pager import Pager
 from services.notifier.domain import alert as rules
 from services.notifier.store import Alert
 from shared.events.notifier import AlertAcknowledged, AlertSent
@@ -21,9 +21,9 @@ _log = structlog.get_logger()
 class Alerts:
     """Alerts of all organisations. In a drill they are recorded and go to nobody."""
 
-    def __init__(self, units: Units, desk: Desk, *, public_url: str, again_after: timedelta) -> None:
+    def __init__(self, units: Units, pager: Pager, *, public_url: str, again_after: timedelta) -> None:
         self._units = units
-        self._desk = desk
+        self._pager = pager
         self._public_url = public_url.rstrip("/")
         self._again_after = again_after
 
@@ -55,7 +55,7 @@ class Alerts:
             return True
         words = rules.KINDS[alert.kind].title
         link = f"{self._public_url}/alerts/{alert.id}"
-        return await self._desk.send(
+        return await self._pager.send(
             alert.scope.organisation,
             rules.role(alert.kind, alert.attempt + 1),
             title=f"{words.ja} / {words.en}",

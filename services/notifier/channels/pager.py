@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import apprise
 
 
-class Desk:
+class Pager:
     """Where each organisation's alerts go.
 
     `urls`: Apprise addresses under `<organisation>/<role>`, `<organisation>`, or `*`; the first that is there counts.
@@ -21,8 +21,8 @@ class Desk:
         found = next((self._urls[name] for name in names if name in self._urls), ())
         if not found:
             return False
-        pager = apprise.Apprise()
+        addresses = apprise.Apprise()
         for url in found:
-            if not pager.add(url.replace("{organisation}", organisation).replace("{role}", role)):
+            if not addresses.add(url.replace("{organisation}", organisation).replace("{role}", role)):
                 return False
-        return bool(await pager.async_notify(body=text, title=title, notify_type=apprise.NotifyType.WARNING))
+        return bool(await addresses.async_notify(body=text, title=title, notify_type=apprise.NotifyType.WARNING))

@@ -1,0 +1,112 @@
+"""What the API and the pages stand on: loads what a request is about, for its own organisation only."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.notifier import ledger, store
+from services.notifier.access import Acting
+from services.notifier.alerts import Alerts
+from services.notifier.disclosures import Disclosure, Disclosures, load, of_incident
+from services.notifier.domain import filing
+from services.notifier.duties import Duties
+from services.notifier.notices import Notices
+from services.notifier.orders import File
+from services.notifier.problems import problem
+from services.notifier.rulebook import Rulebook
+from services.notifier.store import Alert, Duty, Incident
+from shared.messaging import Unit, Units
+from shared.web import Identity
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The parts of the notifier that people act on. What another organisation owns does not exist here."""
+
+    identity: Identity
+    units: Units
+    rulebook: Rulebook
+    alerts: Alerts
+    duties: Duties
+    notices: Notices
+    disclosures: Disclosures
+
+    async def incident(self, connection: Any, incident: str, organisation: str) -> Incident:
+        """The incident, or 404."""
+        known = await store.incident(connection, incident, organisation)
+        if known is None:
+            raise problem("incident_unknown")
+        return known
+
+    @asynccontextmanager
+    async def duty(self, duty_id: str, organisation: str) -> AsyncIterator[tuple[Unit, Duty]]:
+        """A unit that holds the duty's incident, and the duty; or 404."""
+        found = await store.duty(self.units.pool, duty_id, organisation)
+        if found is None:
+            raise problem("duty_unknown")
+        async with self.units.begin() as unit:
+            await unit.lock(found.scope.subject)
+            yield unit, await store.duty(unit.connection, duty_id, organisation) or found
+
+    @asynccontextmanager
+    async def disclosure(self, disclosure: str, organisation: str) -> AsyncIterator[tuple[Unit, Incident, Disclosure]]:
+        """A unit that holds the disclosure's incident, the incident and the disclosure; or 404."""
+        found = await load(self.units.pool, disclosure, organisation)
+        if found is None:
+            raise problem("disclosure_unknown")
+        async with self.units.begin() as unit:
+            await unit.lock(found.scope.subject)
+            known = await self.incident(unit.connection, found.scope.subject, organisation)
+            yield unit, known, await load(unit.connection, disclosure, organisation) or found
+
+    async def filing_pack(self, incident: str, organisation: str) -> filing.Pack:
+        """The nine items as they stand now; or 404."""
+        async with self.units.begin() as unit:
+            known = await self.incident(unit.connection, incident, organisation)
+            by_state, _ = await ledger.counts(unit.connection, known.id)
+            public = [(item, item.public) for item in await of_incident(unit.connection, known.id)]
+            issued = next(((item, edition) for item, edition in public if edition and not item.retracted_at), None)
+            ledgers = filing.Ledgers(
+                people=sum(by_state.values()),
+                by_state=by_state,
+                published_at=issued[1].issued_at if issued else None,
+                published_url=self.disclosures.url(issued[0].id) if issued and not known.scope.drill else None,
+            )
+            return filing.pack(known.case, known.id, ledgers, as_of=unit.now)
+
+    async def take_alert(self, alert_id: str, who: Acting) -> Alert:
+        """Acknowledge an alert; or 404."""
+        found = await store.alert(self.units.pool, alert_id, who.organisation)
+        if found is None:
+            raise problem("alert_unknown")
+        async with self.units.begin() as unit:
+            await unit.lock(found.scope.subject)
+            current = await store.alert(unit.connection, alert_id) or found
+            return await self.alerts.acknowledge(unit, current, person=who.person.ref, actor=who.actor)
+
+    async def file_duty(self, duty: str, order: File, who: Acting) -> Duty:
+        """Store a filing's receipt; or 404, 409."""
+        async with self.duty(duty, who.organisation) as (unit, found):
+            known = await self.incident(unit.connection, found.scope.subject, who.organisation)
+            assessment = known.case.assessment
+            refused = await self.duties.file(
+                unit,
+                found,
+                filed_at=past(order.filed_at, unit),
+                receipt=order.receipt,
+                receipt_hash=order.receipt_hash,
+                assessment_version=assessment.version if assessment else None,
+                actor=who.actor,
+            )
+            if refused:
+                raise problem(refused)
+            return await store.duty(unit.connection, duty) or found
+
+
+def past(moment: datetime | None, unit: Unit) -> datetime:
+    """The moment that a person named, or now; 422 when it lies in the future."""
+    if moment is not None and moment > unit.now:
+        raise problem("moment_in_future")
+    return moment or unit.now

@@ -1,0 +1,78 @@
+"""Requests in: the API of alerts, duties and filings; notices and disclosures have files of their own."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from services.notifier import access, http_disclosures, http_notices, orders, store, view
+from services.notifier.access import Acting, Uuid, acting
+from services.notifier.desk import Desk, past
+from services.notifier.domain import filing
+from services.notifier.problems import problem
+from services.notifier.view import View
+
+
+def routes(desk: Desk) -> APIRouter:
+    """`/v1/…`."""
+    router = APIRouter(prefix="/v1")
+    _add_alerts(router, desk)
+    _add_duties(router, desk)
+    http_notices.add(router, desk)
+    http_disclosures.add(router, desk)
+    return router
+
+
+def _add_alerts(router: APIRouter, desk: Desk) -> None:
+    reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
+    taker = Annotated[Acting, Depends(acting(desk.identity, access.ACKNOWLEDGE))]
+
+    @router.get("/alerts")
+    async def alerts(who: reader, incident: Annotated[str | None, Query(max_length=80)] = None) -> View:
+        found = await store.alerts(desk.units.pool, who.organisation, incident)
+        return {"alerts": [view.of_alert(alert) for alert in found]}
+
+    @router.post("/alerts/{alert}/acknowledge")
+    async def acknowledge(alert: Uuid, who: taker) -> View:
+        return view.of_alert(await desk.take_alert(alert, who))
+
+
+def _add_duties(router: APIRouter, desk: Desk) -> None:
+    reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
+    filer = Annotated[Acting, Depends(acting(desk.identity, access.FILE))]
+    waiver = Annotated[Acting, Depends(acting(desk.identity, access.WAIVE))]
+
+    @router.get("/duties")
+    async def board(who: reader) -> View:
+        found = await store.open_duties(desk.units.pool, who.organisation)
+        return {"duties": [view.of_duty(duty, desk.rulebook) for duty in found]}
+
+    @router.get("/incidents/{incident}/duties")
+    async def duties(incident: Uuid, who: reader) -> View:
+        await desk.incident(desk.units.pool, incident, who.organisation)
+        found = await store.duties(desk.units.pool, incident)
+        return {"duties": [view.of_duty(duty, desk.rulebook) for duty in found]}
+
+    @router.get("/incidents/{incident}/filing")
+    async def pack(incident: Uuid, who: reader) -> filing.Pack:
+        return await desk.filing_pack(incident, who.organisation)
+
+    @router.post("/duties/{duty}/file")
+    async def file(duty: Uuid, order: orders.File, who: filer) -> View:
+        return view.of_duty(await desk.file_duty(duty, order, who), desk.rulebook)
+
+    @router.post("/duties/{duty}/meet")
+    async def meet(duty: Uuid, order: orders.Meet, who: filer) -> View:
+        async with desk.duty(duty, who.organisation) as (unit, found):
+            met_at = past(order.met_at, unit)
+            refused = await desk.duties.meet(unit, found, how=order.how, met_at=met_at, actor=who.actor)
+            if refused:
+                raise problem(refused)
+            return view.of_duty(await store.duty(unit.connection, duty) or found, desk.rulebook)
+
+    @router.post("/duties/{duty}/waive")
+    async def waive(duty: Uuid, order: orders.Reason, who: waiver) -> View:
+        async with desk.duty(duty, who.organisation) as (unit, found):
+            refused = await desk.duties.waive(unit, found, reason=order.reason, person=who.person.ref, actor=who.actor)
+            if refused:
+                raise problem(refused)
+            return view.of_duty(await store.duty(unit.connection, duty) or found, desk.rulebook)

@@ -1,0 +1,134 @@
+"""Pages: alerts and duties for people who are signed in, disclosures and notices for everybody."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from services.notifier import access, ledger, orders, store, view
+from services.notifier.access import Acting, Uuid, acting
+from services.notifier.desk import Desk
+from services.notifier.disclosures import Disclosure, Edition, load, published
+from services.notifier.problems import problem
+from shared.web import Pages, Person, RateLimit, Role, language
+
+_PUBLIC_CACHE = {"Cache-Control": "no-store"}
+_LINK_LIMIT = RateLimit(burst=60, per_minute=120)
+"""Personal links are long random words; guessing them is slowed down all the same."""
+
+
+def routes(desk: Desk, pages: Pages) -> APIRouter:
+    """Everything outside `/v1`."""
+    router = APIRouter(include_in_schema=False)
+    _add_alerts(router, desk, pages)
+    _add_duties(router, desk, pages)
+    _add_public(router, desk, pages)
+    return router
+
+
+def _add_alerts(router: APIRouter, desk: Desk, pages: Pages) -> None:
+    reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
+    taker = Annotated[Acting, Depends(acting(desk.identity, access.ACKNOWLEDGE))]
+
+    @router.get("/alerts")
+    async def alerts(request: Request, who: reader) -> Response:
+        found = await store.alerts(desk.units.pool, who.organisation)
+        return pages.render(request, "alerts.html", alerts=[view.of_alert(alert) for alert in found])
+
+    @router.get("/alerts/{alert}")
+    async def alert(request: Request, alert: Uuid, who: reader) -> Response:
+        found = await store.alert(desk.units.pool, alert, who.organisation)
+        if found is None:
+            raise problem("alert_unknown")
+        may = not who.person.roles.isdisjoint(access.ACKNOWLEDGE)
+        return pages.render(request, "alert.html", alert=view.of_alert(found), may_acknowledge=may)
+
+    @router.post("/alerts/{alert}")
+    async def acknowledge(alert: Uuid, who: taker) -> Response:
+        await desk.take_alert(alert, who)
+        return RedirectResponse(f"/alerts/{alert}", 303)
+
+
+def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:
+    reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
+    filer = Annotated[Acting, Depends(acting(desk.identity, access.FILE))]
+
+    @router.get("/")
+    async def home() -> Response:
+        return RedirectResponse("/duties", 303)
+
+    @router.get("/duties")
+    async def board(request: Request, who: reader) -> Response:
+        found = await store.open_duties(desk.units.pool, who.organisation)
+        shown = [view.of_duty(duty, desk.rulebook) for duty in found]
+        return pages.render(request, "duties.html", duties=shown, incident=None, may_file=False)
+
+    @router.get("/incidents/{incident}/duties")
+    async def duties(request: Request, incident: Uuid, who: reader) -> Response:
+        await desk.incident(desk.units.pool, incident, who.organisation)
+        found = await store.duties(desk.units.pool, incident)
+        shown = [view.of_duty(duty, desk.rulebook) for duty in found]
+        may = Role.PRIVACY in who.person.roles
+        return pages.render(request, "duties.html", duties=shown, incident=incident, may_file=may)
+
+    @router.post("/duties/{duty}/file")
+    async def file(duty: Uuid, order: Annotated[orders.FileForm, Form()], who: filer) -> Response:
+        filed = await desk.file_duty(duty, orders.File(receipt=order.receipt), who)
+        return RedirectResponse(f"/incidents/{filed.scope.subject}/duties", 303)
+
+    @router.get("/incidents/{incident}/filing")
+    async def filing(request: Request, incident: Uuid, who: reader) -> Response:
+        pack = await desk.filing_pack(incident, who.organisation)
+        return pages.render(request, "filing.html", pack=pack, nine=pack.items)
+
+
+def _add_public(router: APIRouter, desk: Desk, pages: Pages) -> None:
+    visitor = Annotated[Person | None, Depends(desk.identity.optional())]
+
+    @router.get("/disclosures")
+    async def index(
+        request: Request, organisation: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    ) -> Response:
+        found = await published(desk.units.pool, organisation)
+        shown = [(item, item.public) for item in found if not item.retracted_at]
+        return pages.render(request, "disclosures.html", disclosures=shown, headers=_PUBLIC_CACHE)
+
+    @router.get("/disclosures/{disclosure}")
+    async def disclosure(
+        request: Request,
+        disclosure: Uuid,
+        reader: visitor,
+        edition: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    ) -> Response:
+        found = await load(desk.units.pool, disclosure)
+        shown = _readable(found, edition, reader)
+        if found is None or shown is None:
+            raise problem("disclosure_unknown")
+        return pages.render(
+            request,
+            "disclosure.html",
+            disclosure=found,
+            edition=shown,
+            editions=[item for item in found.editions if item.issued_at],
+            blocks=[] if found.retracted_at else shown.document.texts[language(request)],
+            headers=_PUBLIC_CACHE,
+        )
+
+    @router.get("/n/{token}", dependencies=[Depends(_LINK_LIMIT)])
+    async def notice(request: Request, token: str) -> Response:
+        batch = await ledger.by_token(desk.units.pool, token[:100])
+        if batch is None:
+            raise problem("notice_unknown")
+        text = batch.notice.linked("").mail
+        return pages.render(request, "notice.html", subject=batch.notice.subject, text=text, headers=_PUBLIC_CACHE)
+
+
+def _readable(found: Disclosure | None, wanted: int | None, reader: Person | None) -> Edition | None:
+    """The edition that this reader may see. A drill is for the organisation's own people only."""
+    if found is None:
+        return None
+    if found.scope.drill and (reader is None or reader.organisation != found.scope.organisation):
+        return None
+    if wanted is None:
+        return found.public
+    return next((item for item in found.editions if item.version == wanted and item.issued_at), None)
