@@ -18,7 +18,9 @@ class TimelineSealed(Payload):
     size: Count = Field(description="Size of the log with the seal in it.")
 
 
-@event("audit", {"finding": "signature_invalid", "topic": "lostphone.log.v1", "partition": 3, "offset": 48211, "seq": 1042})
+@event(
+    "audit", {"finding": "signature_invalid", "topic": "lostphone.log.v1", "partition": 3, "offset": 48211, "seq": 1042}
+)
 class IntegrityFinding(Payload):
     """Something in the log does not verify, or its order is broken. The subject is an incident where one can be named,
     else `log`."""

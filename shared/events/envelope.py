@@ -1,7 +1,7 @@
 """The CloudEvents 1.0 envelope on Kafka: `ce_*` headers in binary mode, structured mode on input.
 
-    headers, value = Envelope(...).sign(signer, payload)      # a writer
-    reading = read(received, keyring)                         # a reader: Event or Rejection
+headers, value = Envelope(...).sign(signer, payload)      # a writer
+reading = read(received, keyring)                         # a reader: Event or Rejection
 """
 
 import re
@@ -22,7 +22,18 @@ MAX_VALUE_BYTES = 900_000
 _MAX_HEADER_BYTES = 4096
 _MAX_HEADERS = 64
 
-_REQUIRED = ("id", "source", "specversion", "type", "subject", "time", "partitionkey", "sequence", "organisation", "actor")
+_REQUIRED = (
+    "id",
+    "source",
+    "specversion",
+    "type",
+    "subject",
+    "time",
+    "partitionkey",
+    "sequence",
+    "organisation",
+    "actor",
+)
 _SEQUENCE = re.compile(r"^\d{10}$")
 _SUBJECT = re.compile(r"^[A-Za-z0-9-]{1,80}$")
 
@@ -131,7 +142,7 @@ def read(received: Received, keyring: KeyRing) -> Reading:
     key = received.key or b""
     if key != envelope.subject.encode() or attributes["partitionkey"] != envelope.subject:
         return Rejection("unverified", "key_is_not_subject", received)
-    reason = _unverified(envelope, attributes.get("signature"), keyring, key, headers, value)
+    reason = _unverified(envelope, keyring, attributes.get("signature"), key=key, headers=headers, value=value)
     if reason:
         return Rejection("unverified", reason, received)
     return Event(envelope, value, received)
@@ -139,8 +150,9 @@ def read(received: Received, keyring: KeyRing) -> Reading:
 
 def _unverified(
     envelope: Envelope,
-    signature: str | None,
     keyring: KeyRing,
+    signature: str | None,
+    *,
     key: bytes,
     headers: Iterable[tuple[str, bytes]],
     value: bytes,
@@ -178,9 +190,14 @@ def _structured(value: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
     data = document.pop("data", None)
     headers = [
         (CONTENT_TYPE, b"application/json"),
-        *((f"ce_{name}", str(item).encode()) for name, item in document.items() if name != "datacontenttype"),
+        *((f"ce_{name}", _attribute(item)) for name, item in document.items() if name != "datacontenttype"),
     ]
     return headers, orjson.dumps(data)
+
+
+def _attribute(item: Any) -> bytes:
+    """An attribute as binary mode writes it (CloudEvents 1.0, 3.1: canonical string representation)."""
+    return (str(item).lower() if isinstance(item, bool) else str(item)).encode()
 
 
 def _json_object(value: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from shared.events.payload import (
     Id,
     Instant,
     OpenEnum,
+    Ownership,
     Part,
     Payload,
     PersonRef,
@@ -20,7 +21,6 @@ from shared.events.payload import (
     Reference,
     Sha256,
 )
-from shared.events.payload import Ownership as Ownership
 from shared.events.registry import event
 
 _DEVICE = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f"
@@ -141,7 +141,10 @@ class PlannedStep(Part):
         "line": _LINE,
         "playbook": "default",
         "playbook_version": 1,
-        "steps": [{"step": "revoke_sessions", "state": "now"}, {"step": "suspend_line", "state": "waiting", "reason": "after_wipe"}],
+        "steps": [
+            {"step": "revoke_sessions", "state": "now"},
+            {"step": "suspend_line", "state": "waiting", "reason": "after_wipe"},
+        ],
         "waits_for_verification": False,
     },
 )
@@ -174,7 +177,9 @@ class SessionRevocationFailed(Payload):
     reason: Code
 
 
-@event("mdm_actions", {"device": _DEVICE, "command": _COMMAND, "mode": "lost_mode", "proof": "P3", "acknowledged_at": _AT})
+@event(
+    "mdm_actions", {"device": _DEVICE, "command": _COMMAND, "mode": "lost_mode", "proof": "P3", "acknowledged_at": _AT}
+)
 class DeviceLocked(Payload):
     """The phone itself acknowledged the lock or lost mode."""
 
@@ -325,7 +330,10 @@ class CarrierSuspended(Payload):
     reference: Reference | None = None
 
 
-@event("mdm_actions", {"line": _LINE, "device": _DEVICE, "carrier": "soracom", "command": _COMMAND, "reason": "sim_not_found"})
+@event(
+    "mdm_actions",
+    {"line": _LINE, "device": _DEVICE, "carrier": "soracom", "command": _COMMAND, "reason": "sim_not_found"},
+)
 class CarrierSuspensionFailed(Payload):
     """The line is still open, and why."""
 
@@ -388,7 +396,14 @@ class ManualTaskOpened(Payload):
 
 @event(
     "mdm_actions",
-    {"task": _COMMAND, "kind": "suspend_line", "done_by": _PERSON, "confirmed_by": _PERSON, "reference": "D-7781", "done_at": _AT},
+    {
+        "task": _COMMAND,
+        "kind": "suspend_line",
+        "done_by": _PERSON,
+        "confirmed_by": _PERSON,
+        "reference": "D-7781",
+        "done_at": _AT,
+    },
     data_class="pseudonymous",
 )
 class ManualTaskDone(Payload):
@@ -412,7 +427,10 @@ class CommandRejected(Payload):
     nonce: str | None = None
 
 
-@event("mdm_actions", {"scope": "organisation", "reason": "wipes_per_window", "count": 6, "limit": 5, "window_seconds": 600})
+@event(
+    "mdm_actions",
+    {"scope": "organisation", "reason": "wipes_per_window", "count": 6, "limit": 5, "window_seconds": 600},
+)
 class BreakerOpened(Payload):
     """Too many wipes: no more until two people reset the breaker. The subject is `org-<id>`."""
 
@@ -423,7 +441,11 @@ class BreakerOpened(Payload):
     window_seconds: Count | None = None
 
 
-@event("mdm_actions", {"reset_by": [_PERSON, "person-9a8b7c6d5e4f30211203f4e5d6c7b8a9"], "reason": "exercise_ended"}, data_class="pseudonymous")
+@event(
+    "mdm_actions",
+    {"reset_by": [_PERSON, "person-9a8b7c6d5e4f30211203f4e5d6c7b8a9"], "reason": "exercise_ended"},
+    data_class="pseudonymous",
+)
 class BreakerReset(Payload):
     """Two people closed the breaker again."""
 

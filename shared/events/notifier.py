@@ -1,6 +1,5 @@
 """Events that the notifier writes: who must be told, who was told, and what was published."""
 
-
 from pydantic import Field
 
 from shared.events.payload import Code, Count, Id, Instant, Payload, PersonRef, Reference, Sha256
@@ -25,7 +24,11 @@ class AlertSent(Payload):
     attempt: int = Field(ge=1)
 
 
-@event("notifier", {"alert": _ID, "kind": "device_lost", "acknowledged_by": _PERSON, "acknowledged_at": _AT}, data_class="pseudonymous")
+@event(
+    "notifier",
+    {"alert": _ID, "kind": "device_lost", "acknowledged_by": _PERSON, "acknowledged_at": _AT},
+    data_class="pseudonymous",
+)
 class AlertAcknowledged(Payload):
     """Somebody took it."""
 
@@ -87,7 +90,11 @@ class DutyOverdue(Payload):
     due: Instant
 
 
-@event("notifier", _DUTY | {"filed_at": _AT, "receipt": "PPC-2026-118842", "receipt_hash": _HASH, "assessment_version": 1, "late": False})
+@event(
+    "notifier",
+    _DUTY
+    | {"filed_at": _AT, "receipt": "PPC-2026-118842", "receipt_hash": _HASH, "assessment_version": 1, "late": False},
+)
 class DutyFiled(Payload):
     """A person filed with the authority and stored the receipt; Lostphone files nothing by itself."""
 
@@ -112,7 +119,11 @@ class DutyMet(Payload):
     met_at: Instant
 
 
-@event("notifier", _DUTY | {"reason": "exemption_satisfied", "waived_by": [_PERSON, _OTHER_PERSON]}, data_class="pseudonymous")
+@event(
+    "notifier",
+    _DUTY | {"reason": "exemption_satisfied", "waived_by": [_PERSON, _OTHER_PERSON]},
+    data_class="pseudonymous",
+)
 class DutyWaived(Payload):
     """Two people found that the duty does not apply, and say why."""
 
@@ -149,7 +160,13 @@ class NoticesSent(Payload):
 
 @event(
     "notifier",
-    {"batch": _ID, "people": 1240, "by_state": {"accepted": 1237, "bounced": 2, "uncertain": 1}, "ledger": _HASH, "settled_at": _AT},
+    {
+        "batch": _ID,
+        "people": 1240,
+        "by_state": {"accepted": 1237, "bounced": 2, "uncertain": 1},
+        "ledger": _HASH,
+        "settled_at": _AT,
+    },
 )
 class NoticesSettled(Payload):
     """Every person of the batch has an outcome."""

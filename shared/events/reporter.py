@@ -137,8 +137,8 @@ class LossFacts(Payload):
     circumstances: Digest | None = None
     passcode_set: Answer = Answer.UNKNOWN
     passcode_attached: Answer = Field(Answer.UNKNOWN, description="A passcode written on or in the case.")
-    attached: list[Attached] = []
-    data_items: list[DataItem] = []
+    attached: list[Attached] = Field([])
+    data_items: list[DataItem] = Field([])
 
 
 _LOSS_EXAMPLE = {
@@ -177,7 +177,8 @@ class DeviceLost(LossFacts):
 
 @event(
     "reporter",
-    _LOSS_EXAMPLE | {"cause": "theft", "changed": ["cause"], "merged": False, "known_at": "2026-11-25T09:10:00.000+09:00"},
+    _LOSS_EXAMPLE
+    | {"cause": "theft", "changed": ["cause"], "merged": False, "known_at": "2026-11-25T09:10:00.000+09:00"},
     data_class="pseudonymous",
 )
 class LossReportAmended(LossFacts):
@@ -322,7 +323,12 @@ class PoliceReportFiled(Payload):
 
 @event(
     "reporter",
-    {"facility": "taxi", "outcome": "contacted", "contacted_at": "2026-11-25T00:40:00.000+09:00", "reference": "TX-118"},
+    {
+        "facility": "taxi",
+        "outcome": "contacted",
+        "contacted_at": "2026-11-25T00:40:00.000+09:00",
+        "reference": "TX-118",
+    },
 )
 class FacilityContacted(Payload):
     """The taxi company, station or shop was asked."""
@@ -406,7 +412,7 @@ class LeakAssessed(Payload):
     my_number_people: Count | None = None
     entrusted: Answer
     entrusted_notice_hours: Count | None = None
-    residency: list[str] = ["JP"]
+    residency: list[str] = Field(["JP"])
     protection: ProtectionFacts
     encryption_level: EncryptionLevel
     lock_proof: ProofLevel
@@ -417,7 +423,15 @@ class LeakAssessed(Payload):
     final: bool = False
 
 
-@event("reporter", {"recovered_at": "2026-11-26T11:00:00.000+09:00", "from_whom": "police", "identity_checked": "yes", "viewed": "unknown"})
+@event(
+    "reporter",
+    {
+        "recovered_at": "2026-11-26T11:00:00.000+09:00",
+        "from_whom": "police",
+        "identity_checked": "yes",
+        "viewed": "unknown",
+    },
+)
 class DeviceRecovered(Payload):
     """The phone is back. The assessment is opened again; no duty is cancelled by this."""
 
@@ -457,7 +471,14 @@ class PreventionActionRecorded(Payload):
     state: Code = "planned"
 
 
-@event("reporter", {"what": "verify_without_call_back", "reason": "reporter_unreachable", "review_by": "2026-11-25T12:00:00.000+09:00"})
+@event(
+    "reporter",
+    {
+        "what": "verify_without_call_back",
+        "reason": "reporter_unreachable",
+        "review_by": "2026-11-25T12:00:00.000+09:00",
+    },
+)
 class BreakGlassUsed(Payload):
     """Somebody went ahead without the second person; it will be reviewed."""
 

@@ -53,7 +53,7 @@ class Signer:
         """Raises `ValueError` when the file holds no Ed25519 private key."""
         key = load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"{path} does not hold an Ed25519 private key")
+            raise ValueError(f"{path} does not hold an Ed25519 private key")  # noqa: TRY004 - the file is wrong, not a type
         return cls(service, key)
 
     @property
@@ -105,9 +105,7 @@ class KeyRing:
         if self._read_at == (stat.st_mtime_ns, stat.st_size):
             return
         self._keys = {
-            keyid: EventKey(
-                entry["service"], Ed25519PublicKey.from_public_bytes(base64.b64decode(entry["public_key"]))
-            )
+            keyid: EventKey(entry["service"], Ed25519PublicKey.from_public_bytes(base64.b64decode(entry["public_key"])))
             for keyid, entry in json.loads(self._path.read_text()).items()
         }
         self._read_at = (stat.st_mtime_ns, stat.st_size)

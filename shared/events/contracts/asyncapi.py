@@ -76,9 +76,10 @@ def _messages_of(topic: Topic) -> list[str]:
 
 def _channel(topic: Topic) -> dict[str, Any]:
     retention = int(topic.config["retention.ms"])
+    kept = "Kept for ever." if retention < 0 else f"Kept {retention // 86_400_000} days."
     return {
         "address": topic.name,
-        "description": f"{topic.holds} {'Kept for ever.' if retention < 0 else f'Kept {retention // 86_400_000} days.'}",
+        "description": f"{topic.holds} {kept}",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages_of(topic)},
         "bindings": {
             "kafka": {

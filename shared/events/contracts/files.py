@@ -84,7 +84,7 @@ def _json(value: Any) -> str:
 class _Plain(yaml.SafeDumper):
     """Without anchors: people read these files, and not every tool resolves them."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 

@@ -39,8 +39,9 @@ that `ce_source` is `/lostphone/<service of the key>`, and that this service is 
 
 | change | inside a major version |
 |---|---|
-| a new optional field, a new event type, a new value of an enumeration | yes; ignore what you do not know, take an unknown value as `other` |
-| a field removed, renamed, made required, or narrowed; another meaning, unit or time zone | never; a new topic `.v2` beside the old one, for twelve months |
+| a new optional field, event type or enumeration value | yes; ignore what you do not know, take a value as `other` |
+| a field removed, renamed, made required or narrowed | never; a topic `.v2` beside the old one, for twelve months |
+| another meaning, unit or time zone | never; the same |
 
 Enumerations are open: schemas list the known values in `x-extensible-enum`. Moments are RFC 3339 with offset and
 milliseconds. A fact that is not known is absent or `unknown`, never null. Contracts are drafts until 1.0.
