@@ -44,7 +44,6 @@ class Change(BaseModel):
 
     timestamp: int
     status: Status
-    previous: Status | None = None
     operation: str
 
 
@@ -130,9 +129,7 @@ class Carrier:
     async def _history(self, request: Request) -> Response:
         sim = self._sim(request)
         newest_first = request.query_params.get("sort", "desc") == "desc"
-        entries = [
-            {"simId": sim.sim_id, "imsi": sim.imsi, **change.model_dump(exclude={"previous"})} for change in sim.history
-        ]
+        entries = [{"simId": sim.sim_id, "imsi": sim.imsi, **change.model_dump()} for change in sim.history]
         return JSONResponse(entries[::-1] if newest_first else entries)
 
     async def _change(self, request: Request) -> Response:
@@ -141,14 +138,13 @@ class Carrier:
             sim.termination_enabled = True
         elif action not in _LEADS_TO:
             return _error(404, "No such operation.")
-        elif problem := _problem(sim, action):
-            return _error(400, problem)
-        elif sim.status != _LEADS_TO[action]:
-            change = Change(
-                timestamp=int(time.time() * 1000), status=_LEADS_TO[action], previous=sim.status, operation=action
-            )
-            sim.status = change.status
-            sim.history.append(change)
+        else:
+            target = leads_to(sim, action)
+            if isinstance(target, ValueError):
+                return _error(400, str(target))
+            if target != sim.status:
+                sim.history.append(Change(timestamp=int(time.time() * 1000), status=target, operation=action))
+                sim.status = target
         kept.keep(self._path, self._state)
         return JSONResponse(_show(sim))
 
@@ -181,14 +177,15 @@ def _sees(session: _Session, sim: Sim) -> bool:
     return session.organisation in (None, sim.organisation)
 
 
-def _problem(sim: Sim, action: str) -> str | None:
+def leads_to(sim: Sim, action: str) -> Status | ValueError:
+    """The status after the action, or why it is not allowed."""
     if sim.status not in _CAN_COME_FROM[action]:
-        return f"A SIM that is {sim.status} cannot {action}."
+        return ValueError(f"A SIM that is {sim.status} cannot {action}.")
     if action == "suspend" and not sim.can_be_suspended:
-        return "The plan of this SIM does not have the status suspended."
+        return ValueError("The plan of this SIM does not have the status suspended.")
     if action == "terminate" and not sim.termination_enabled:
-        return "Termination is not enabled."
-    return None
+        return ValueError("Termination is not enabled.")
+    return _LEADS_TO[action]
 
 
 def _show(sim: Sim) -> dict[str, Any]:

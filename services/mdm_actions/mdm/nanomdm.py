@@ -200,8 +200,9 @@ def _position(result: dict[str, Any], at: datetime) -> Position | None:
     if not isinstance(latitude, int | float) or not isinstance(longitude, int | float):
         return None
     accuracy = result.get("HorizontalAccuracy")
-    known = isinstance(accuracy, int | float) and accuracy >= 0
-    return Position(float(latitude), float(longitude), round(accuracy) if known else None, _moment(result, at))
+    # A negative accuracy says that it is not known.
+    radius = round(accuracy) if isinstance(accuracy, int | float) and accuracy >= 0 else None
+    return Position(float(latitude), float(longitude), radius, _moment(result, at))
 
 
 def _moment(result: dict[str, Any], otherwise: datetime) -> datetime:
