@@ -12,7 +12,7 @@ CREATE TABLE stream (
 
 -- One row: the tree as it is committed. Its lock puts writers in a line; `epoch` moves when another one takes over.
 CREATE TABLE log_state (
-    only   boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     size   bigint NOT NULL,
     root   bytea NOT NULL CHECK (octet_length(root) = 32),
     epoch  bigint NOT NULL,

@@ -1,0 +1,94 @@
+"""A timeline of this test's own: a database with the audit schema, and the services' keys."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+from services.audit.domain.leaf import LeafBuilder
+from services.audit.publisher import Publisher
+from services.audit.reader import LogReader
+from services.audit.timeline import Timeline
+from services.audit.tlog import LogKey
+from shared.events import KeyRing, Received, read
+from shared.messaging.unit import Units
+from shared.postgres import connect
+from shared.telemetry import Health
+from tests.audit.records import Writers, at
+from tests.stack.installed import Installed
+
+ORIGIN = "log.example/acme"
+BLINDING = bytes(range(32))
+LOG_KEYS = (
+    LogKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(range(32)))),
+    LogKey(ORIGIN, MLDSA44PrivateKey.from_seed_bytes(bytes(range(32)))),
+)
+
+
+@dataclass
+class Bench:
+    """Takes records into a timeline as the consume loop does, without Kafka in between."""
+
+    pool: asyncpg.Pool
+    dsn: str
+    units: Units
+    keyring: KeyRing
+    writers: Writers
+    timeline: Timeline
+    offsets: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def reader(self) -> LogReader:
+        return LogReader(self.pool)
+
+    def new_writer(self) -> Timeline:
+        return Timeline(LeafBuilder(BLINDING))
+
+    def place(self, *records: Received, partition: int = 0, skip: int = 0) -> list[Received]:
+        """The records at the next offsets of a partition."""
+        placed = []
+        for record in records:
+            offset = self.offsets.get(partition, 0) + skip
+            self.offsets[partition] = offset + 1
+            placed.append(at(record, partition, offset))
+        return placed
+
+    async def take(self, records: Sequence[Received], timeline: Timeline | None = None) -> None:
+        async with self.units.begin() as unit:
+            await (timeline or self.timeline).take(unit, [read(record, self.keyring) for record in records])
+
+    async def record(self, *records: Received, partition: int = 0) -> None:
+        await self.take(self.place(*records, partition=partition))
+
+    async def publish(self) -> bool:
+        publisher = Publisher(self.dsn, ORIGIN, LOG_KEYS, Health())
+        async with self.pool.acquire() as connection:
+            return await publisher.publish(connection)
+
+    async def entries(self) -> list[asyncpg.Record]:
+        return list(await self.pool.fetch("SELECT * FROM entry ORDER BY seq"))
+
+    async def outbox(self) -> list[asyncpg.Record]:
+        return list(await self.pool.fetch("SELECT * FROM outbox ORDER BY place"))
+
+
+@asynccontextmanager
+async def bench_on(dsn: str, folder: Path) -> AsyncIterator[Bench]:
+    writers = Writers(folder)
+    pool = await connect(dsn, "audit")
+    try:
+        units = Units(pool, writers.signer("audit"))
+        yield Bench(pool, dsn, units, writers.keyring(), writers, Timeline(LeafBuilder(BLINDING)))
+    finally:
+        await pool.close()
+
+
+@pytest.fixture
+async def bench(installation: Installed, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench_on(installation.dsn("audit"), tmp_path) as bench:
+        yield bench
