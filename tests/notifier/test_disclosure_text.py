@@ -11,8 +11,7 @@ from services.notifier.domain import document, filing, lint, notice, wording
 from services.notifier.domain.case import Case
 from services.notifier.domain.document import Details, Document, NotAssessedError, Told
 from services.notifier.domain.wording import LANGUAGES
-
-from .cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, assessed, case_of, lost
+from tests.notifier.cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, assessed, case_of, lost
 
 AS_OF = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 ERASED = case_of(lost(), LOCKED, SENT, WIPED, STOPPED, POLICE, assessed(**BIG))

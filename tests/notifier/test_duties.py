@@ -12,8 +12,7 @@ from services.notifier.domain.rules import RulePack
 from services.notifier.rulebook import Rulebook
 from shared.events.notifier import DutyOpened
 from shared.events.reporter import LossReportAmended
-
-from .cases import BOOK, OFFICER, PROTECTED, RULES, UNPROTECTED, assessed, case_of, duties, lost, rules
+from tests.notifier.cases import BOOK, OFFICER, PROTECTED, RULES, UNPROTECTED, assessed, case_of, duties, lost, rules
 
 MANDATORY = {"JP-APPI-1", "JP-APPI-2", "JP-APPI-3"}
 

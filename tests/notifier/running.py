@@ -1,0 +1,236 @@
+"""A notifier as it runs, with its HTTP and timers, the sandbox's mail, LINE and pager, and a way to tell it events."""
+
+import asyncio
+import itertools
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from sandbox.companies import companies
+from sandbox.config import Config
+from sandbox.playing import playing
+from sandbox.tokens import bearer
+from services.notifier.app import build
+from services.notifier.settings import Settings
+from shared.events import Envelope, Received, Signer, find, read
+from shared.events.payload import Payload
+from shared.messaging.timer import Timers
+from shared.service import Kit, Parts, open_kit
+from tests.reporter.running import CLIENT_ID, Someone, free_port, serving
+from tests.stack.installed import Installed
+
+LINE_TOKEN = companies().organisations["acme-kk"].line_channel_token
+PEOPLE = {
+    "desk": ["security_desk"],
+    "lead": ["incident_lead"],
+    "privacy": ["privacy_officer"],
+    "executive": ["executive"],
+    "pr": ["disclosure_owner"],
+    "auditor": ["auditor"],
+    "employee": [],
+}
+
+
+async def until[T](look: Callable[[], Awaitable[T]], what: str, seconds: float = 30) -> T:
+    """What `look` finds, once it finds something; fail with `what` when it does not in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not (found := await look()):  # noqa: ASYNC110 - conditions lie in databases and journals
+                await asyncio.sleep(0.03)
+            return found
+    except TimeoutError:
+        pytest.fail(f"not within {seconds} s: {what}")
+
+
+@dataclass
+class Outside:
+    """The sandbox around the service."""
+
+    addresses: dict[str, str]
+    http: httpx2.AsyncClient
+
+    async def journal(self, part: str) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = (await self.http.get(f"{self.addresses[part]}/_journal")).json()["entries"]
+        return entries
+
+    async def mails(self, to: str | None = None) -> list[dict[str, Any]]:
+        """Mails that arrived, whole."""
+        query = {"to": to} if to else {}
+        kept = (await self.http.get(f"{self.addresses['mail']}/_messages", params=query)).json()
+        return [(await self.http.get(f"{self.addresses['mail']}/_messages/{mail['id']}")).json() for mail in kept]
+
+    async def pushes(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.http.get(f"{self.addresses['line']}/_messages")).json()
+        return found
+
+    async def alerts(self, pager: str) -> list[dict[str, Any]]:
+        query = {"pager": pager}
+        found: list[dict[str, Any]] = (await self.http.get(f"{self.addresses['alerts']}/_alerts", params=query)).json()
+        return found
+
+    async def refuse(self, part: str, body: dict[str, Any]) -> None:
+        answer = await self.http.post(f"{self.addresses[part]}/_recipients", json=body)
+        assert answer.status_code == 200, answer.text
+
+    async def fault(self, part: str, **fault: Any) -> None:
+        answer = await self.http.post(f"{self.addresses[part]}/_faults", json=fault)
+        assert answer.status_code == 200, answer.text
+
+
+@asynccontextmanager
+async def outside(folder: Path) -> AsyncIterator[Outside]:
+    """Identity provider, mail, LINE and pager."""
+    parts = ("identity", "mail", "smtp", "line", "alerts")
+    config = Config(data_dir=folder, ports=dict.fromkeys(parts, 0), fleet=False)
+    async with playing(config) as addresses, httpx2.AsyncClient(timeout=10) as http:
+        yield Outside(addresses, http)
+
+
+@dataclass
+class Notifier:
+    """The service, and the people and services around it."""
+
+    kit: Kit[Settings]
+    parts: Parts
+    http: httpx2.AsyncClient
+    installed: Installed
+    outside: Outside
+    url: str
+    organisation: str
+    _sequences: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _people: dict[tuple[str, str], Someone] = field(default_factory=dict)
+
+    async def someone(self, role: str, organisation: str | None = None, *, sub: str = "") -> Someone:
+        """A person of an organisation in one role; the same person each time."""
+        organisation = organisation or self.organisation
+        key = (organisation, sub or role)
+        if key not in self._people:
+            claims = {
+                "organisation": organisation,
+                "roles": ["employee", *PEOPLE[role]],
+                "name": "佐藤 未来",
+                "locale": "ja",
+            }
+            identity = self.outside.addresses["identity"]
+            token = await bearer(self.outside.http, identity, f"{organisation}-{sub or role}", claims=claims)
+            self._people[key] = Someone(self.http, token)
+        return self._people[key]
+
+    def record(self, payload: Payload, subject: str, organisation: str, *, drill: bool = False) -> Received:
+        """A signed record, as the registered writer of the payload would send it."""
+        entry = find(payload.event_type)
+        assert entry is not None
+        counter = self._sequences.setdefault((entry.writer, subject), itertools.count(1))
+        envelope = Envelope(
+            id=secrets.token_hex(16),
+            source=entry.source,
+            type=entry.type,
+            subject=subject,
+            time=datetime.now(UTC),
+            sequence=next(counter),
+            organisation=organisation,
+            actor=f"service/{entry.writer}",
+            drill=drill,
+        )
+        signer = Signer.from_pem(entry.writer, self.installed.files.key_file(entry.writer, "event-signing.pem"))
+        headers, value = envelope.sign(signer, payload)
+        return Received("lostphone.log.v1", 0, 0, 0, subject.encode(), tuple(headers), value)
+
+    async def hear(
+        self, subject: str, *payloads: Payload, organisation: str | None = None, drill: bool = False
+    ) -> list[Received]:
+        """Have the service hear events, as its consumer would hand them over."""
+        records = [
+            self.record(payload, subject, organisation or self.organisation, drill=drill) for payload in payloads
+        ]
+        for received in records:
+            await self.hear_again(received)
+        return records
+
+    async def hear_again(self, received: Received) -> None:
+        async with self.kit.units.begin() as unit:
+            await self.parts.sink.take(unit, [read(received, self.kit.keyring)])
+
+    async def said(self, subject: str, kind: str | None = None) -> list[dict[str, Any]]:
+        """The data of events in the outbox for this subject, with their type and actor, in order."""
+        rows = await self.kit.pool.fetch("SELECT headers, value FROM outbox WHERE key = $1 ORDER BY place", subject)
+        found = []
+        for row in rows:
+            headers = dict(row["headers"])
+            name = headers["ce_type"].removeprefix("lostphone.").removesuffix(".v1")
+            if kind in (None, name):
+                facts = {"type": name, "actor": headers["ce_actor"], "drill": headers["ce_drill"]}
+                found.append(facts | json.loads(row["value"]))
+        return found
+
+    async def heard_of(self, subject: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for that many events of a kind."""
+
+        async def look() -> list[dict[str, Any]] | None:
+            found = await self.said(subject, kind)
+            return found if len(found) >= count else None
+
+        return await until(look, f"{count} × {kind} of {subject}") or []
+
+    async def fire(self, subject: str, kind: str) -> None:
+        """Bring forward the timers of a kind, as if their moment had come."""
+        await self.kit.pool.execute(
+            "UPDATE timer SET due_at = now() WHERE subject = $1 AND name LIKE $2 || ':%'", subject, kind
+        )
+        self.kit.units.timer_wake.set()
+
+
+@asynccontextmanager
+async def notifier_at(
+    installed: Installed, around: Outside, organisation: str, *, timers: bool = True, **settings: Any
+) -> AsyncIterator[Notifier]:
+    """The service over this test's database, serving HTTP and firing timers."""
+    port = free_port()
+    files = installed.files
+    alerts = around.addresses["alerts"].replace("http://", "json://")
+    chosen = Settings(
+        kafka_bootstrap=installed.bootstrap,
+        postgres_dsn=installed.dsn("notifier"),
+        signing_key_file=files.key_file("notifier", "event-signing.pem"),
+        event_keys_file=files.event_keys_file,
+        vault_key_file=files.vault_key_file,
+        session_key_file=files.key_file("notifier", "session.key"),
+        oidc_issuer=around.addresses["identity"],
+        oidc_client_id=CLIENT_ID,
+        oidc_client_secret="any",  # noqa: S106 - the sandbox takes any
+        http_port=port,
+        public_url=f"http://127.0.0.1:{port}",
+        links={"reporter": "http://127.0.0.1:1"},
+        rules_dir=Path(__file__).parents[2] / "rules",
+        **{
+            "smtp_host": "127.0.0.1",
+            "smtp_port": int(around.addresses["smtp"].rpartition(":")[2]),
+            "smtp_security": "none",
+            "mail_senders": {"*": "notice@acme.example"},
+            "line_url": around.addresses["line"],
+            "line_channel_tokens": {organisation: LINE_TOKEN},
+            "alert_urls": {"*": [f"{alerts}/{{organisation}}/{{role}}"]},
+            **settings,
+        },
+    )
+    async with open_kit("notifier", chosen) as kit:
+        parts = await build(kit)
+        firing = asyncio.create_task(Timers(kit.units, parts.timers, kit.health).run()) if timers else None
+        try:
+            async with (
+                serving(parts.app, port) as url,
+                httpx2.AsyncClient(base_url=url, timeout=20) as http,
+            ):
+                yield Notifier(kit, parts, http, installed, around, url, organisation)
+        finally:
+            if firing:
+                firing.cancel()
+                await asyncio.gather(firing, return_exceptions=True)
