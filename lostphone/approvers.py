@@ -27,7 +27,7 @@ from shared.vault.people import People
 
 _MAY = {
     "security_desk": ["propose"],
-    "incident_lead": ["propose", "approve"],
+    "incident_lead": ["propose"],
     "approver": ["propose", "approve"],
 }
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lostphone.tail import follow
-from lostphone.topics import dead_letter_topic
 from shared.events import Received
+from shared.events.contracts import dead_letter_topic
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,14 @@ def _mdm_actions(facts: Facts) -> Mapping[str, object]:
         "nanomdm_dsn": facts.nanomdm.dsn,
         "nanomdm_api_key": installation.passwords["nanomdm_api"],
         "nanomdm_webhook_key": installation.passwords["nanomdm_webhook"],
-        "soracom_url": installation.url("carrier"),
+        "soracom_url": f"{installation.url('carrier')}/v1",
         "soracom_auth_key_id": companies().soracom_operator.auth_key_id,
         "soracom_auth_key": companies().soracom_operator.auth_key,
-        "entra_url": installation.url("entra"),
+        "entra_login_url": installation.url("entra"),
+        "entra_graph_url": installation.url("entra"),
+        "entra_client_id": companies().entra_application.client_id,
+        "entra_client_secret": companies().entra_application.client_secret,
+        "entra_tenants": {name: company.entra_tenant for name, company in companies().organisations.items()},
     }
 
 
@@ -95,10 +99,13 @@ def _notifier(facts: Facts) -> Mapping[str, object]:
     return {
         "smtp_host": "127.0.0.1",
         "smtp_port": installation.ports["smtp"],
+        "smtp_security": "none",
+        "mail_senders": {name: f"notice@{name}.example" for name in companies().organisations},
         "line_url": installation.url("line"),
         "line_channel_tokens": {
             name: company.line_channel_token for name, company in companies().organisations.items()
         },
+        "alert_urls": {"*": [f"json://127.0.0.1:{installation.ports['alerts']}/{{role}}/{{organisation}}"]},
     }
 
 

@@ -86,6 +86,18 @@ class Installation:
             ) from error
         return installation
 
+    @classmethod
+    def read(cls, data_dir: Path) -> "Installation":
+        """The installation as it was made, running or not. Raises `CouldNotError` when there is none."""
+        try:
+            kept = _Kept.model_validate_json((data_dir / INSTALLATION).read_bytes())
+        except (OSError, ValueError) as error:
+            raise CouldNotError(
+                f"{data_dir} に環境がありません。lostphone up で作ります。",
+                f"There is no installation in {data_dir}. lostphone up makes one.",
+            ) from error
+        return cls(data_dir, kept.ports, kept.passwords)
+
     @property
     def event_keys_file(self) -> Path:
         return self.data_dir / "event-keys.json"

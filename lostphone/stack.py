@@ -124,6 +124,7 @@ class LocalStack:
     def _sandbox_part(self) -> Part:
         def environment() -> Mapping[str, str]:
             file = self._programs / "sandbox.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(self._sandbox_configuration(), indent=2))
             return _environment({"LOSTPHONE_SANDBOX_CONFIG": str(file)})
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Literal
 
 from confluent_kafka import KafkaException
@@ -22,31 +21,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from shared.events import LOG_TOPIC, TIMELINE_TOPIC, event_types
+from shared.events.contracts import Topic, topics
 
-PARTITIONS = 12
-"""A one-way decision: another number would send the events of an open incident to another partition."""
-OCSF_TOPIC = "lostphone.ocsf.v1"
-OCSF_RETENTION = timedelta(days=14)
-DEAD_LETTER_RETENTION = timedelta(days=30)
-SERVICES = ("reporter", "mdm_actions", "notifier", "audit")
-_FOR_EVER = "-1"
-_MAX_MESSAGE_BYTES = str(1024 * 1024)
+manifest = topics
+"""All topics of an installation, as committed in contracts/topics.yaml."""
 _LEADERS_WITHIN = 30.0
 _CALL_TIMEOUT = 8.0
 
 
 class BrokerError(Exception):
     """The broker could not be reached, or refused; the message says which call."""
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic as it should be."""
-
-    name: str
-    partitions: int
-    config: Mapping[str, str]
 
 
 State = Literal["created", "updated", "unchanged", "missing", "differs", "drift"]
@@ -82,29 +66,6 @@ def connection_from_environment(bootstrap: str | None) -> dict[str, Any]:
             "ssl.ca.location": told.get("LOSTPHONE_KAFKA_CA_FILE", ""),
         }
     return connection
-
-
-def dead_letter_topic(service: str) -> str:
-    """Where a service parks what it cannot take."""
-    return f"lostphone.{service.replace('_', '-')}.dead-letters.v1"
-
-
-def manifest() -> list[Topic]:
-    """All topics of an installation, from the registry of events."""
-    kept = {LOG_TOPIC: _FOR_EVER, TIMELINE_TOPIC: _FOR_EVER, OCSF_TOPIC: _ms(OCSF_RETENTION)}
-    kept |= {entry.type: _ms(entry.retention) for entry in event_types() if entry.type not in kept}
-    kept |= {dead_letter_topic(service): _ms(DEAD_LETTER_RETENTION) for service in SERVICES}
-    return [_topic(name, retention) for name, retention in kept.items()]
-
-
-def _topic(name: str, retention: str) -> Topic:
-    config = {"cleanup.policy": "delete", "retention.ms": retention, "max.message.bytes": _MAX_MESSAGE_BYTES}
-    config["compression.type"] = "zstd" if name == LOG_TOPIC else "producer"
-    return Topic(name, PARTITIONS, config)
-
-
-def _ms(span: timedelta) -> str:
-    return str(int(span.total_seconds() * 1000))
 
 
 def compare(connection: Mapping[str, Any], topics: Iterable[Topic]) -> list[Standing]:

@@ -140,8 +140,8 @@ def _open(path: Path, passphrase: str | None) -> Ed25519PrivateKey:
 
 def _waiting(client: Client, incident: str) -> str:
     """The nonce of the proposal that waits for a signature."""
-    proposals = client.get(f"/v1/incidents/{incident}").get("proposals", [])
-    waiting = [proposal for proposal in proposals if proposal.get("state") == "proposed"]
+    proposals = client.get(f"/v1/incidents/{incident}")["proposals"]
+    waiting = [proposal for proposal in proposals if proposal["awaits_approval"]]
     if not waiting:
         raise SaidNoError("承認を待つ消去の提案はありません。", "No proposal to wipe waits for approval.")
     nonce: str = waiting[-1]["nonce"]

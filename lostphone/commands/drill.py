@@ -32,5 +32,5 @@ def drill(
     }
     if holder:
         body["holder_name"] = holder
-    client = connect("reporter", data_dir=data_directory(data_dir), url=url, token=token, who=who, role="employee")
+    client = connect("reporter", data_dir=data_directory(data_dir), url=url, token=token, who=who, role="security_desk")
     send(client, body, None, as_json)

@@ -11,6 +11,7 @@ from lostphone import running, topics
 from lostphone.client import connect
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
 from lostphone.dead_letters import DeadLetter, read_all
+from lostphone.installation import SERVICES
 from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, progress, result
 from lostphone.status import data_directory
 
@@ -91,10 +92,10 @@ def list_dead_letters(
     as_json: AsJson = False,
 ) -> None:
     """処理できず脇に置かれた記録 · Records that were parked, with the reason."""
-    if service is not None and service not in topics.SERVICES:
+    if service is not None and service not in SERVICES:
         raise CouldNotError(f"{service} というサービスはありません。", f"There is no service {service}.")
     try:
-        letters = read_all(_connection(bootstrap, data_dir), [service] if service else topics.SERVICES)
+        letters = read_all(_connection(bootstrap, data_dir), [service] if service else SERVICES)
     except topics.BrokerError as error:
         raise _broker(error) from error
     result([letter.public() for letter in letters], as_json, lambda out: _draw_letters(out, letters))

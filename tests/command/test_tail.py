@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lostphone.commands.tail import describe, topic_name
 from lostphone.tail import follow
-from lostphone.topics import BrokerError, Topic, apply
+from lostphone.topics import BrokerError, apply
 from shared.events import Envelope, KeyRing, Signer, find, read
+from shared.events.contracts import Topic
 
 SUBJECT = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f"
 

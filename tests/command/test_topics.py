@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from lostphone.topics import BrokerError, Topic, apply, compare, manifest
+from lostphone.topics import BrokerError, apply, compare, manifest
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, event_types
+from shared.events.contracts import Topic
 
 DAY_MS = 24 * 3600 * 1000
 
