@@ -111,6 +111,11 @@ class IPhone:
             await self._put({"MessageType": "CheckOut", "UDID": self.state.udid, "Topic": _TOPIC}, _CHECK_IN)
             self.state.enrolled = False
 
+    async def pause(self) -> None:
+        """Return when no conversation with the server is under way."""
+        async with self._talking:
+            return
+
     async def poll(self) -> int:
         """Ask for commands and obey until there are none, or the phone is erased or offline; how many there were."""
         async with self._talking:

@@ -143,12 +143,12 @@ class Phones:
     async def _behave(self, request: Request) -> Response:
         phone = self._phone(request)
         phone.state.behaviour = await read(request, Behaviour)
-        return self._changed(phone)
+        return await self._changed(phone)
 
     async def _move(self, request: Request) -> Response:
         phone = self._phone(request)
         phone.state.position = await read(request, Position) if await request.body() else None
-        return self._changed(phone)
+        return await self._changed(phone)
 
     async def _order(self, request: Request) -> Response:
         phone, state = self._phone(request), self._phone(request).state
@@ -169,9 +169,11 @@ class Phones:
                 state.online = False
             case order:
                 raise HTTPException(404, f"a phone cannot be told to {order}")
-        return self._changed(phone)
+        return await self._changed(phone)
 
-    def _changed(self, phone: IPhone) -> Response:
+    async def _changed(self, phone: IPhone) -> Response:
+        # What is true for the next conversation must not be overtaken by the one under way.
+        await phone.pause()
         udid = phone.state.udid
         if phone.state.behaviour.foreign_certificate:
             phone.holder = self._stranger

@@ -1,7 +1,7 @@
 """What the suites of the adapters stand on: a real NanoMDM with PostgreSQL storage, and the sandbox for the rest."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lostphone.embedded.nanomdm import EmbeddedNanoMDM, Secrets, schema_file
@@ -138,3 +138,22 @@ def closed_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port: int = taken.getsockname()[1]
     return port
+
+
+@pytest.fixture
+async def answering() -> AsyncIterator[Callable[[object], str]]:
+    """`answering(what)`: the address of a server that gives this answer, with 200, to every call."""
+    said: list[object] = [None]
+
+    async def answer(_: Request) -> Response:
+        what = said[0]
+        return Response(what, media_type="text/html") if isinstance(what, str) else JSONResponse(what)
+
+    taken = socket.create_server(("127.0.0.1", 0))
+    async with served(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]), taken):
+
+        def address(what: object) -> str:
+            said[0] = what
+            return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        yield address

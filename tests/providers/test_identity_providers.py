@@ -1,6 +1,7 @@
 """Ending sign-in sessions: at every identity provider, and at Microsoft Entra ID in particular."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -152,6 +153,17 @@ async def test_when_the_answer_is_lost_a_second_look_shows_that_the_sessions_end
 async def test_a_provider_that_is_down_is_an_outage(http: httpx2.AsyncClient, closed_port: int) -> None:
     with pytest.raises(ProviderUnavailableError):
         await _entra(http, f"http://127.0.0.1:{closed_port}").revoke("anyone")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["<html>maintenance</html>", [], {}, {"access_token": "t", "signInSessionsValidFromDateTime": "yesterday"}],
+)
+async def test_an_answer_that_cannot_be_read_is_an_outage(
+    http: httpx2.AsyncClient, answering: Callable[[object], str], answer: object
+) -> None:
+    with pytest.raises(ProviderUnavailableError):
+        await _entra(http, answering(answer)).valid_from("anyone")
 
 
 async def test_no_secret_is_logged_or_written_down(

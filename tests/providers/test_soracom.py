@@ -1,6 +1,7 @@
 """SORACOM's API: a line counts as stopped when it reads so, whatever happened on the way."""
 
 import logging
+from collections.abc import Callable
 from uuid import uuid4
 
 import httpx2
@@ -141,12 +142,39 @@ async def test_when_the_call_never_arrived_reading_back_shows_that_the_line_is_o
     assert (await soracom.read_back(sim_id)).active
 
 
-async def test_a_carrier_that_is_down_or_answers_nonsense_is_an_outage(
-    http: httpx2.AsyncClient, closed_port: int, outside: dict[str, str]
+async def test_a_carrier_that_is_down_is_an_outage(http: httpx2.AsyncClient, closed_port: int) -> None:
+    with pytest.raises(ProviderUnavailableError):
+        await Soracom(http, f"http://127.0.0.1:{closed_port}/v1", "id", "key").read_back("1")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>maintenance</html>",
+        [],
+        {},
+        {"apiKey": "a", "token": "t"},
+        {"apiKey": "a", "token": "t", "status": None},
+        {"apiKey": "a", "token": "t", "status": "half_open"},
+    ],
+)
+async def test_an_answer_that_says_neither_open_nor_stopped_is_an_outage(
+    http: httpx2.AsyncClient, answering: Callable[[object], str], answer: object
 ) -> None:
-    for address in (f"http://127.0.0.1:{closed_port}/v1", f"{outside['entra']}/health/ready?"):
-        with pytest.raises((ProviderUnavailableError, ProviderRefusedError)):
-            await Soracom(http, address, "id", "key").read_back("1")
+    soracom = Soracom(http, answering(answer), "id", "key")
+    with pytest.raises(ProviderUnavailableError):
+        await soracom.read_back("1")
+    with pytest.raises(ProviderUnavailableError):
+        await soracom.change("1", "suspend")
+
+
+@pytest.mark.parametrize("status", ["ready", "active", "standby", "inactive", "suspended", "terminated"])
+async def test_a_line_counts_as_open_until_it_surely_is_stopped(
+    soracom: Soracom, http: httpx2.AsyncClient, url: str, status: str
+) -> None:
+    reading = await soracom.read_back(await _sim(http, url, status=status))
+    assert reading.active == (status in ("ready", "active", "standby"))
+    assert reading.word == status
 
 
 async def test_no_secret_is_logged_or_written_down(

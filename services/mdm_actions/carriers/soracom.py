@@ -16,8 +16,8 @@ from shared.events.payload import Assurance
 _SIM_ID = re.compile(r"[A-Za-z0-9]{1,40}")
 _TOKEN_LIFE = timedelta(hours=1)
 _TARGET: dict[LineAction, str] = {"suspend": "suspended", "deactivate": "inactive", "activate": "active"}
-_OPEN = {"active", "ready"}
-_CODE = re.compile(r"[^a-z0-9_]+")
+_OPEN = {"active", "ready", "standby"}
+_STOPPED = {"inactive", "suspended", "terminated"}
 
 
 class Soracom:
@@ -47,7 +47,10 @@ class Soracom:
     async def read_back(self, sim_id: str) -> LineReading:
         answer = await self._call("GET", f"/sims/{_safe(sim_id)}")
         self._check(answer)
-        word = _CODE.sub("_", str(_json(answer).get("status", "unknown")).lower())
+        word = str(_json(answer).get("status")).lower()
+        if word not in _OPEN | _STOPPED:
+            # Neither open nor stopped may be claimed of it.
+            raise ProviderUnavailableError("SORACOM gave a status of the SIM that is not known")
         return LineReading(word in _OPEN, word, Assurance.API_READBACK, datetime.now(UTC))
 
     async def _call(self, method: str, path: str) -> httpx2.Response:
@@ -71,6 +74,8 @@ class Soracom:
             answer = await self._http.post(f"{self._url}/auth", json=asked)
             self._check(answer)
             said = _json(answer)
+            if not isinstance(said.get("apiKey"), str) or not isinstance(said.get("token"), str):
+                raise ProviderUnavailableError("SORACOM gave no token")
             self._headers = {"X-Soracom-API-Key": said["apiKey"], "X-Soracom-Token": said["token"]}
             self._headers_until = now + _TOKEN_LIFE / 2
         return self._headers

@@ -41,7 +41,10 @@ class Entra:
         answer = await self._call("GET", f"/v1.0/users/{_safe(account)}?$select=id,signInSessionsValidFromDateTime")
         self._check(answer)
         moment = _json(answer).get("signInSessionsValidFromDateTime")
-        return datetime.fromisoformat(moment) if moment else None
+        try:
+            return datetime.fromisoformat(moment) if moment else None
+        except (TypeError, ValueError) as error:
+            raise ProviderUnavailableError("Entra ID gave a time that cannot be read") from error
 
     async def _call(self, method: str, path: str) -> httpx2.Response:
         answer = await self._send(method, path)
@@ -66,6 +69,8 @@ class Entra:
                 raise ProviderRefusedError("identity_provider_refused_our_key")
             self._check(answer)
             said = _json(answer)
+            if not isinstance(said.get("access_token"), str):
+                raise ProviderUnavailableError("Entra ID gave no token")
             self._token = said["access_token"]
             self._token_until = now + timedelta(seconds=int(said.get("expires_in", 3600))) / 2
         return self._token
