@@ -58,4 +58,5 @@ def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:
 
     app.include_router(door.routes(doors))
     app.include_router(http.routes(desk))
+    app.include_router(http.about_me(kit.identity))
     return app

@@ -15,7 +15,6 @@ from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident
 from services.reporter.door import may
 from services.reporter.view import Views
-from shared.events.wipe import WipeStatement
 from shared.web import Identity, Person, Role
 
 type IncidentPath = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -46,6 +45,17 @@ def acting(identity: Identity, act: str) -> Callable[..., Awaitable[Acting]]:
         return Acting(person, next(role for role in roles if role in person.roles))
 
     return found
+
+
+def about_me(identity: Identity) -> APIRouter:
+    """`/v1/me`: how the system names the one who asks, for the approvers' file."""
+    router = APIRouter(prefix="/v1", tags=["me"])
+
+    @router.get("/me")
+    async def me(person: Annotated[Person, Depends(identity.require())]) -> Answered:
+        return {"person": person.ref, "organisation": person.organisation, "roles": sorted(person.roles)}
+
+    return router
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -119,8 +129,9 @@ def _add_wipe(router: APIRouter, desk: Desk) -> None:
         return must_exist(nonce, case["proposals"])
 
     @router.get(f"{base}/statement")
-    async def statement(incident: IncidentPath, who: proposer) -> WipeStatement:
-        return await desk.cases.statement(incident, who, secrets.token_hex(16))
+    async def statement(incident: IncidentPath, who: proposer) -> Answered:
+        made = await desk.cases.statement(incident, who, secrets.token_hex(16))
+        return {"statement": made.model_dump(mode="json")}
 
     @router.post(f"{base}/proposals", status_code=201)
     async def propose(incident: IncidentPath, order: orders.Proposal, who: proposer) -> Answered:
