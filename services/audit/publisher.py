@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import asyncpg
 import structlog
 
 from services.audit.listening import Listening, listen
+from services.audit.store import Connection
 from services.audit.tlog import Checkpoint, LogKey, SignedNote
 from shared.messaging.outage import is_outage
 from shared.telemetry import Health
@@ -62,7 +62,7 @@ class Publisher:
                 await asyncio.sleep(INTERVAL_SECONDS)
             await listening.wait()
 
-    async def publish(self, connection: asyncpg.Connection) -> bool:
+    async def publish(self, connection: Connection) -> bool:
         """Sign the committed tree unless it is signed already. Raises `ForkError`."""
         state = await connection.fetchrow(_STATE)
         if state is None:

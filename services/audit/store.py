@@ -12,6 +12,8 @@ from services.audit.tlog.tiles import HASH_BYTES, TILE_WIDTH
 from services.audit.tlog.tree import perfect_root
 from shared.events import Event, Reading
 
+type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
 COPY_FROM = 60
 """From so many rows on, COPY is faster than one statement with arrays."""
 
@@ -73,7 +75,7 @@ class State:
     writer: str
 
 
-async def lock_state(connection: asyncpg.Connection) -> State:
+async def lock_state(connection: Connection) -> State:
     """The state, locked until the transaction ends."""
     row = await connection.fetchrow(_LOCK)
     if row is None:
@@ -81,14 +83,14 @@ async def lock_state(connection: asyncpg.Connection) -> State:
     return State(row["size"], row["root"], row["epoch"], row["writer"])
 
 
-async def move_state(connection: asyncpg.Connection, before: State, after: State) -> None:
+async def move_state(connection: Connection, before: State, after: State) -> None:
     """Raises `StaleWriterError` when `before` is not what is there."""
     done = await connection.execute(_MOVE, after.size, after.root, after.epoch, after.writer, before.size, before.epoch)
     if done != "UPDATE 1":
         raise StaleWriterError(f"the log is not at size {before.size}, epoch {before.epoch} any more")
 
 
-async def load_edge(connection: asyncpg.Connection, size: int) -> Edge:
+async def load_edge(connection: Connection, size: int) -> Edge:
     """The right edge of the tree of this size, out of entries and tiles."""
     rows = await connection.fetch(_LEAF_HASHES, size - size % TILE_WIDTH, size)
     levels = [tuple(row["leaf_hash"] for row in rows)]
@@ -101,7 +103,7 @@ async def load_edge(connection: asyncpg.Connection, size: int) -> Edge:
     return Edge(size, tuple(levels))
 
 
-async def load_known(connection: asyncpg.Connection, readings: Sequence[Reading]) -> Known:
+async def load_known(connection: Connection, readings: Sequence[Reading]) -> Known:
     """What the log holds that these records touch."""
     envelopes = [reading.envelope for reading in readings if isinstance(reading, Event)]
     looked_for = {envelope.id for envelope in envelopes}
@@ -120,7 +122,7 @@ def _event_key(row: asyncpg.Record) -> EventKey:
     return row["source"], row["event_id"]
 
 
-async def add(connection: asyncpg.Connection, start: int, batch: Batch, tiles: Sequence[Tile], known: Known) -> None:
+async def add(connection: Connection, start: int, batch: Batch, tiles: Sequence[Tile], known: Known) -> None:
     """Add the batch, whose first entry is `start`. `known` is as it stands after the batch."""
     ids = await _move_streams(connection, batch, known)
     for entry in batch.entries:
@@ -146,7 +148,7 @@ def _split(hashes: bytes) -> list[bytes]:
     return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
-async def _move_streams(connection: asyncpg.Connection, batch: Batch, known: Known) -> dict[Stream, int]:
+async def _move_streams(connection: Connection, batch: Batch, known: Known) -> dict[Stream, int]:
     moved = sorted({entry.stream for entry in batch.entries if entry.stream is not None})
     rows = await connection.fetch(
         _MOVE_STREAMS,
@@ -177,7 +179,7 @@ def _row(seq: int, entry: Entry, ids: dict[Stream, int]) -> tuple[object, ...]:
     )
 
 
-async def _move_heads(connection: asyncpg.Connection, start: int, batch: Batch, known: Known) -> None:
+async def _move_heads(connection: Connection, start: int, batch: Batch, known: Known) -> None:
     last: dict[str, tuple[str, bool, int, int | None]] = {}
     seals = {seal.at: seal for seal in batch.seals}
     for at, entry in enumerate(batch.entries):

@@ -20,7 +20,7 @@ from shared.messaging.unit import Units
 from shared.postgres import connect
 from shared.telemetry import Health
 from tests.audit.records import Writers, at
-from tests.stack.installed import Installed
+from tests.stack.installed import PASSWORDS, Installed
 
 ORIGIN = "log.example/acme"
 BLINDING = bytes(range(32))
@@ -86,6 +86,12 @@ async def bench_on(dsn: str, folder: Path) -> AsyncIterator[Bench]:
         yield Bench(pool, dsn, units, writers.keyring(), writers, Timeline(LeafBuilder(BLINDING)))
     finally:
         await pool.close()
+
+
+def as_audit(superuser_dsn: str) -> str:
+    """The same database, seen by the service's own role."""
+    scheme, _, rest = superuser_dsn.partition("://")
+    return f"{scheme}://audit:{PASSWORDS['audit']}@{rest.rpartition('@')[2]}"
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from services.audit.domain.leaf import Kind, Opened, open_leaf
 from services.audit.feeds.timeline_entry import EventRef, TimelineEntry
 from services.audit.listening import Listening, listen
+from services.audit.store import Connection
 from shared.events import TIMELINE_TOPIC, find
 from shared.messaging.kafka import OutgoingRecord, Producer
 from shared.messaging.outage import is_outage
@@ -73,7 +74,7 @@ class Feeder:
                 self._health.ok("feeder")
                 await listening.wait()
 
-    async def feed(self, connection: asyncpg.Connection) -> int:
+    async def feed(self, connection: Connection) -> int:
         """Send the next entries and move the cursor; how many there were. Raises what Kafka answered."""
         start = await connection.fetchval(_CURSOR)
         rows = await connection.fetch(_READ, start, BATCH)

@@ -1,0 +1,131 @@
+"""The command line of `lostphone verify`."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lostphone import status
+from lostphone.screen import CouldNotError, Sentence, progress, result
+from lostphone.verify.report import Outcome, Report
+from lostphone.verify.source import DirectorySource, HttpSource, SavingSource, Source
+from lostphone.verify.verification import run
+from services.audit.tlog import VerifierKey
+from shared.events import KeyRing
+
+app = typer.Typer(add_completion=False)
+
+_WORDS = {
+    "signature": ("署名", "signature"),
+    "leaves": ("項目のハッシュ", "hashes of the entries"),
+    "root": ("ルート", "root"),
+    "chains": ("案件ごとの連鎖", "chains of the incidents"),
+    "seals": ("封印", "seals"),
+    "partitions": ("Kafka の連続性", "continuity of Kafka"),
+    "detached": ("別置きの内容", "detached parts"),
+    "consistency": ("以前のチェックポイント", "earlier checkpoints"),
+    "events": ("イベントの署名", "signatures of the events"),
+}
+_OUTCOMES = {
+    Outcome.PROVED: ("✓", "証明できました", "proved"),
+    Outcome.DISPROVED: ("✗", "一致しません", "DISPROVED"),
+    Outcome.NOT_DECIDABLE: ("?", "判断できません", "not decidable"),
+}
+
+
+@app.command()
+def verify(
+    *,
+    log: Annotated[
+        str | None,
+        typer.Argument(help="ログのアドレスまたはフォルダー · Address or directory; default the running one."),
+    ] = None,
+    vkey: Annotated[
+        list[str] | None,
+        typer.Option(help="信頼するログの検証鍵 · Verifier key of the log that you trust; repeatable."),
+    ] = None,
+    bearer: Annotated[
+        str | None, typer.Option(envvar="LOSTPHONE_TOKEN", help="監査担当のトークン · An auditor's token.")
+    ] = None,
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="以前のチェックポイント · A checkpoint kept from before; repeatable.")
+    ] = None,
+    event_keys: Annotated[
+        Path | None,
+        typer.Option(help="サービスの公開鍵 · Public keys of the services: checks every event's signature."),
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="読んだものの写し · Keep a copy of all that is read here.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="データの場所 · Data directory of the running one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON で出力 · Print JSON for programs.")] = False,
+) -> int:
+    """記録が改ざんされていないことを検証 · Prove that the timeline is whole and unchanged.
+
+    Exit status: 0 proved, 1 disproved, 2 not decidable.
+    """
+    running = status.read(status.data_directory(data_dir)) if log is None else None
+    if log is None and running is None:
+        raise CouldNotError(
+            "動作中の環境がありません。ログのアドレスと --vkey を指定してください。",
+            "Nothing is running here. Name the log's address and --vkey.",
+        )
+    log = log or (running.log.url if running else "")
+    vkeys = vkey or ([running.log.vkey] if running else [])
+    if not vkeys:
+        raise CouldNotError(
+            "信頼する検証鍵（--vkey）が必要です。ログ自身からは受け取りません。",
+            "Give the verifier key that you trust with --vkey; it is never taken from the log itself.",
+        )
+    keys = _keys(vkeys)
+    ring = _ring(event_keys, running)
+    bearer = bearer or (running.log.bearer if running else None)
+    try:
+        kept = [file.read_bytes() for file in earlier or []]
+    except OSError as error:
+        raise CouldNotError(f"読めません: {error}", f"Cannot be read: {error}") from error
+    is_address = log.startswith(("http://", "https://"))
+    with HttpSource(log, bearer) if is_address else nullcontext(DirectorySource(Path(log))) as place:
+        source: Source = SavingSource(place, save) if save is not None else place
+        report = run(source, keys, earlier=kept, keyring=ring, progress=_say)
+    result(report.document(), as_json, lambda out: draw(out, report))
+    return report.exit_status
+
+
+def _say(done: int, of: int) -> None:
+    if of > 10_000 and sys.stderr.isatty() and done % 25_600 == 0:
+        progress(f"{of} 件中 {done} 件", f"{done} of {of} entries")
+
+
+def _keys(vkeys: list[str]) -> list[VerifierKey]:
+    try:
+        return [VerifierKey.parse(line) for vkey in vkeys for line in vkey.split()]
+    except ValueError as error:
+        raise CouldNotError(f"検証鍵を読めません: {error}", f"A verifier key cannot be read: {error}") from error
+
+
+def _ring(file: Path | None, running: status.Status | None) -> KeyRing | None:
+    if file is None:
+        if running is None:
+            return None
+        file = Path(running.data_dir) / "event-keys.json"
+    try:
+        return KeyRing(file)
+    except (OSError, ValueError, KeyError) as error:
+        raise CouldNotError(f"公開鍵を読めません: {error}", f"The public keys cannot be read: {error}") from error
+
+
+def draw(out: Console, report: Report) -> None:
+    """For people."""
+    if report.size is not None:
+        out.print(f"{report.origin} · {report.size}")
+    for check in report.checks:
+        sign, ja, en = _OUTCOMES[check.outcome]
+        name = Sentence(*_WORDS[check.name])
+        out.print(f"{sign} {name}: {Sentence(ja, en)}. {check.detail}", markup=False)
+    first = report.first_offence
+    if first is not None:
+        out.print(str(Sentence(f"最初の不一致: {first.reason}", f"First offence: {first.reason}")), markup=False)
+    _, ja, en = _OUTCOMES[report.outcome]
+    out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)

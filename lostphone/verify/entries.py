@@ -1,0 +1,125 @@
+"""The rules between entries: chains, seals, partitions, detached parts, event signatures."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lostphone.verify.report import Offence
+from services.audit.domain.leaf import Kind, Opened, open_leaf
+from shared.events import Event, KeyRing, Received, read
+from shared.events.reporter import IncidentClosed
+
+_CLOSED = IncidentClosed.event_type
+_IN_CHAINS = (Kind.EVENT, Kind.SEAL)
+_RECORDS = (Kind.EVENT, Kind.UNPARSED, Kind.UNVERIFIED, Kind.DUPLICATE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last entry of one chain."""
+
+    seq: int
+    n: int
+    hash: bytes
+    closes: bool
+
+
+@dataclass(slots=True)
+class Entries:
+    """Reads the entries in order, and keeps what breaks a rule."""
+
+    keyring: KeyRing | None
+    fetch: Callable[[str], bytes]
+    """Reads what was detached, by its path; raises when it cannot."""
+    offences: list[Offence] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    chains: dict[str, _Last] = field(default_factory=dict)
+    next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    events_checked: int = 0
+    detached: int = 0
+
+    def take(self, seq: int, leaf: bytes, leaf_hash: bytes) -> None:
+        """One entry. Whatever its bytes are, this does not raise for them."""
+        try:
+            opened = open_leaf(leaf)
+            kind = opened.kind
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            self._offend("chains", "it is not a leaf of a kind that is known", seq)
+            return
+        self.kinds[kind] += 1
+        try:
+            if "sha256" in opened.header:
+                opened = self._whole(seq, leaf, opened)
+            self._chain(seq, kind, opened, leaf_hash)
+            self._partition(seq, kind, opened)
+            if kind is Kind.EVENT and self.keyring is not None:
+                self._event(seq, opened, self.keyring)
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            self._offend("chains", "its header lacks what its kind needs", seq)
+
+    def finish(self) -> None:
+        """After the last entry: an incident that was closed must be sealed."""
+        for subject, last in self.chains.items():
+            if last.closes:
+                self._offend("seals", f"{subject} was closed by it, and no seal follows", last.seq)
+
+    def _offend(self, check: str, reason: str, seq: int) -> None:
+        self.offences.append(Offence(check, f"entry {seq}: {reason}", seq))
+
+    def _whole(self, seq: int, leaf: bytes, opened: Opened) -> Opened:
+        self.detached += 1
+        digest = str(opened.header["sha256"])
+        data = self.fetch(f"detached/{digest}")
+        if hashlib.sha256(data).hexdigest() != digest or len(data) != opened.header["size"]:
+            self._offend("detached", "its detached part is not the one that it names", seq)
+            return opened
+        return open_leaf(leaf, data)
+
+    def _chain(self, seq: int, kind: Kind, opened: Opened, leaf_hash: bytes) -> None:
+        header = opened.header
+        if kind not in _IN_CHAINS:
+            if header.keys() & {"i", "n", "prev"}:
+                self._offend("chains", f"an entry of kind {kind} claims a place in a chain", seq)
+            return
+        subject, n, prev = header["i"], header["n"], header["prev"]
+        last = self.chains.get(subject)
+        wanted = (last.n + 1, last.hash.hex()) if last else (0, None)
+        if (n, prev) != wanted:
+            self._offend("chains", f"{subject} needs n={wanted[0]} after {wanted[1]}, not n={n} after {prev}", seq)
+        if last is not None and last.closes and kind is not Kind.SEAL:
+            self._offend("seals", f"{subject} was closed by entry {last.seq}, and no seal follows", last.seq)
+        if kind is Kind.SEAL and (last is None or not last.closes):
+            self._offend("seals", f"it seals {subject}, which was not closed", seq)
+        closes = kind is Kind.EVENT and opened.attribute("type") == _CLOSED
+        self.chains[subject] = _Last(seq, n, leaf_hash, closes)
+
+    def _partition(self, seq: int, kind: Kind, opened: Opened) -> None:
+        if kind not in (*_RECORDS, Kind.GAP):
+            return
+        header = opened.header
+        stream = (header["s"], header["p"])
+        expected, offset = self.next_offsets.get(stream, 0), header["o"]
+        end = header["end"] if kind is Kind.GAP else offset + 1
+        if offset != expected or end <= offset:
+            self._offend("partitions", f"{stream[0]}-{stream[1]} goes on at offset {offset}, not {expected}", seq)
+        self.next_offsets[stream] = end
+
+    def _event(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
+        self.events_checked += 1
+        header = opened.header
+        content_type = [("content-type", str(header["m"]).encode())] if header["m"] is not None else []
+        received = Received(
+            header["s"],
+            header["p"],
+            header["o"],
+            header["ts"],
+            opened.key,
+            (*opened.headers, *content_type),
+            opened.value,
+        )
+        reading = read(received, keyring)
+        if not isinstance(reading, Event):
+            self._offend("events", f"the event does not verify: {reading.reason}", seq)
+        elif reading.envelope.subject != header["i"]:
+            self._offend("events", f"it stands in the chain of {header['i']}, not of its subject", seq)
