@@ -7,7 +7,6 @@
 All workers of a run share one broker and one database: use organisations, subjects and groups of your own.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from lostphone.installation import Installation
 from tests.stack.installed import Installed, copy_of, make_template
-from tests.stack.run import Run
+from tests.stack.run import Run, alone
 
 _VARIABLE = "LOSTPHONE_TEST_RUN"
 _RUN = pytest.StashKey[Run]()
@@ -65,7 +64,7 @@ def topics(run: Run, kafka: str) -> str:
 @pytest.fixture(scope="session")
 def template(run: Run, postgres: str) -> str:
     """The name of a database with every role, schema and table."""
-    return str(run.once("template", lambda: asyncio.run(make_template(postgres))))
+    return str(run.once("template", lambda: alone(make_template(postgres))))
 
 
 @pytest.fixture

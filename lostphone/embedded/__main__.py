@@ -17,17 +17,22 @@ def install() -> None:
     """Kafka's jars and NanoMDM, with a line for each; and a look at Java and PostgreSQL, which are wheels."""
     find_java()
     find_programs()
-    began = time.monotonic()
     if jars.install(_show_jars):
-        print(f"\r  Apache Kafka: {len(jars.locked_jars())} jars, {time.monotonic() - began:.0f} s   ", file=sys.stderr)
-    began = time.monotonic()
-    print("  NanoMDM: building (about a minute the first time) …", end="", file=sys.stderr, flush=True)
-    word = f"built, {time.monotonic() - began:.0f} s" if nanomdm.build() else "there already"
-    print(f"\r  NanoMDM {nanomdm.VERSION}: {word}                                   ", file=sys.stderr)
+        _say(f"  Apache Kafka: {len(jars.locked_jars())} jars installed")
+    if not nanomdm.is_built():
+        _say(f"  NanoMDM {nanomdm.VERSION}: building, about a minute the first time …")
+        began = time.monotonic()
+        nanomdm.build()
+        _say(f"  NanoMDM {nanomdm.VERSION}: built in {time.monotonic() - began:.0f} s")
 
 
 def _show_jars(done: int, total: int) -> None:
-    print(f"\r  Apache Kafka: {done} of {total} jars", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f"\r  Apache Kafka: {done} of {total} jars", end="\r", file=sys.stderr, flush=True)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def main(words: list[str]) -> int:

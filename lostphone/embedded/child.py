@@ -14,6 +14,8 @@ from lostphone.embedded.errors import EmbeddedError
 type Outcome = Literal["stopped", "killed", "absent"]
 
 POLL_SECONDS = 0.02
+# A child may outlive the object that started it, and Python warns of a running one that nobody holds.
+_OUTLIVING: list[subprocess.Popen[bytes]] = []
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
 
 
@@ -38,9 +40,9 @@ class Child:
             return self._popen.pid
         try:
             pid, since = self.pid_file.read_text().split()
+            return int(pid) if began(int(pid)) == since else None
         except (FileNotFoundError, ValueError):
             return None
-        return int(pid) if began(int(pid)) == since else None
 
     @property
     def exit_code(self) -> int | None:
@@ -67,6 +69,7 @@ class Child:
                 extra_groups=None if user is None else [],
                 start_new_session=True,
             )
+        _OUTLIVING[:] = [*(popen for popen in _OUTLIVING if popen.poll() is None), self._popen]
         self.pid_file.write_text(f"{self._popen.pid} {began(self._popen.pid)}\n")
         return self._popen.pid
 

