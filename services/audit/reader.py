@@ -25,9 +25,7 @@ SELECT entry.seq, entry.n, entry.kind, entry.leaf_hash, entry.leaf, detached.dat
 FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
 WHERE entry.subject = $1 AND entry.seq < $2 ORDER BY entry.n
 """
-_PLACES = (
-    "SELECT event_id, seq, subject, n FROM entry WHERE event_id = ANY($1) AND subject IS NOT NULL ORDER BY seq DESC"
-)
+_PLACES = "SELECT event_id, seq FROM entry WHERE event_id = ANY($1) AND organisation = $2 ORDER BY seq DESC"
 
 
 @dataclass(frozen=True, slots=True)
