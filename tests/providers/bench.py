@@ -15,7 +15,7 @@ from services.mdm_actions.mdm.nanomdm import NanoMDM
 from services.mdm_actions.providers import DeviceOrder, MobileDeviceManagement, Outcome
 
 
-async def eventually[T](ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], within: float = 20.0) -> T:
+async def eventually[T](ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], within: float = 40.0) -> T:
     """What `ask` answers once it holds; fails with the last answer when it never does."""
     deadline = time.monotonic() + within
     while not holds(said := await ask()):

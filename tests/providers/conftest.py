@@ -36,7 +36,7 @@ async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dic
 
 @pytest.fixture(scope="session")
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=10) as client:
+    async with httpx2.AsyncClient(timeout=30) as client:
         yield client
 
 

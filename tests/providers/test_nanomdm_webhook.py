@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.mdm_actions.domain.command import Kind, State
@@ -98,6 +98,7 @@ _event = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(event=_event | _json)
 def test_a_signed_body_that_is_no_event_is_malformed_and_never_a_crash(event: object) -> None:
     body = orjson.dumps(event)

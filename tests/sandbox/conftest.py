@@ -40,7 +40,7 @@ def play(tmp_path: Path) -> Play:
     @asynccontextmanager
     async def parts(*names: PartName, **settings: Any) -> AsyncIterator[Played]:
         config = Config(data_dir=tmp_path / "sandbox", ports=dict.fromkeys(names, 0), **settings)
-        async with playing(config) as addresses, httpx2.AsyncClient(timeout=10) as http:
+        async with playing(config) as addresses, httpx2.AsyncClient(timeout=30) as http:
             yield Played(addresses, http)
 
     return parts

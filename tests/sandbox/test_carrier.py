@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.carrier import Sim, leads_to
@@ -14,6 +14,7 @@ from tests.sandbox.conftest import Play, Played
 _ACTIONS = ["activate", "deactivate", "suspend", "set_to_standby", "enable_termination", "terminate"]
 
 
+@settings(deadline=None)
 @given(actions=st.lists(st.sampled_from(_ACTIONS), max_size=12), can_be_suspended=st.booleans())
 def test_terminated_is_the_end_and_only_what_the_plan_knows_is_reached(
     actions: Sequence[str], can_be_suspended: bool

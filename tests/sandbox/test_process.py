@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from sandbox.companies import companies, fleet
+from sandbox.companies import companies, fleet, inventory
+from sandbox.config import VARIABLE, Config, ConfigError
 from services.mdm_actions.domain.inventory import read
 
 _ROOT = Path(__file__).parents[2]
@@ -57,22 +58,24 @@ def test_every_part_answers_once_the_ready_line_is_out_and_sigterm_ends_it_well(
                 answer = httpx2.get(f"{address}/health/ready")
                 assert answer.json() == {"part": part, "ready": True}
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
     assert (tmp_path / "ca.pem").exists()
     assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
 
 
-def _refusal(folder: Path, config: dict[str, Any] | None) -> str:
-    with _start(folder, config) as process:
-        _, errors = process.communicate(timeout=20)
-        assert process.returncode == 2
-        assert "Traceback" not in errors
-        return errors
+def test_a_port_that_is_taken_is_named_without_a_traceback(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with _start(tmp_path, _config(tmp_path, ports={"carrier": port})) as process:
+            _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (2, f"carrier: port {port} is taken\n")
 
 
-def test_without_a_configuration_it_says_what_it_needs(tmp_path: Path) -> None:
-    assert "LOSTPHONE_SANDBOX_CONFIG" in _refusal(tmp_path, None)
+def test_without_a_configuration_it_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match=VARIABLE):
+        Config.from_environment()
 
 
 @pytest.mark.parametrize(
@@ -84,22 +87,25 @@ def test_without_a_configuration_it_says_what_it_needs(tmp_path: Path) -> None:
         ({"extra": 1}, "extra"),
     ],
 )
-def test_a_configuration_that_cannot_be_used_is_explained(tmp_path: Path, more: dict[str, Any], word: str) -> None:
-    assert word in _refusal(tmp_path, _config(tmp_path, **more))
+def test_a_configuration_that_cannot_be_used_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], word: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(_config(tmp_path, **more)))
+    monkeypatch.setenv(VARIABLE, str(file))
+    with pytest.raises(ConfigError, match=word):
+        Config.from_environment()
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert f"carrier: port {port}" in _refusal(tmp_path, _config(tmp_path, ports={"carrier": port}))
+def test_the_fleet_is_printed_as_a_file(tmp_path: Path) -> None:
+    with _start(tmp_path, None, "inventory", "beta-kk") as process:
+        text, _ = process.communicate(timeout=60)
+    assert (process.returncode, text) == (0, inventory("beta-kk"))
 
 
 @pytest.mark.parametrize("organisation", ["acme-kk", "beta-kk"])
-def test_the_fleet_is_printed_as_the_file_that_the_inventory_import_reads(tmp_path: Path, organisation: str) -> None:
-    with _start(tmp_path, None, "inventory", organisation) as process:
-        text, _ = process.communicate(timeout=20)
-        assert process.returncode == 0
-    sheet = read(text)
+def test_that_file_is_one_which_the_inventory_import_reads(organisation: str) -> None:
+    sheet = read(inventory(organisation))
     assert sheet.bad == []
     assert [row.udid for row in sheet.rows] == [phone.udid for phone in fleet()[organisation]]
     people = {person.sub: person.account for person in companies().organisations[organisation].people}
@@ -108,6 +114,6 @@ def test_the_fleet_is_printed_as_the_file_that_the_inventory_import_reads(tmp_pa
 
 def test_an_unknown_organisation_has_no_fleet(tmp_path: Path) -> None:
     with _start(tmp_path, None, "inventory", "nobody-kk") as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 2
         assert "nobody-kk" in errors
