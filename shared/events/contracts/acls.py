@@ -4,6 +4,7 @@ Nobody may delete a topic or a record. A principal without an entry may do nothi
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from shared.events.contracts.topics import OCSF_TOPIC, SERVICES, dead_letter_topic, topics
@@ -29,6 +30,7 @@ class Acl:
     operations: tuple[Operation, ...]
 
 
+@cache
 def acls() -> tuple[Acl, ...]:
     """Every allowance of an installation; those of `INTEGRATOR` are a pattern to be filled in."""
     of_services = (acl for service in SERVICES for acl in _of_service(service))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import get_args
 
 from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, Writer, event_types
@@ -28,6 +29,7 @@ class Topic:
     holds: str
 
 
+@cache
 def topics() -> tuple[Topic, ...]:
     """All topics: the log, the outward feeds, one per event type, and the dead letters of each service."""
     feeds = (

@@ -1,0 +1,82 @@
+"""Whatever goes wrong is answered with problem details (RFC 9457) in the reader's language, and a page in a browser."""
+
+import httpx2
+import pytest
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_a_problem_has_the_members_of_the_rfc_and_its_own(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/cases/7")
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["content-language"] == "ja"
+    assert answer.json() == {
+        "type": "urn:lostphone:problem:already_closed",
+        "title": "Conflict",
+        "status": 409,
+        "code": "already_closed",
+        "detail": "この件は終了しています。",
+        "instance": "/cases/7",
+        "case": "7",
+    }
+
+
+async def test_the_reader_chooses_the_language(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/cases/7", headers={"Accept-Language": "en-GB"})
+    assert answer.json()["detail"] == "This case is closed."
+    assert answer.headers["content-language"] == "en"
+
+
+async def test_invalid_input_names_each_field_and_why_but_not_what_was_typed(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/report", json={"place": "a planted secret", "people": -1})
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["errors"] == [
+        {
+            "field": "place",
+            "code": "string_too_long",
+            "ja": "10文字以内で入力してください",
+            "en": "takes at most 10 characters",
+        },
+        {"field": "people", "code": "greater_than_equal", "ja": "0以上にしてください", "en": "must be at least 0"},
+    ]
+    assert "place（10文字以内" in problem["detail"]
+    assert "planted" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [(b"{", "body"), (b"[]", "body"), (b"{}", "place"), (b'{"place": 1}', "place"), (b"\xff", "body")],
+)
+async def test_malformed_bodies_are_a_clear_refusal(client: httpx2.AsyncClient, body: bytes, field: str) -> None:
+    answer = await client.post("/report", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+    if answer.status_code == 422:
+        assert answer.json()["errors"][0]["field"].startswith((field, "1"))
+
+
+async def test_what_is_not_there_and_wrong_methods_are_problems_too(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/nowhere")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    answer = await client.delete("/report")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_a_bug_is_500_without_its_details(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/cases/bug")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "secret detail" not in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_browser_gets_a_page(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/cases/7", headers=BROWSER)
+    assert answer.status_code == 409
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "この件は終了しています。" in answer.text
+    answer = await client.get("/nowhere?lang=en", headers=BROWSER)
+    assert "There is nothing here." in answer.text

@@ -1,0 +1,103 @@
+"""Logs are one line of JSON without secrets; traces go on from event to event."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.telemetry import bind, configure_logs, configure_traces, continue_trace, current_traceparent, logger, span
+from shared.telemetry.logs import REDACTED, redact_text
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before = root.handlers, root.level, structlog.get_config()
+    stream = io.StringIO()
+    configure_logs("reporter", "INFO", stream)
+    yield stream
+    root.handlers, root.level = before[0], before[1]
+    structlog.configure(**before[2])
+
+
+def entries(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_an_entry_is_one_line_with_service_time_level_and_what_was_bound(lines: io.StringIO) -> None:
+    with bind(incident="i-1", event_id=None):
+        logger("services.reporter.handlers").info("report accepted", door="signed_in", text="two\nlines")
+    logging.getLogger("a.library").warning("from %s", "elsewhere")
+    first, second = entries(lines)
+    assert first["event"] == "report accepted"
+    assert (first["service"], first["level"], first["incident"]) == ("reporter", "info", "i-1")
+    assert first["text"] == "two\nlines"
+    assert "event_id" not in first
+    assert str(first["timestamp"]).endswith("Z")
+    assert (second["event"], second["service"]) == ("from elsewhere", "reporter")
+    assert "incident" not in second
+
+
+def test_secrets_are_redacted_by_name_and_by_shape(lines: io.StringIO) -> None:
+    logger("x").error(
+        "could not connect to postgresql://reporter:hunter2@db/lostphone",
+        password="hunter2",  # noqa: S106 - planted
+        authorization="Bearer hunter2hunter2",
+        nested={"api_key": "hunter2", "list": ["Bearer hunter2hunter2", 3]},
+        token_count=3,
+        jwt="eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.c2ln",
+        pem="-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
+        raw=b"hunter2",
+    )
+    text = lines.getvalue()
+    assert "hunter2" not in text
+    assert "eyJ" not in text
+    (entry,) = entries(lines)
+    assert entry["event"] == f"could not connect to postgresql://reporter:{REDACTED}@db/lostphone"
+    assert entry["token_count"] == 3
+
+
+def broken(message: str) -> Exception:
+    def fail() -> None:
+        raise ConnectionError(message)
+
+    try:
+        fail()
+    except ConnectionError as error:
+        return error
+    raise AssertionError("unreachable")
+
+
+def test_a_traceback_is_in_the_same_line_and_redacted(lines: io.StringIO) -> None:
+    logger("x").error("no database", exc_info=broken("postgresql://reporter:hunter2@db refused"))
+    (entry,) = entries(lines)
+    assert "Traceback" in str(entry["exception"])
+    assert "hunter2" not in lines.getvalue()
+
+
+@given(st.text(max_size=500))
+def test_redaction_never_fails_and_is_bounded(text: str) -> None:
+    assert len(redact_text(text)) <= 4001
+    assert redact_text(redact_text(text)) == redact_text(text)
+
+
+def test_a_trace_goes_on_from_one_service_to_the_next(lines: io.StringIO) -> None:
+    configure_traces("reporter")
+    assert current_traceparent() is None
+    with span("accept report"):
+        sent = current_traceparent()
+        assert sent
+    with continue_trace(sent, "handle"):
+        logger("x").info("handled")
+        received = current_traceparent()
+        assert received
+    assert sent.split("-")[1] == received.split("-")[1]
+    assert sent.split("-")[2] != received.split("-")[2]
+    assert entries(lines)[0]["trace_id"] == sent.split("-")[1]
+    with continue_trace(None), continue_trace("nonsense"):
+        assert current_traceparent()
