@@ -1,0 +1,59 @@
+"""What the story leaves behind in `build/demo/`: pages, every message that left, evidence, the sandbox's journals."""
+
+import shutil
+from pathlib import Path
+
+import httpx2
+import orjson
+
+from lostphone.demo import cast
+from lostphone.demo.cast import Cast
+from lostphone.demo.story import Told
+from lostphone.screen import CouldNotError
+
+_JOURNALS = ("identity", "carrier", "entra", "mail", "line", "alerts", "phones")
+
+
+def keep(folder: Path, troupe: Cast, told: Told) -> list[tuple[str, Path]]:
+    """Write everything into the folder, replacing what an earlier run left; returns what is where."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    http = troupe.status.http
+    incident = told.incident
+    kept = [
+        _page(folder, "timeline.html", f"{http['audit']}/incidents/{incident}", troupe.token(cast.AUDITOR)),
+        _page(folder, "disclosure.html", told.disclosure_url),
+        _page(folder, "receipt.html", told.receipt_url),
+        _page(folder, "case.html", f"{http['reporter']}/desk/incidents/{incident}", troupe.token(cast.DESK)),
+        _page(folder, "duties.html", f"{http['notifier']}/incidents/{incident}/duties", troupe.token(cast.PRIVACY)),
+        _page(folder, "filing.html", f"{http['notifier']}/incidents/{incident}/filing", troupe.token(cast.PRIVACY)),
+        _json(folder, "timeline.json", f"{http['audit']}/v1/incidents/{incident}/timeline", troupe.token(cast.AUDITOR)),
+    ]
+    sandbox = Path(troupe.status.data_dir) / "sandbox"
+    for name, source in (("mails", sandbox / "mail" / "messages"), ("line", sandbox / "line" / "messages")):
+        shutil.copytree(source, folder / name)
+        kept.append((name, folder / name))
+    journals = folder / "journals"
+    journals.mkdir()
+    for part in _JOURNALS:
+        entries = troupe.sandbox(part, "GET", "/_journal").json()
+        (journals / f"{part}.json").write_bytes(orjson.dumps(entries, option=orjson.OPT_INDENT_2))
+    kept.append(("journals", journals))
+    return kept
+
+
+def _page(folder: Path, name: str, url: str, token: str | None = None) -> tuple[str, Path]:
+    return _get(folder, name, url, token, "text/html")
+
+
+def _json(folder: Path, name: str, url: str, token: str) -> tuple[str, Path]:
+    return _get(folder, name, url, token, "application/json")
+
+
+def _get(folder: Path, name: str, url: str, token: str | None, media_type: str) -> tuple[str, Path]:
+    headers = {"Accept": media_type} | ({"Authorization": f"Bearer {token}"} if token else {})
+    answer = httpx2.get(url, headers=headers, follow_redirects=True, timeout=30)
+    if not answer.is_success:
+        raise CouldNotError(f"{url}: HTTP {answer.status_code}", f"{url} answered HTTP {answer.status_code}")
+    (folder / name).write_bytes(answer.content)
+    return name, folder / name
