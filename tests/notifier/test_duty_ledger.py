@@ -1,0 +1,186 @@
+"""Duties as the service keeps them: opened once, warned of, ended only by people or by what fulfils them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shared.events.reporter import DeviceRecovered, IncidentCancelled, LossReportAmended, ReportVerified
+from tests.notifier.cases import BIG, INCIDENT, LOCKED, POLICE, SENT, WIPED, assessed, lost
+from tests.notifier.running import Notifier
+
+VERIFIED = ReportVerified(method="call_back", verified_at=datetime(2026, 11, 24, 14, 48, tzinfo=UTC))
+
+
+async def _opened(notifier: Notifier, incident: str) -> dict[str, dict[str, Any]]:
+    return {event["rule"]: event for event in await notifier.said(incident, "duty-opened")}
+
+
+async def _duty(notifier: Notifier, incident: str, rule: str) -> dict[str, Any]:
+    privacy = await notifier.someone("privacy")
+    found = (await privacy.get(f"/v1/incidents/{incident}/duties"))["duties"]
+    duty: dict[str, Any] = next(duty for duty in found if duty["rule"] == rule)
+    return duty
+
+
+async def test_an_assessment_of_many_people_opens_the_duties_with_their_dates(
+    notifier: Notifier, incident: str
+) -> None:
+    await notifier.hear(incident, lost(passcode_attached="yes"), LOCKED, SENT, WIPED, assessed(**BIG))
+    opened = await _opened(notifier, incident)
+    assert set(opened) == {"JP-POLICE-1", "JP-APPI-1", "JP-APPI-2", "JP-APPI-3"}
+    first = opened["JP-APPI-1"]
+    assert first["reasons"] == ["leak", "more_than_1000_people", "exemption_not_satisfied"]
+    assert (first["soft_due"], first["due"]) == ("2026-11-26T23:59:59.000+09:00", "2026-11-28T23:59:59.000+09:00")
+    assert opened["JP-APPI-2"]["due"] == "2026-12-23T23:59:59.000+09:00"
+    assert "due" not in opened["JP-APPI-3"]
+    assert first["actor"] == "service/notifier"
+
+
+async def test_the_same_assessment_again_opens_nothing_new(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG))
+    before = await notifier.said(incident, "duty-opened")
+    await notifier.hear(incident, assessed(**BIG | {"version": 2}))
+    assert await notifier.said(incident, "duty-opened") == before
+
+
+async def test_theft_learned_later_opens_duties_known_from_that_day(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), assessed())
+    assert "JP-APPI-1" not in await _opened(notifier, incident)
+    theft = lost(cause="theft").model_dump(include=set(LossReportAmended.model_fields))
+    known = "2027-01-15T09:10:00.000+09:00"
+    await notifier.hear(incident, LossReportAmended.model_validate(theft | {"changed": ["cause"], "known_at": known}))
+    opened = await _opened(notifier, incident)
+    assert (opened["JP-APPI-1"]["known_at"], opened["JP-APPI-1"]["due"][:10]) == (known, "2027-01-19")
+    assert opened["JP-APPI-2"]["due"][:10] == "2027-03-15"
+
+
+async def test_an_emergency_report_owes_nothing_until_it_is_verified(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(door="emergency"))
+    assert await _opened(notifier, incident) == {}
+    await notifier.hear(incident, VERIFIED)
+    assert set(await _opened(notifier, incident)) == {"JP-POLICE-1"}
+
+
+async def test_the_police_report_meets_its_duty(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), POLICE)
+    (met,) = await notifier.said(incident, "duty-met")
+    assert (met["rule"], met["how"]) == ("JP-POLICE-1", "police_report_filed")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        DeviceRecovered.model_validate(
+            {"recovered_at": "2026-11-26T02:00:00Z", "from_whom": "police", "identity_checked": "yes"}
+        ),
+        IncidentCancelled(reason="found_in_bag_before_exposure"),
+        assessed(version=2, people=80),
+    ],
+)
+async def test_neither_recovery_nor_false_alarm_nor_a_smaller_number_cancels_a_duty(
+    notifier: Notifier, incident: str, payload: Any
+) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG), payload)
+    assert (await _duty(notifier, incident, "JP-APPI-1"))["state"] == "open"
+
+
+async def test_a_filing_is_stored_with_its_receipt_and_says_whether_it_was_late(
+    notifier: Notifier, incident: str
+) -> None:
+    now = datetime.now(UTC).isoformat()
+    await notifier.hear(incident, lost(noticed_at=now, reported_at=now), assessed(**BIG | {"known_at": now}))
+    privacy = await notifier.someone("privacy")
+    duty = await _duty(notifier, incident, "JP-APPI-1")
+    body = {"receipt": "PPC-2026-118842"}
+    desk = await notifier.someone("desk")
+    await desk.post(f"/v1/duties/{duty['duty']}/file", body, expect=403)
+    filed = await privacy.post(f"/v1/duties/{duty['duty']}/file", body)
+    assert (filed["state"], filed["receipt"]) == ("filed", "PPC-2026-118842")
+    await privacy.post(f"/v1/duties/{duty['duty']}/file", body, expect=409)
+    (event,) = await notifier.said(incident, "duty-filed")
+    assert (event["late"], event["assessment_version"]) == (False, 1)
+    assert event["actor"].endswith("/privacy_officer")
+
+
+async def test_a_late_filing_says_so(notifier: Notifier, incident: str) -> None:
+    old = "2024-06-03T10:00:00+09:00"
+    await notifier.hear(incident, lost(noticed_at=old, reported_at=old), assessed(**BIG | {"known_at": old}))
+    privacy = await notifier.someone("privacy")
+    duty = await _duty(notifier, incident, "JP-APPI-1")
+    await privacy.post(f"/v1/duties/{duty['duty']}/file", {"receipt": "PPC-1"})
+    (event,) = await notifier.said(incident, "duty-filed")
+    assert event["late"] is True
+
+
+async def test_waiving_takes_two_people_with_the_same_reason(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG))
+    duty = await _duty(notifier, incident, "JP-APPI-1")
+    path = f"/v1/duties/{duty['duty']}/waive"
+    privacy, executive = await notifier.someone("privacy"), await notifier.someone("executive")
+    first = await privacy.post(path, {"reason": "exemption_satisfied"})
+    assert (first["state"], first["waiver_reason"]) == ("open", "exemption_satisfied")
+    assert (await privacy.post(path, {"reason": "exemption_satisfied"}, expect=409))["code"] == "same_person"
+    assert (await executive.post(path, {"reason": "not_a_leak"}, expect=409))["code"] == "other_reason"
+    assert await notifier.said(incident, "duty-waived") == []
+    assert (await executive.post(path, {"reason": "exemption_satisfied"}))["state"] == "waived"
+    (event,) = await notifier.said(incident, "duty-waived")
+    assert len(set(event["waived_by"])) == 2
+
+
+async def test_alarms_come_before_the_deadline_and_after_it(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG))
+    await notifier.fire(incident, "duty_soft")
+    await notifier.heard_of(incident, "duty-due-soon", 3)
+    await notifier.fire(incident, "duty_due")
+    late = await notifier.heard_of(incident, "duty-overdue", 3)
+    assert {event["rule"] for event in late} == {"JP-POLICE-1", "JP-APPI-1", "JP-APPI-2"}
+    assert (await _duty(notifier, incident, "JP-APPI-1"))["overdue"] is True
+
+
+async def test_a_duty_that_is_met_is_never_overdue(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), POLICE)
+    assert await notifier.kit.pool.fetchval("SELECT count(*) FROM timer WHERE name LIKE 'duty%'") == 0
+
+
+async def test_a_leak_that_nobody_assesses_opens_the_duties_as_provisional(notifier: Notifier, incident: str) -> None:
+    old = "2024-06-03T10:00:00+09:00"
+    await notifier.hear(incident, lost(noticed_at=old, reported_at=old, malicious_intent="unknown"))
+    await notifier.heard_of(incident, "duty-opened", 5)
+    opened = await _opened(notifier, incident)
+    assert opened["JP-APPI-1"]["provisional"]
+    assert opened["JP-APPI-1"]["known_at"] == "2024-06-03T10:00:00.000+09:00"
+    assert {"leak_unknown", "people_unknown"} <= set(opened["JP-APPI-1"]["reasons"])
+
+
+async def test_the_filing_pack_says_that_a_person_files(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), LOCKED, SENT, WIPED, POLICE, assessed(**BIG))
+    privacy = await notifier.someone("privacy")
+    pack = await privacy.get(f"/v1/incidents/{incident}/filing")
+    assert len(pack["items"]) == 9
+    assert "提出を行いません" in pack["notice"]["ja"]
+    headers = {"Authorization": f"Bearer {privacy.token}", "Accept": "text/html"}
+    page = await notifier.http.get(f"/incidents/{incident}/filing", headers=headers)
+    assert page.status_code == 200
+    assert "1,240名" in page.text
+    board = await notifier.http.get(f"/incidents/{incident}/duties", headers=headers)
+    assert "個人情報保護委員会への速報" in board.text
+
+
+async def test_another_organisation_sees_and_ends_nothing(notifier: Notifier, incident: str, beta: str) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG))
+    duty = await _duty(notifier, incident, "JP-APPI-1")
+    stranger = await notifier.someone("privacy", beta)
+    assert (await stranger.get("/v1/duties"))["duties"] == []
+    await stranger.get(f"/v1/incidents/{incident}/duties", expect=404)
+    await stranger.get(f"/v1/incidents/{incident}/filing", expect=404)
+    for step, body in (("file", {"receipt": "X"}), ("meet", {"how": "x"}), ("waive", {"reason": "x"})):
+        await stranger.post(f"/v1/duties/{duty['duty']}/{step}", body, expect=404)
+
+
+async def test_two_organisations_keep_their_own_cases(notifier: Notifier, incident: str, beta: str) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG))
+    await notifier.hear(INCIDENT, lost(), assessed(), organisation=beta)
+    ours, theirs = await notifier.someone("privacy"), await notifier.someone("privacy", beta)
+    assert {duty["incident"] for duty in (await ours.get("/v1/duties"))["duties"]} == {incident}
+    assert {duty["incident"] for duty in (await theirs.get("/v1/duties"))["duties"]} == {INCIDENT}

@@ -1,0 +1,209 @@
+"""The people concerned are told once, each outcome is known or said to be unknown, and nobody else hears of it."""
+
+from typing import Any
+
+from tests.notifier.cases import BIG, DETAILS, LOCKED, SENT, WIPED, assessed, lost
+from tests.notifier.running import Notifier, Outside, notifier_at, until
+from tests.stack.installed import Installed
+
+ISSUER = DETAILS["issuer"]
+LINE_USER = "U" + "0123456789abcdef" * 2
+ORDER = {"template": "jp-loss-v1", "assessment_version": 1, "issuer": ISSUER}
+
+
+async def _ready(notifier: Notifier, incident: str, csv: str, *, people: int = 2, drill: bool = False) -> None:
+    facts = assessed(**BIG | {"people": people})
+    await notifier.hear(incident, lost(cause="theft"), LOCKED, SENT, WIPED, facts, drill=drill)
+    privacy = await notifier.someone("privacy")
+    await privacy.ask("POST", f"/v1/incidents/{incident}/principals", 200, content=csv.encode(), headers=_CSV)
+
+
+_CSV = {"Content-Type": "text/csv"}
+_TWO = f"name,mail,line_user_id\n佐藤 花子,hanako@example.jp,\n鈴木 一郎,,{LINE_USER}\n"
+
+
+async def _send(notifier: Notifier, incident: str) -> dict[str, Any]:
+    privacy = await notifier.someone("privacy")
+    await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=202)
+    (settled,) = await notifier.heard_of(incident, "notices-settled")
+    return settled
+
+
+async def test_everybody_is_told_by_their_own_channel_and_the_duty_is_met(notifier: Notifier, incident: str) -> None:
+    await _ready(notifier, incident, _TWO)
+    settled = await _send(notifier, incident)
+    assert settled["by_state"] == {"accepted": 2}
+    (sent,) = await notifier.said(incident, "notices-sent")
+    assert sent["by_channel"] == {"mail": 1, "line": 1}
+    assert sent["actor"].endswith("/privacy_officer")
+    (mail,) = await notifier.outside.mails("hanako@example.jp")
+    assert "業務用携帯電話の盗難" in mail["headers"]["Subject"]
+    assert "二次被害の有無" in mail["plain"]
+    (push,) = await notifier.outside.pushes()
+    assert push["to"] == LINE_USER
+    assert "盗難" not in push["messages"][0]["text"]
+    (met,) = [event for event in await notifier.said(incident, "duty-met") if event["rule"] == "JP-APPI-3"]
+    assert met["how"] == "all_principals_told"
+
+
+async def test_the_link_in_a_message_opens_the_whole_notice(notifier: Notifier, incident: str) -> None:
+    await _ready(notifier, incident, _TWO)
+    await _send(notifier, incident)
+    (push,) = await notifier.outside.pushes()
+    link = next(line for line in push["messages"][0]["text"].splitlines() if line.startswith("http"))
+    page = await notifier.http.get(link, headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "対象となる情報" in page.text
+    assert "花子" not in page.text
+    assert (await notifier.http.get(link[:-3] + "xyz")).status_code == 404
+
+
+async def test_no_address_stands_in_any_event_or_table(notifier: Notifier, incident: str) -> None:
+    await _ready(notifier, incident, _TWO)
+    await _send(notifier, incident)
+    tables = ("principal", "notice", "notice_attempt", "batch", "outbox", "timer")
+    for table in tables:
+        rows = await notifier.kit.pool.fetch(f"SELECT {table}::text AS row FROM {table}")  # noqa: S608 - our own names
+        text = "".join(row["row"] for row in rows) + str(await notifier.said(incident))
+        for planted in ("hanako", "花子", LINE_USER):
+            assert planted not in text, table
+
+
+async def test_a_dry_run_and_a_preview_change_and_send_nothing(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), LOCKED, SENT, WIPED, assessed(**BIG))
+    privacy = await notifier.someone("privacy")
+    path = f"/v1/incidents/{incident}/principals"
+    answer = await privacy.ask("POST", f"{path}?dry_run=true", 200, content=_TWO.encode(), headers=_CSV)
+    assert (answer["people"], answer["dry_run"]) == (2, True)
+    assert (await privacy.get(f"/v1/incidents/{incident}/notices"))["listed"] == 0
+    bad = b"name,mail\nA,not-a-mail\n"
+    refused = await privacy.ask("POST", path, 422, content=bad, headers=_CSV)
+    assert refused["errors"] == [{"row": 2, "code": "mail_malformed"}]
+    await privacy.ask("POST", path, 200, content=_TWO.encode(), headers=_CSV)
+    again = await privacy.ask("POST", path, 200, content=_TWO.encode(), headers=_CSV)
+    assert (again["added"], again["already_listed"], again["listed"]) == (0, 2, 2)
+    preview = await privacy.post(f"/v1/incidents/{incident}/notices", ORDER | {"preview": True}, expect=200)
+    assert (preview["people"], preview["by_channel"]) == (2, {"line": 1, "mail": 1})
+    assert await notifier.outside.journal("mail") == []
+    assert await notifier.said(incident, "notices-sent") == []
+
+
+async def test_a_refused_mailbox_falls_back_to_line_and_else_opens_the_duty_to_publish(
+    notifier: Notifier, incident: str
+) -> None:
+    both = f"name,mail,line_user_id\nA,gone@example.jp,{LINE_USER}\nB,lost@example.jp,\n"
+    await notifier.outside.refuse("mail", {"address": "gone@example.jp", "code": 550})
+    await notifier.outside.refuse("mail", {"address": "lost@example.jp", "code": 550})
+    await _ready(notifier, incident, both)
+    settled = await _send(notifier, incident)
+    assert settled["by_state"] == {"accepted": 1, "bounced": 1}
+    assert len(await notifier.outside.pushes()) == 1
+    opened = {event["rule"] for event in await notifier.said(incident, "duty-opened")}
+    assert "JP-APPI-3S" in opened
+    assert "JP-APPI-3" not in {event["rule"] for event in await notifier.said(incident, "duty-met")}
+    privacy = await notifier.someone("privacy")
+    (batch,) = (await privacy.get(f"/v1/incidents/{incident}/notices"))["batches"]
+    rows = (await privacy.get(f"/v1/incidents/{incident}/notices/{batch['batch']}/ledger"))["people"]
+    assert sorted((row["channel"], row["state"], row["reason"]) for row in rows) == [
+        ("line", "accepted", None),
+        ("mail", "bounced", "smtp_550"),
+    ]
+
+
+async def test_a_mail_whose_answer_was_lost_is_uncertain_and_never_sent_again(
+    notifier: Notifier, incident: str
+) -> None:
+    await notifier.outside.fault("mail", kind="lose_answer", match="hanako@example.jp")
+    await _ready(notifier, incident, _TWO)
+    settled = await _send(notifier, incident)
+    assert settled["by_state"] == {"accepted": 1, "uncertain": 1}
+    assert len(await notifier.outside.mails("hanako@example.jp")) == 1
+    privacy = await notifier.someone("privacy")
+    refused = await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=409)
+    assert refused["code"] == "nobody_to_tell"
+
+
+async def test_a_line_message_whose_answer_was_lost_is_sent_again_with_its_key_and_arrives_once(
+    notifier: Notifier, incident: str
+) -> None:
+    await notifier.outside.fault("line", kind="lose_answer")
+    await _ready(notifier, incident, _TWO)
+    privacy = await notifier.someone("privacy")
+    await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=202)
+
+    async def tried() -> bool:
+        return len(await notifier.outside.journal("line")) == 1
+
+    await until(tried, "the first push")
+
+    async def again() -> bool:
+        await notifier.kit.pool.execute("UPDATE notice SET not_before = now() WHERE state = 'planned'")
+        await notifier.fire(incident, "notices")
+        return bool(await notifier.said(incident, "notices-settled"))
+
+    await until(again, "the push again")
+    (settled,) = await notifier.said(incident, "notices-settled")
+    assert settled["by_state"] == {"accepted": 2}
+    assert len(await notifier.outside.pushes()) == 1
+    keys = {entry["headers"]["x-line-retry-key"] for entry in await notifier.outside.journal("line")}
+    assert len(keys) == 1
+
+
+async def test_what_was_being_sent_when_the_process_ended_is_uncertain_for_mail_and_repeated_for_line(
+    installation: Installed, outside: Outside, acme: str, incident: str
+) -> None:
+    async with notifier_at(installation, outside, acme, timers=False) as stopped:
+        await _ready(stopped, incident, _TWO)
+        privacy = await stopped.someone("privacy")
+        await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=202)
+        await stopped.kit.pool.execute("UPDATE notice SET state = 'sending', tries = 1")
+    async with notifier_at(installation, outside, acme) as started:
+        (settled,) = await started.heard_of(incident, "notices-settled")
+    assert settled["by_state"] == {"accepted": 1, "uncertain": 1}
+    assert await outside.mails() == []
+    assert len(await outside.pushes()) == 1
+
+
+async def test_a_drill_tells_nobody(notifier: Notifier, incident: str) -> None:
+    await _ready(notifier, incident, _TWO, drill=True)
+    settled = await _send(notifier, incident)
+    assert (settled["by_state"], settled["drill"]) == ({"accepted": 2}, "true")
+    assert await notifier.outside.journal("mail") == []
+    assert await notifier.outside.journal("line") == []
+
+
+async def test_notices_come_from_the_current_assessment_and_the_privacy_officer_only(
+    notifier: Notifier, incident: str, beta: str
+) -> None:
+    await _ready(notifier, incident, _TWO)
+    await notifier.hear(incident, assessed(**BIG | {"version": 2, "people": 2}))
+    path = f"/v1/incidents/{incident}/notices"
+    privacy, pr = await notifier.someone("privacy"), await notifier.someone("pr")
+    refused = await privacy.post(path, ORDER, expect=409)
+    assert (refused["code"], refused["current"]) == ("assessment_superseded", 2)
+    await pr.post(path, ORDER | {"assessment_version": 2}, expect=403)
+    stranger = await notifier.someone("privacy", beta)
+    await stranger.post(path, ORDER | {"assessment_version": 2}, expect=404)
+    await stranger.get(path, expect=404)
+
+
+async def test_a_notice_that_claims_a_wipe_nobody_heard_of_is_not_sent(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), LOCKED, SENT, assessed(**BIG | {"people": 2}))
+    privacy = await notifier.someone("privacy")
+    await privacy.ask("POST", f"/v1/incidents/{incident}/principals", 200, content=_TWO.encode(), headers=_CSV)
+    refused = await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=409)
+    assert {finding["code"] for finding in refused["findings"]} == {"protection_differs"}
+
+
+async def test_a_thousand_people_are_told(notifier: Notifier, incident: str) -> None:
+    rows = "".join(f"Person {n},p{n}@example.jp\n" for n in range(1001))
+    await _ready(notifier, incident, f"name,mail\n{rows}", people=1001)
+    privacy = await notifier.someone("privacy")
+    await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=202)
+
+    async def settled() -> bool:
+        return bool(await notifier.said(incident, "notices-settled"))
+
+    await until(settled, "a thousand mails", seconds=90)
+    entries = await notifier.outside.journal("mail")
+    assert len({entry["path"] for entry in entries}) == len(entries) == 1001
