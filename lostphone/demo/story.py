@@ -83,7 +83,7 @@ class Story:
         self.screen.chapter("1. 23:40 同僚の携帯から", "1. 23:40, on a colleague's phone")
         self.screen.say(
             "懇親会の帰り、佐藤さんはタクシーに業務用携帯を置き忘れました。気づいて20分、隣の鈴木さんの携帯から届け出ます。",
-            "Sato left the company phone in a taxi after the party. Twenty minutes on, it is reported on Suzuki's phone.",
+            "After the party Sato left the phone in a taxi. Twenty minutes on, it is reported on Suzuki's phone.",
         )
         now = datetime.now(_TOKYO)
         self.told.noticed_at = now - _NOTICED_BEFORE
