@@ -162,13 +162,13 @@ class _Walk:
         for tile in tiles:
             if tile.level and self._source.read(str(TilePath(tile.level, tile.index))) != tile.hashes:
                 path = TilePath(tile.level, tile.index)
-                self._offend("root", f"{path} is not what its entries give", tile.index << (8 * (tile.level + 1)))
+                self._offend("root", f"{path} is not what its entries give", None)
 
     def _compare_edge(self) -> None:
         for level, hashes in enumerate(self._edge.open_tiles):
             path = TilePath(level, self._edge.size >> (8 * (level + 1)), len(hashes))
             if level and hashes and self._source.read(str(path)) != b"".join(hashes):
-                self._offend("root", f"{path} is not what its entries give", path.index << (8 * (level + 1)))
+                self._offend("root", f"{path} is not what its entries give", None)
 
     def _compare_earlier(self, earlier: list[Checkpoint]) -> None:
         for checkpoint in earlier:
