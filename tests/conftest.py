@@ -7,6 +7,7 @@
 All workers of a run share one broker and one database: use organisations, subjects and groups of your own.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,11 +19,16 @@ from tests.stack.installed import Installed, copy_of, make_template
 from tests.stack.run import Run, alone
 
 _VARIABLE = "LOSTPHONE_TEST_RUN"
+_LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 _RUN = pytest.StashKey[Run]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One folder for the run: the controller makes it, workers hear of it through the environment."""
+    # pytest-asyncio asks for the current loop before it has made one; up to Python 3.13 that makes a loop which
+    # nobody closes, and the warning of it would fail whichever test runs when it is collected.
+    config.stash[_LOOP] = asyncio.new_event_loop()
+    asyncio.set_event_loop(config.stash[_LOOP])
     if hasattr(config, "workerinput"):
         config.stash[_RUN] = Run(Path(os.environ[_VARIABLE]))
     else:
@@ -31,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if _LOOP in config.stash:
+        config.stash[_LOOP].close()
     if not hasattr(config, "workerinput") and _RUN in config.stash:
         config.stash[_RUN].end()
 
