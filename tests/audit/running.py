@@ -132,14 +132,15 @@ async def at_work(audit: Audit) -> AsyncIterator[Producer]:
     topic = audit.bench.writers.topic
     producer, dead, relaying = (Producer(connection, f"test-{topic}-{at}") for at in range(3))
     consumer = Consumer(
-        f"audit-{topic}",
+        "audit",
         connection,
         audit.kit.units,
         audit.kit.keyring,
         audit.parts.sink,
-        DeadLetters("audit", dead),
-        audit.kit.health,
+        dead_letters=DeadLetters("audit", dead),
+        health=audit.kit.health,
         topic=topic,
+        group=f"{topic}-{secrets.token_hex(4)}",
     )
     relay = Relay(audit.bench.dsn, "audit", relaying, audit.kit.units.relay_wake, audit.kit.health)
     await consumer.start()
