@@ -38,6 +38,7 @@ LOG_ORIGIN = "lostphone.example/log"
 _PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
 _LISTENERS = (*SERVICES, *SANDBOX_PARTS)
+_PRIVATE_FOLDERS = ("run", "processes", "kafka", "nanomdm", "sandbox")
 _PASSWORDS = (*SERVICES, "postgres", "nanomdm", "nanomdm_api", "nanomdm_webhook", "oidc_client")
 
 
@@ -68,6 +69,8 @@ class Installation:
         """
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
+            # PostgreSQL may run under another account, which must pass through to its own folder and see nothing else.
+            data_dir.chmod(0o711)
             file = data_dir / INSTALLATION
             if not file.exists() and any(path for path in data_dir.iterdir() if path.name != "run"):
                 raise CouldNotError(
@@ -80,6 +83,8 @@ class Installation:
             replace_private(file, kept.model_dump_json(indent=2).encode() + b"\n")
             installation = cls(data_dir, kept.ports, kept.passwords)
             installation._make_keys()
+            for name in _PRIVATE_FOLDERS:
+                _private_folder(data_dir / name)
         except (OSError, ValueError) as error:
             raise CouldNotError(
                 f"{data_dir} を準備できません: {error}", f"{data_dir} cannot be prepared: {error}"

@@ -16,6 +16,9 @@ DONE, NO, COULD_NOT = 0, 1, 2
 """Exit statuses: done; the answer is no (not proved, refused); could not."""
 
 
+_WIDE = 240
+
+
 @dataclass(frozen=True)
 class Sentence:
     """One thing to say, in both languages."""
@@ -52,8 +55,8 @@ def language() -> str:
 
 
 def console() -> Console:
-    """Where results go."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Where results go. Into a pipe or file nothing is cut to the width of a screen."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, soft_wrap=True)
 
 
 def progress(ja: str, en: str) -> None:

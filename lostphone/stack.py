@@ -124,7 +124,6 @@ class LocalStack:
     def _sandbox_part(self) -> Part:
         def environment() -> Mapping[str, str]:
             file = self._programs / "sandbox.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(self._sandbox_configuration(), indent=2))
             return _environment({"LOSTPHONE_SANDBOX_CONFIG": str(file)})
 
@@ -138,6 +137,8 @@ class LocalStack:
             "ports": {part: self._installation.ports[part] for part in SANDBOX_PARTS},
             "nanomdm": {"url": self._nanomdm.url},
             "ca": {"cert": str(cert), "key": str(key)},
+            # Every poll of every phone is a webhook of NanoMDM.
+            "poll_seconds": 1.0,
         }
 
     def _after_sandbox(self) -> None:

@@ -45,12 +45,14 @@ def tail(
     out = console()
     shown = 0
     try:
-        for received in follow(
+        arriving = follow(
             connection,
             [topic_name(topic) for topic in topics or ["log"]],
             from_beginning=from_beginning or until_end,
             until_end=until_end,
-        ):
+        )
+        # Partitions come one after the other; what is there already can be put in the order in which it was written.
+        for received in sorted(arriving, key=lambda record: record.timestamp_ms) if until_end else arriving:
             if incident is not None and received.key != incident.encode():
                 continue
             reading = read(received, keyring)

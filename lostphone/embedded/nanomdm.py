@@ -63,9 +63,10 @@ class EmbeddedNanoMDM:
         dsn = _with(dsn, "timezone=UTC")
         self.child.start(
             [installed(), "-listen", f"{LOOPBACK}:{port}", "-ca", self._ca_file,
-             "-storage", "pgsql", "-storage-dsn", dsn, "-webhook-url", self._webhook_url],
+             "-storage", "pgsql", "-webhook-url", self._webhook_url],
             # By environment: flags can be read by everybody with `ps`.
             environment={
+                "NANOMDM_STORAGE_DSN": dsn,
                 "NANOMDM_API": self._secrets.api_key,
                 "NANOMDM_WEBHOOK_HMAC_KEY": self._secrets.webhook_hmac_key,
             },
