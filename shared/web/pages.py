@@ -8,7 +8,8 @@ A template says `{% extends "shell.html" %}` and fills the blocks `title` and `m
 - `t("key", name=value)`: the words for a key, values escaped; `t.ja("key")` and `t.en("key")` in a given language
 - `when(moment)`: a `<time>` element in the installation's time zone; `day(date)`
 - `csrf()`: the hidden field that every form with method post needs
-- `lang`, `person` (or None), `links` (other services' addresses), `here` (this path), `sign_in` (a link)
+- `lang`, `person` (or None), `links` (the other services' addresses; a service is not among its own), `here` (this
+  path), `sign_in` (a link). The block `nav` of the shell leads desk and officers to the other services.
 """
 
 from datetime import date, datetime

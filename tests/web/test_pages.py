@@ -12,7 +12,7 @@ from markupsafe import escape
 
 from shared.web.language import accepted
 from shared.web.pages import Pages, Translation, day, when
-from tests.web.conftest import sign_in
+from tests.web.conftest import Kit, sign_in
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 
@@ -53,6 +53,25 @@ async def test_values_are_escaped_and_nothing_runs_inside_the_page(client: httpx
     assert "frame-ancestors 'none'" in policy
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["referrer-policy"] == "same-origin"
+
+
+async def test_the_desk_is_led_to_the_other_services_and_an_employee_is_not(
+    client: httpx2.AsyncClient, http: httpx2.AsyncClient, kit: Kit
+) -> None:
+    kit.settings.links["notifier"] = "http://notifier.test"
+    await sign_in(client, http, "d1")
+    page = (await client.get("/form")).text
+    assert 'href="http://notifier.test/duties"' in page
+    assert 'href="/incidents"' in page
+    client.cookies.clear()
+    await sign_in(client, http, "e1")
+    assert "/duties" not in (await client.get("/form")).text
+
+
+async def test_who_cannot_sign_in_is_shown_the_emergency_form(client: httpx2.AsyncClient, kit: Kit) -> None:
+    kit.settings.links["reporter"] = "http://reporter.test"
+    page = await client.get("/desk", headers={"Accept": "text/html"})
+    assert 'href="http://reporter.test/emergency"' in page.text
 
 
 async def test_the_sheet_is_served_and_brings_nothing_from_elsewhere(client: httpx2.AsyncClient) -> None:
