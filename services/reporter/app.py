@@ -1,27 +1,30 @@
 """Composition root of the reporter: the only file that knows all parts."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from services.reporter import door, http
+from services.reporter import desk_screens, door, http, screens
 from services.reporter.acts import Acts
 from services.reporter.cases import Cases
+from services.reporter.desk_screens import DeskScreens
 from services.reporter.domain.incident import RefusedError
 from services.reporter.door import Doors
 from services.reporter.handlers import handlers
 from services.reporter.intake import Intake
 from services.reporter.lookup import Lookup
 from services.reporter.refusals import problem
+from services.reporter.screens import Screens
 from services.reporter.settings import Settings
 from services.reporter.view import Views
 from shared.messaging import Dispatch
 from shared.service import Kit, Parts
 from shared.vault.keys import VaultKeys
-from shared.web import RateLimit, create_app
-from shared.web.problem import answer
+from shared.web import Pages, Problem, RateLimit, create_app
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -46,15 +49,23 @@ async def build(kit: Kit[Settings]) -> Parts:
         report_limit=RateLimit(burst=20, per_minute=20),
     )
     desk = http.Desk(kit.identity, cases, Acts(cases, kit.vault, kit.people), views)
-    return Parts(sink=Dispatch(handlers(lookup)), app=_app(kit, doors, desk))
+    app = _app(kit, doors, desk)
+    pages = Pages(PAGES, PAGES / "words.yaml", zone=zone)
+    app.include_router(screens.routes(Screens(doors, pages, zone), doors))
+    app.include_router(desk_screens.routes(DeskScreens(desk, pages, zone), desk))
+    return Parts(sink=Dispatch(handlers(lookup)), app=app)
 
 
 def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:
     app = create_app(kit, title="reporter", max_body=256 * 1024)
+    # Where the shared sign-in page sends whoever lost the phone that they sign in with.
+    app.state.links = {**kit.settings.links, "emergency": "/emergency"}
 
     @app.exception_handler(RefusedError)
     async def on_refused(request: Request, error: RefusedError) -> Response:
-        return answer(request, problem(error))
+        # As any other problem of a request: details for programs, a page for a browser.
+        respond = cast("Callable[..., Awaitable[Response]]", app.exception_handlers[Problem])
+        return await respond(request, problem(error))
 
     app.include_router(door.routes(doors))
     app.include_router(http.routes(desk))

@@ -4,10 +4,9 @@ import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
-import asyncpg
-
 from services.reporter import store
 from services.reporter.domain.report import is_number, search_terms
+from services.reporter.store import Connection
 from shared.events.mdm_actions import DeviceFacts
 from shared.messaging import Unit
 from shared.vault import Vault
@@ -46,7 +45,7 @@ class Lookup:
         await store.save_device(unit, store.Device(device, organisation, facts), terms)
 
     async def find(
-        self, connection: asyncpg.Connection, organisation: str, typed: str | None, *, holder: str | None
+        self, connection: Connection, organisation: str, typed: str | None, *, holder: str | None
     ) -> store.Device | None:
         """The one phone that was meant, or None when none or several could be.
 
@@ -61,7 +60,7 @@ class Lookup:
         held = await store.devices_of_holder(connection, organisation, holder) if holder is not None else []
         return held[0] if len(held) == 1 else None
 
-    async def names(self, connection: asyncpg.Connection, device: store.Device, typed: str) -> bool:
+    async def names(self, connection: Connection, device: store.Device, typed: str) -> bool:
         """Whether a typed number is a number of this phone."""
         found = await store.devices_by_terms(connection, device.organisation, self.terms(device.organisation, typed))
         return any(other.device == device.device for other in found)

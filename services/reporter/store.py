@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import asyncpg.pool
 import orjson
 
 from services.reporter.domain.incident import Decision, Incident
@@ -14,6 +15,8 @@ from shared.events.mdm_actions import DeviceFacts
 from shared.events.payload import Payload
 from shared.events.reporter import LossFacts
 from shared.messaging import Scope, Unit
+
+type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 MAX_ENTRIES_SHOWN = 1000
 
@@ -56,7 +59,7 @@ class Entry:
     data: dict[str, Any]
 
 
-async def load(connection: asyncpg.Connection, incident: str, organisation: str) -> Incident | None:
+async def load(connection: Connection, incident: str, organisation: str) -> Incident | None:
     """A case of this organisation."""
     state = await connection.fetchval(
         "SELECT state FROM incident WHERE incident = $1 AND organisation = $2", incident, organisation
@@ -64,9 +67,7 @@ async def load(connection: asyncpg.Connection, incident: str, organisation: str)
     return Incident.model_validate(state) if state is not None else None
 
 
-async def load_joinable(
-    connection: asyncpg.Connection, organisation: str, device: str, *, drill: bool
-) -> Incident | None:
+async def load_joinable(connection: Connection, organisation: str, device: str, *, drill: bool) -> Incident | None:
     """The open case about this phone, if there is one."""
     state = await connection.fetchval(
         "SELECT state FROM incident WHERE organisation = $1 AND device = $2 AND drill = $3 AND joinable "
@@ -78,7 +79,7 @@ async def load_joinable(
     return Incident.model_validate(state) if state is not None else None
 
 
-async def queue(connection: asyncpg.Connection, organisation: str, *, ended: bool | None, limit: int) -> list[Incident]:
+async def queue(connection: Connection, organisation: str, *, ended: bool | None, limit: int) -> list[Incident]:
     """Cases, newest first."""
     rows = await connection.fetch(
         "SELECT state FROM incident WHERE organisation = $1 AND ($2::boolean IS NULL OR ended = $2) "
@@ -144,7 +145,7 @@ def _data(payload: Payload) -> dict[str, Any]:
     return data
 
 
-async def entries(connection: asyncpg.Connection, incident: str) -> list[Entry]:
+async def entries(connection: Connection, incident: str) -> list[Entry]:
     """What happened in a case, oldest first."""
     rows = await connection.fetch(
         "SELECT event_id, type, actor, at, data FROM "
@@ -182,13 +183,13 @@ _REPORT = (
 )
 
 
-async def report_by_receipt(connection: asyncpg.Connection, receipt_hash: str) -> Told | None:
+async def report_by_receipt(connection: Connection, receipt_hash: str) -> Told | None:
     """The report that a receipt code belongs to."""
     row = await connection.fetchrow(f"{_REPORT} WHERE receipt_hash = $1", receipt_hash)
     return _told(row) if row is not None else None
 
 
-async def reports(connection: asyncpg.Connection, incident: str) -> list[Told]:
+async def reports(connection: Connection, incident: str) -> list[Told]:
     """All reports of a case, as told, in order."""
     return [_told(row) for row in await connection.fetch(f"{_REPORT} WHERE incident = $1 ORDER BY number", incident)]
 
@@ -287,7 +288,7 @@ async def retire_device(unit: Unit, device: str, organisation: str) -> None:
     )
 
 
-async def find_device(connection: asyncpg.Connection, device: str | None, organisation: str) -> Device | None:
+async def find_device(connection: Connection, device: str | None, organisation: str) -> Device | None:
     """A phone of this organisation by its id."""
     if device is None:
         return None
@@ -299,7 +300,7 @@ async def find_device(connection: asyncpg.Connection, device: str | None, organi
     return _device(row) if row is not None else None
 
 
-async def devices_by_terms(connection: asyncpg.Connection, organisation: str, terms: Sequence[str]) -> list[Device]:
+async def devices_by_terms(connection: Connection, organisation: str, terms: Sequence[str]) -> list[Device]:
     """Phones that any of these terms names; more than one means that the terms do not decide."""
     rows = await connection.fetch(
         "SELECT DISTINCT device.device, device.organisation, device.facts, device.retired FROM device_term "
@@ -311,7 +312,7 @@ async def devices_by_terms(connection: asyncpg.Connection, organisation: str, te
     return [_device(row) for row in rows]
 
 
-async def devices_of_holder(connection: asyncpg.Connection, organisation: str, holder: str) -> list[Device]:
+async def devices_of_holder(connection: Connection, organisation: str, holder: str) -> list[Device]:
     """The phones that this person holds."""
     rows = await connection.fetch(
         "SELECT device, organisation, facts, retired FROM device "
@@ -322,7 +323,7 @@ async def devices_of_holder(connection: asyncpg.Connection, organisation: str, h
     return [_device(row) for row in rows]
 
 
-async def organisations(connection: asyncpg.Connection) -> set[str]:
+async def organisations(connection: Connection) -> set[str]:
     """The organisations whose phones are known here."""
     return {row["organisation"] for row in await connection.fetch("SELECT DISTINCT organisation FROM device")}
 

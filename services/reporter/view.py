@@ -106,7 +106,7 @@ class Views:
             "verified_by": incident.verified_by,
             "triaged_at": incident.triaged_at,
             "device": _device(device),
-            "facts": incident.facts.model_dump(mode="json"),
+            "facts": _plain(incident.facts),
             "unknown": _unknown(incident),
             "contact": {name: opened.get(getattr(incident.facts, name) or "") for name in _CONTACT_FACTS}
             if with_contact
@@ -142,7 +142,7 @@ class Views:
             links["timeline"] = f"{self._links['audit'].rstrip('/')}/incidents/{incident.id}"
         if "notifier" in self._links:
             base = self._links["notifier"].rstrip("/")
-            links["duties"] = f"{base}/incidents/{incident.id}"
+            links |= {"duties": f"{base}/incidents/{incident.id}/duties", "alerts": f"{base}/alerts"}
         return links
 
     async def _contact(
@@ -242,7 +242,7 @@ def proposal(found: Proposal, incident: Incident, now: datetime) -> dict[str, An
 
 
 def _plain(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json")
+    return model.model_dump()
 
 
 def _track(track: Track) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One reporter for all tests of this room, and the company's identity provider: each test has organisations of its own."""
+"""One reporter for all tests of this room, and an identity provider; each test has organisations of its own."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

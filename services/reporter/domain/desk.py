@@ -104,7 +104,7 @@ def suspend_line(incident: Incident, reason: str, by: By, *, named: bool) -> Dec
     incident.must_be_open()
     if incident.recovered is not None:
         raise RefusedError("already_recovered")
-    if incident.tracks.line.state in ("suspended", "suspend_requested"):
+    if incident.tracks.line.state in ("suspended", "suspend_requested", "resume_failed"):
         raise RefusedError("line_already_suspended")
     if incident.wipe.state not in ("confirmed", "failed", "expired") and not named:
         raise RefusedError("line_before_wipe", wipe=incident.wipe.state)
@@ -114,7 +114,7 @@ def suspend_line(incident: Incident, reason: str, by: By, *, named: bool) -> Dec
 
 def resume_line(incident: Incident, reason: str, by: By) -> Decision:
     """The line is wanted again."""
-    if incident.tracks.line.state not in ("suspended", "suspend_requested"):
+    if incident.tracks.line.state not in ("suspended", "suspend_requested", "resume_failed"):
         raise RefusedError("line_not_suspended")
     return Decision(line_ordered(incident, "resume_requested", by.at), (LineResumptionRequested(reason=reason),))
 

@@ -251,9 +251,20 @@ def _(payload: done.WipeNotCancellable, incident: Incident, at: datetime) -> Inc
 
 @_hear.register
 def _(payload: done.CommandRejected, incident: Incident, at: datetime) -> Incident:
-    if payload.what not in ("wipe", "erase"):
-        return incident
-    return _outcome(incident, payload.nonce, Track(state="refused", at=at, reason=payload.reason))
+    tracks, failed = incident.tracks, {"at": at, "reason": payload.reason}
+    match payload.what:
+        case "wipe":
+            return _outcome(incident, payload.nonce, Track(state="refused", at=at, reason=payload.reason))
+        case "suspend_line" if tracks.line.state == "suspend_requested":
+            return _track(incident, line=tracks.line.model_copy(update=failed | {"state": "suspend_failed"}))
+        case "resume_line" if tracks.line.state == "resume_requested":
+            return _track(incident, line=tracks.line.model_copy(update=failed | {"state": "resume_failed"}))
+        case "lock" if tracks.lock.state == "requested":
+            return _track(incident, lock=tracks.lock.model_copy(update=failed | {"state": "failed"}))
+        case "locate" if tracks.locate.state == "requested":
+            state = "obtained" if tracks.locate.position else "unavailable"
+            return _track(incident, locate=tracks.locate.model_copy(update={"state": state, "reason": payload.reason}))
+    return incident
 
 
 def _duty(incident: Incident, payload: _DutyMoved, **changes: object) -> Incident:

@@ -1,0 +1,164 @@
+"""The desk's pages: the queue, and one case with everything that can be done about it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from services.reporter import forms, orders
+from services.reporter.cases import Acting
+from services.reporter.domain.assessment import Findings
+from services.reporter.domain.desk import MAY
+from services.reporter.domain.incident import Incident, RefusedError
+from services.reporter.door import may
+from services.reporter.http import Desk, IncidentPath, NoncePath, acting
+from services.reporter.refusals import problem
+from services.reporter.screens import CHOICES
+from shared.web import Pages, Person, Problem, Role, language
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One form of the case page: who may send it, what it holds, what it does."""
+
+    allowed: str
+    order: type[BaseModel]
+    act: Callable[[str, Acting, Any], Awaitable[Incident]]
+
+
+class DeskScreens:
+    """Renders cases and takes the desk's forms."""
+
+    def __init__(self, desk: Desk, pages: Pages, zone: ZoneInfo) -> None:
+        self._desk = desk
+        self._pages = pages
+        self._zone = zone
+        acts = desk.acts
+        self._forms = {
+            "verify": _Form("verify", orders.Verify, acts.verify),
+            "triage": _Form("triage", orders.TriageOrder, acts.triage),
+            "amend": _Form("triage", orders.DeskAmend, acts.amend),
+            "steps": _Form("order_step", orders.StepOrder, acts.step),
+            "suspend-line": _Form("order_line", orders.SuspendLine, acts.suspend_line),
+            "resume-line": _Form("order_line", orders.Reason, acts.resume_line),
+            "police": _Form("record_police", orders.Police, acts.police),
+            "facility": _Form("record_facility", orders.Facility, acts.facility),
+            "assessment": _Form("assess", Findings, acts.assess),
+            "recovered": _Form("recover", orders.Recovered, acts.recovered),
+            "written-off": _Form("write_off", orders.Reason, acts.write_off),
+            "prevention": _Form("record_prevention", orders.Prevention, acts.prevention),
+            "close": _Form("close", orders.Close, acts.close),
+            "reopen": _Form("reopen", orders.Reason, acts.reopen),
+            "cancel": _Form("cancel", orders.Reason, acts.cancel),
+        }
+
+    async def queue(self, request: Request, who: Acting, state: str) -> Response:
+        """The cases of the organisation, newest first."""
+        ended = {"open": False, "ended": True}.get(state)
+        rows = await self._desk.views.queue(who, ended=ended, limit=100)
+        return self._pages.render(request, "queue.html", rows=rows, state=state)
+
+    async def case(self, request: Request, incident: str, who: Acting, **more: Any) -> Response:
+        """One case."""
+        case = await self._desk.case(incident, who)
+        allowed = {act for act in MAY if may(who.person, act)}
+        context: dict[str, Any] = {
+            "case": case,
+            "may": allowed,
+            "choices": CHOICES,
+            "moment": datetime.fromisoformat,
+            "error": None,
+        } | more
+        return self._pages.render(request, "case.html", headers={"Cache-Control": "no-store"}, **context)
+
+    async def act(self, request: Request, incident: str, name: str, who: Acting) -> Response:
+        """Carry out one form; back to the case."""
+        form = self._forms.get(name)
+        if form is None:
+            raise Problem(404, "not_found", ja="見つかりません。", en="There is nothing here.")
+        fields = await forms.given(request)
+
+        async def carry_out(person: Acting) -> None:
+            await form.act(incident, person, forms.read(fields, form.order, self._zone))
+
+        return await self._carried_out(request, incident, who, form.allowed, carry_out)
+
+    async def act_on_wipe(self, request: Request, incident: str, nonce: str, name: str, who: Acting) -> Response:
+        """Decline or withdraw a proposal; signatures are given with `lostphone approve` on the person's own machine."""
+        act, allowed = {
+            "decline": (self._desk.acts.decline, "approve_wipe"),
+            "withdraw": (self._desk.acts.withdraw, "withdraw_wipe"),
+        }[name]
+        fields = await forms.given(request)
+
+        async def carry_out(person: Acting) -> None:
+            await act(incident, person, nonce, forms.read(fields, orders.Reason, self._zone))
+
+        return await self._carried_out(request, incident, who, allowed, carry_out)
+
+    async def _carried_out(
+        self,
+        request: Request,
+        incident: str,
+        who: Acting,
+        allowed: str,
+        carry_out: Callable[[Acting], Awaitable[None]],
+    ) -> Response:
+        try:
+            await carry_out(in_role(who.person, allowed))
+        except ValidationError as error:
+            names = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
+            said = {"code": "check_fields", "fields": names}
+            return await self.case(request, incident, who, error=said, status_code=422)
+        except RefusedError as refused:
+            found = problem(refused)
+            said = {"code": refused.code, "detail": found.detail(language(request)), **found.extra}
+            return await self.case(request, incident, who, error=said, status_code=found.status)
+        return RedirectResponse(f"/incidents/{incident}", 303)
+
+
+def in_role(person: Person, act: str) -> Acting:
+    """The person in the first of their roles that allows the act. Raises `Problem` 403."""
+    role = next((Role(role) for role in MAY[act] if Role(role) in person.roles), None)
+    if role is None:
+        names = ", ".join(MAY[act])
+        raise Problem(
+            403,
+            "role_needed",
+            ja=f"この操作には次のいずれかの役割が必要です: {names}",
+            en=f"This needs one of these roles: {names}.",
+        )
+    return Acting(person, role)
+
+
+def routes(screens: DeskScreens, desk: Desk) -> APIRouter:
+    """`/incidents…`."""
+    router = APIRouter(prefix="/incidents", include_in_schema=False)
+    see = Annotated[Acting, Depends(acting(desk.identity, "see"))]
+
+    @router.get("")
+    async def queue(request: Request, who: see, state: str = "open") -> Response:
+        return await screens.queue(request, who, state)
+
+    @router.get("/{incident}")
+    async def case(request: Request, incident: IncidentPath, who: see) -> Response:
+        return await screens.case(request, incident, who)
+
+    @router.post("/{incident}/{name}")
+    async def act(request: Request, incident: IncidentPath, name: str, who: see) -> Response:
+        return await screens.act(request, incident, name, who)
+
+    @router.post("/{incident}/wipe/{nonce}/decline")
+    async def decline(request: Request, incident: IncidentPath, nonce: NoncePath, who: see) -> Response:
+        return await screens.act_on_wipe(request, incident, nonce, "decline", who)
+
+    @router.post("/{incident}/wipe/{nonce}/withdraw")
+    async def withdraw(request: Request, incident: IncidentPath, nonce: NoncePath, who: see) -> Response:
+        return await screens.act_on_wipe(request, incident, nonce, "withdraw", who)
+
+    return router

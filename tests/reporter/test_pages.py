@@ -1,0 +1,180 @@
+"""The pages: both doors, the receipt, the queue and the case, in Japanese and English, without script."""
+
+import re
+
+import httpx2
+import pytest
+
+from shared.events import mdm_actions as done
+from shared.events.wipe import Step
+from tests.reporter.running import APPROVER, DESK, LEAD, PRIVACY, Reporter, Someone
+
+_HTML = {"Accept": "text/html"}
+
+
+def _fields(html: str) -> dict[str, str]:
+    """Hidden fields of the first form that has a csrf token."""
+    return {
+        found["name"]: found["value"]
+        for tag in re.findall(r"<input type=\"hidden\"[^>]*>", html)
+        if (found := re.search(r'name="(?P<name>[^"]*)" value="(?P<value>[^"]*)"', tag))
+    }
+
+
+async def _page(someone: Someone, path: str, expect: int = 200, lang: str = "ja") -> str:
+    headers = {**_HTML, "Authorization": f"Bearer {someone.token}"} if someone.token else _HTML
+    separator = "&" if "?" in path else "?"
+    answer = await someone.http.get(f"{path}{separator}lang={lang}", headers=headers)
+    assert answer.status_code == expect, answer.text[:500]
+    return answer.text
+
+
+async def _send(someone: Someone, path: str, form: dict[str, object], expect: int = 303) -> httpx2.Response:
+    headers = {**_HTML, "Authorization": f"Bearer {someone.token}"}
+    answer = await someone.http.post(path, data=form, headers=headers)
+    assert answer.status_code == expect, re.sub(r"<[^>]*>", " ", answer.text)[:800]
+    return answer
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+async def test_the_emergency_form_leads_to_the_receipt(reporter: Reporter, acme: str, lang: str) -> None:
+    await reporter.phone(acme, number="09012345678")
+    async with httpx2.AsyncClient(base_url=reporter.url, headers=_HTML) as browser:
+        form = await browser.get(f"/emergency?organisation={acme}&lang={lang}")
+        assert "<script" not in form.text
+        hidden = _fields(form.text)
+        assert hidden["organisation"] == acme
+        answers = {
+            "reported_as": "holder",
+            "holder_name": "鈴木 健",
+            "phone": "090-1234-5678",
+            "callback": "0312345678",
+        }
+        sent = await browser.post(
+            "/emergency", data=hidden | answers | {"place": "taxi", "data_items": ["mail", "chat"]}
+        )
+        assert sent.status_code == 303, sent.text
+        receipt = await browser.get(sent.headers["location"])
+        assert receipt.headers["referrer-policy"] == "no-referrer"
+        assert re.search(r"[0-9A-Z]{5}(-[0-9A-Z]{5}){3}", receipt.text)
+        assert {"ja": "折り返し", "en": "call you back"}[lang] in receipt.text
+        assert "IMEI" not in receipt.text
+        again = await browser.post(
+            "/emergency", data=hidden | answers | {"place": "taxi", "data_items": ["mail", "chat"]}
+        )
+        assert again.headers["location"] == sent.headers["location"]
+
+
+async def test_a_form_without_its_own_token_is_refused(reporter: Reporter, acme: str) -> None:
+    await reporter.phone(acme)
+    answers = {"organisation": acme, "reported_as": "holder", "holder_name": "x", "phone": "y", "callback": "z"}
+    answer = await reporter.http.post("/emergency", data=answers, headers=_HTML)
+    assert answer.status_code == 403
+
+
+async def test_a_form_with_something_missing_comes_back_with_what_was_typed(reporter: Reporter, acme: str) -> None:
+    colleague = await reporter.someone(acme)
+    form = {"reported_as": "proxy", "phone": "黒い電話", "callback": "0312345678", "circumstances": "<b>会議室</b>で"}
+    answer = await _send(colleague, "/report", form, expect=422)
+    assert "誰が持っていたか" in answer.text
+    assert "&lt;b&gt;会議室&lt;/b&gt;で" in answer.text
+    assert 'value="黒い電話"' in answer.text
+
+
+async def test_the_own_phone_is_not_locked_when_another_one_was_typed(reporter: Reporter, acme: str) -> None:
+    ref = reporter.kit.people.ref(acme, "own-phone")
+    mine = await reporter.phone(acme, holder=ref)
+    theirs = await reporter.phone(acme, number="09012345678")
+    colleague = await reporter.someone(acme, sub="own-phone")
+    assert mine in await _page(colleague, "/report")
+    form = {"reported_as": "proxy", "holder_name": "鈴木", "device": mine, "phone": "09012345678", "callback": "0312"}
+    sent = await _send(colleague, "/report", form)
+    desk = await reporter.someone(acme, DESK)
+    [row] = (await desk.get("/v1/incidents"))["incidents"]
+    assert (await desk.get(f"/v1/incidents/{row['incident']}"))["device"]["device"] == theirs
+    assert "police" in await _page(colleague, sent.headers["location"], lang="en")
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+async def test_the_desk_does_everything_from_the_case_page(reporter: Reporter, acme: str, lang: str) -> None:
+    device = await reporter.phone(acme, number="09012345678")
+    all_roles = await reporter.someone(acme, DESK, LEAD, PRIVACY)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "09012345678", "callback": "0312345678"}
+    accepted = await reporter.nobody().post("/v1/emergency-reports", body | {"organisation": acme})
+    page = f"/incidents/{accepted['incident']}"
+    assert acme not in await _page(all_roles, "/incidents", lang=lang)
+    assert "0312345678" in await _page(all_roles, page, lang=lang)
+    await _send(all_roles, f"{page}/verify", {"method": "call_back"})
+    await _send(all_roles, f"{page}/triage", {"cause": "left_behind", "severity": "high"})
+    await _send(all_roles, f"{page}/steps", {"step": "locate", "reason": "desk_judgement"})
+    await _send(all_roles, f"{page}/police", {"kind": "lost_property", "filed_at": "2026-11-01T09:00"})
+    await _send(all_roles, f"{page}/facility", {"facility": "taxi", "name": "日本交通", "outcome": "contacted"})
+    await _send(
+        all_roles, f"{page}/assessment", {"people": "1240", "people_certain": "true", "data_items": ["contacts"]}
+    )
+    await _send(all_roles, f"{page}/prevention", {"measure": "leave_check", "kind": "rule", "due": "2026-12-20"})
+    refused = await _send(all_roles, f"{page}/suspend-line", {"reason": "misuse_of_line"}, expect=409)
+    assert "acknowledge" in refused.text
+    located = {"device": device, "command": device, "located_at": "2026-11-24T23:41:07+09:00", "source": "mdm"}
+    await reporter.hear(done.DeviceLocated.model_validate(located | {"position": "H" * 43}), accepted["incident"], acme)
+    html = await _page(all_roles, page, lang=lang)
+    assert "1240" in html
+    assert f"lostphone approve {accepted['incident']} --as propose" in html
+    await _send(all_roles, f"{page}/close", {"outcome": "not_recovered"})
+    assert {"ja": "終了しました", "en": "Ended at"}[lang] in await _page(all_roles, page, lang=lang)
+
+
+async def test_an_armed_command_shows_its_age_and_is_never_called_wiped(reporter: Reporter, acme: str) -> None:
+    device = await reporter.phone(acme, number="09012345678")
+    desk, approver = await reporter.someone(acme, DESK), await reporter.someone(acme, APPROVER)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "09012345678", "callback": "0312345678"}
+    incident = (await desk.post("/v1/reports", body))["incident"]
+    path = f"/v1/incidents/{incident}/wipe"
+    statement = (await desk.get(f"{path}/statement"))["statement"]
+    proposal = {"statement": statement, "signature": reporter.sign(Step.PROPOSE, statement, "d"), "reason": "x"}
+    await desk.post(f"{path}/proposals", proposal)
+    assert "--nonce" in await _page(approver, f"/incidents/{incident}")
+    signature = {"signature": reporter.sign(Step.APPROVE, statement, "a")}
+    await desk.get(f"{path}/proposals/{statement['nonce']}")
+    await approver.post(f"{path}/proposals/{statement['nonce']}/approvals", signature)
+    sent = {"device": device, "command": device, "nonce": statement["nonce"], "proof": "P2"}
+    sent["sent_at"] = "2026-11-24T00:00:00+09:00"
+    await reporter.hear(done.WipeSent.model_validate(sent), incident, acme)
+    html = await _page(desk, f"/incidents/{incident}")
+    assert "消去済みではありません" in html
+    assert "接続すると消去されます" in html
+    english = await _page(desk, f"/incidents/{incident}", lang="en")
+    assert "it is not erased" in english
+    assert not re.search(r"\bwiped\b(?! \()", re.sub(r"<select.*?</select>", "", english, flags=re.DOTALL))
+
+
+async def test_pages_of_the_desk_are_for_its_people_and_its_company(reporter: Reporter, acme: str, beta: str) -> None:
+    desk = await reporter.someone(acme, DESK)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "x99", "callback": "0312345678"}
+    incident = (await desk.post("/v1/reports", body))["incident"]
+    stranger, employee = await reporter.someone(beta, DESK, LEAD), await reporter.someone(acme)
+    assert "この案件は見つかりません" in await _page(stranger, f"/incidents/{incident}", expect=404)
+    await _page(employee, f"/incidents/{incident}", expect=403)
+    await _page(reporter.nobody(), f"/incidents/{incident}", expect=401)
+    await _send(stranger, f"/incidents/{incident}/triage", {"cause": "theft", "severity": "low"}, expect=404)
+
+
+async def test_the_receipt_page_takes_more_answers_and_the_finding(reporter: Reporter, acme: str) -> None:
+    await reporter.phone(acme, number="09012345678")
+    colleague = await reporter.someone(acme)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "09012345678", "callback": "0312345678"}
+    code = (await colleague.post("/v1/reports", body))["receipt_code"]
+    async with httpx2.AsyncClient(base_url=reporter.url, headers=_HTML, follow_redirects=True) as browser:
+        page = await browser.get(f"/receipt?code={code}")
+        assert "赤いストラップ" in page.text
+        token = {"csrf_token": _fields(page.text)["csrf_token"], "code": code}
+        amended = await browser.post(
+            "/receipt/amend", data=token | {"cause": "left_behind", "noticed_at": "2026-11-01T23:20"}
+        )
+        assert "受け取りました" in amended.text
+        found = await browser.post("/receipt/found", data=token)
+        assert "知らせを受けました" in found.text
+        wrong = await browser.get("/receipt?code=AAAAA-AAAAA-AAAAA-AAAAA")
+        assert wrong.status_code == 404
+        assert "見つかりません" in wrong.text
+        assert (await browser.get("/")).status_code == 200
