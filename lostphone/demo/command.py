@@ -11,6 +11,7 @@ import typer
 
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
+from lostphone.demo import cast
 from lostphone.demo.cast import Cast
 from lostphone.demo.keepsakes import keep
 from lostphone.demo.screen import Screen, clock
@@ -61,19 +62,34 @@ def _play(status: Status, directory: Path, folder: Path, as_json: bool, began: f
     watch.start()
     told = Story(troupe, watch, screen).play()
     screen.chapter("10. 証明", "10. The proof")
-    report = _verify(status, folder, troupe, told, screen)
+    _until_sealed(troupe, told, screen)
     kept = keep(folder, troupe, told)
-    (folder / "evidence").mkdir()
-    (folder / "evidence" / "verify.json").write_text(report)
+    _verify(status, folder / "evidence", troupe, screen)
     _times(screen, watch, told, time.monotonic() - began)
     rows = [(name, str(path)) for name, path in [*kept, ("evidence", folder / "evidence")]]
     screen.table(Sentence("見る場所", "Where to look"), rows, "where")
 
 
-def _verify(status: Status, folder: Path, troupe: Cast, told: Told, screen: Screen) -> str:
-    """Prove the timeline as an outsider would, with the log's verifier key and nothing else of ours."""
+def _until_sealed(troupe: Cast, told: Told, screen: Screen) -> None:
+    """Until the seal stands in a signed checkpoint."""
+    auditor = troupe.to("audit", cast.AUDITOR)
+    deadline = time.monotonic() + _SEAL_WITHIN
+    with screen.waiting("封印を待っています…", "Waiting for the seal …"):
+        while not auditor.get(f"/v1/incidents/{told.incident}/timeline")["sealed"]:
+            if time.monotonic() > deadline:
+                raise CouldNotError("記録が封印されませんでした。", "The timeline was not sealed in time.")
+            time.sleep(0.2)
+    screen.say("終結とともに、記録は封印されました。", "With the end of the case its timeline is sealed.")
+
+
+def _verify(status: Status, evidence: Path, troupe: Cast, screen: Screen) -> None:
+    """Prove the timeline as an outsider would, with the log's verifier key and an auditor's token; all that was read
+    is kept as evidence."""
+    evidence.mkdir()
     command = [
-        sys.executable, "-m", "lostphone", "verify", "--url", status.log.url, "--vkey", status.log.vkey, "--json",
+        sys.executable, "-m", "lostphone", "verify", status.log.url, "--vkey", status.log.vkey,
+        "--token", status.log.bearer, "--event-keys", str(troupe.installation.event_keys_file),
+        "--save", str(evidence / "log"), "--json",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode == 1:
@@ -84,7 +100,8 @@ def _verify(status: Status, folder: Path, troupe: Cast, told: Told, screen: Scre
         "記録のすべてを計算し直し、署名と一致しました。",
         "Every entry was hashed again and matches the signed checkpoint.",
     )
-    return done.stdout
+    (evidence / "verify.json").write_text(done.stdout)
+    (evidence / "vkey.txt").write_text(f"{status.log.vkey}\n")
 
 
 def _times(screen: Screen, watch: Watch, told: Told, seconds: float) -> None:
