@@ -2,6 +2,8 @@
 
 from typing import get_args
 
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
 from lostphone.topics import manifest
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, event_types
 from shared.events.contracts import Acl, acls, dead_letter_topic, topics
@@ -71,6 +73,21 @@ def test_nobody_outside_writes_and_nobody_at_all_deletes() -> None:
     outside = [acl for acl in acls() if acl.principal.removeprefix("User:") not in SERVICES]
     assert not [acl for acl in outside if "write" in acl.operations]
     assert not [acl for acl in acls() if "delete" in acl.operations or "all" in acl.operations]
+
+
+def test_every_allowance_is_one_that_kafka_knows() -> None:
+    for acl in acls():
+        name = "BROKER" if acl.resource == "cluster" else acl.resource.upper()
+        for operation in acl.operations:
+            AclBinding(
+                ResourceType[name],
+                acl.name,
+                ResourcePatternType[acl.pattern.upper()],
+                acl.principal,
+                "*",
+                AclOperation[operation.upper()],
+                AclPermissionType.ALLOW,
+            )
 
 
 def test_integrators_and_the_siem_do_not_read_the_raw_log() -> None:

@@ -1,5 +1,6 @@
 """The vault in a real database: commitments, grants by class and role, organisations, openings on the record."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -300,12 +301,18 @@ async def test_a_box_moved_to_another_digest_does_not_open(
         await vault.open(reporter, digests["b"], organisation="acme", actor=ACTOR, reason="look")
 
 
+async def until_somebody_waits(superuser: asyncpg.Connection) -> None:
+    """For a lock in this database; at most ten seconds."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while not await superuser.fetchval(waiting):  # noqa: ASYNC110 - another process says when
+            await asyncio.sleep(0.01)
+
+
 async def test_two_writers_at_once_end_with_one_key(
     vault: Vault, installation: Installed, reporter: asyncpg.Connection, superuser: asyncpg.Connection
 ) -> None:
     """The second waits for the first to commit, is told of the other key, and seals again."""
-    import asyncio
-
     async with as_role(installation, "reporter") as other:
         transaction = reporter.transaction()
         await transaction.start()
@@ -315,7 +322,7 @@ async def test_two_writers_at_once_end_with_one_key(
         waiting = asyncio.create_task(
             vault.put(other, organisation="acme", person=PERSON, data_class=DataClass.CONTACT, name="b", value="2")
         )
-        await asyncio.sleep(0)
+        await until_somebody_waits(superuser)
         await transaction.commit()
         second = await waiting
     opened = await vault.open_many(reporter, [first, second], organisation="acme", actor=ACTOR, reason="look")

@@ -1,6 +1,8 @@
 """Who may do what on the broker: one principal per service, an operator, the SIEM, and a pattern for integrators.
 
-Nobody may delete a topic or a record. A principal without an entry may do nothing.
+Nobody may delete a topic or a record. A principal without an entry may do nothing. Topics hold the events of every
+organisation: an installation that serves several gives the integrators' pattern to people of its own operator only,
+and each organisation gets filtered feeds and evidence.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from shared.events.contracts.topics import OCSF_TOPIC, SERVICES, dead_letter_top
 from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, Writer, event_types
 
 type Resource = Literal["topic", "group", "cluster"]
-type Operation = Literal["read", "write", "create", "describe", "describe_configs", "alter_configs", "idempotent_write"]
+type Operation = Literal["read", "write", "create", "describe", "describe_configs", "alter_configs"]
 
 OPERATOR = "operator"
 SIEM = "siem"
