@@ -18,7 +18,7 @@ type Operation = Literal["read", "write", "create", "describe", "describe_config
 OPERATOR = "operator"
 SIEM = "siem"
 INTEGRATOR = "integrator-<name>"
-"""A pattern, not a principal: `lostphone ops` puts the integrator's name in its place."""
+"""A pattern, not a principal: whoever grants it puts the integrator's name in its place."""
 
 
 @dataclass(frozen=True, order=True)
