@@ -47,8 +47,12 @@ def verify(
         list[str] | None,
         typer.Option(help="信頼するログの検証鍵 · Verifier key of the log that you trust; repeatable."),
     ] = None,
-    bearer: Annotated[
-        str | None, typer.Option(envvar="LOSTPHONE_TOKEN", help="監査担当のトークン · An auditor's token.")
+    url: Annotated[
+        str | None, typer.Option(help="ログのアドレス · The log's address, in place of the argument.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", "--bearer", envvar="LOSTPHONE_TOKEN", help="監査担当のトークン · An auditor's token."),
     ] = None,
     earlier: Annotated[
         list[Path] | None, typer.Option(help="以前のチェックポイント · A checkpoint kept from before; repeatable.")
@@ -65,7 +69,10 @@ def verify(
 
     Exit status: 0 proved, 1 disproved, 2 not decidable.
     """
-    running = status.read(status.data_directory(data_dir)) if log is None else None
+    log = log or url
+    running = status.read(status.data_directory(data_dir))
+    if running is not None and log not in (None, running.log.url):
+        running = None
     if log is None and running is None:
         raise CouldNotError(
             "動作中の環境がありません。ログのアドレスと --vkey を指定してください。",
@@ -80,7 +87,7 @@ def verify(
         )
     keys = _keys(vkeys)
     ring = _ring(event_keys, running)
-    bearer = bearer or (running.log.bearer if running else None)
+    bearer = token or (running.log.bearer if running else None)
     try:
         kept = [file.read_bytes() for file in earlier or []]
     except OSError as error:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lostphone.verify.report import Offence
-from services.audit.domain.leaf import Kind, Opened, open_leaf
+from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_leaf
 from shared.events import Event, KeyRing, Received, read
 from shared.events.reporter import IncidentClosed
 
-_CLOSED = IncidentClosed.event_type
+_NAMES_CLOSED = IncidentClosed.event_type.encode()
 _IN_CHAINS = (Kind.EVENT, Kind.SEAL)
-_RECORDS = (Kind.EVENT, Kind.UNPARSED, Kind.UNVERIFIED, Kind.DUPLICATE)
+_IN_PARTITIONS = (Kind.EVENT, Kind.UNPARSED, Kind.UNVERIFIED, Kind.DUPLICATE, Kind.GAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,21 @@ class Entries:
     def take(self, seq: int, leaf: bytes, leaf_hash: bytes) -> None:
         """One entry. Whatever its bytes are, this does not raise for them."""
         try:
-            opened = open_leaf(leaf)
-            kind = opened.kind
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            header = open_header(leaf)
+            kind = Kind(header.get("of") or header["k"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._offend("chains", "it is not a leaf of a kind that is known", seq)
             return
         self.kinds[kind] += 1
         try:
-            if "sha256" in opened.header:
-                opened = self._whole(seq, leaf, opened)
-            self._chain(seq, kind, opened, leaf_hash)
-            self._partition(seq, kind, opened)
+            data = self._detached(seq, header) if "sha256" in header else None
+            # Most entries need not be taken apart: the name stands in every closing that is not detached.
+            may_close = kind is Kind.EVENT and (data is not None or _NAMES_CLOSED in leaf)
+            closes = may_close and open_leaf(leaf, data).attribute("type") == IncidentClosed.event_type
+            self._chain(seq, kind, header, leaf_hash, closes=closes)
+            self._partition(seq, kind, header)
             if kind is Kind.EVENT and self.keyring is not None:
-                self._event(seq, opened, self.keyring)
+                self._event(seq, open_leaf(leaf, data), self.keyring)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             self._offend("chains", "its header lacks what its kind needs", seq)
 
@@ -67,17 +69,16 @@ class Entries:
     def _offend(self, check: str, reason: str, seq: int) -> None:
         self.offences.append(Offence(check, f"entry {seq}: {reason}", seq))
 
-    def _whole(self, seq: int, leaf: bytes, opened: Opened) -> Opened:
+    def _detached(self, seq: int, header: Json) -> bytes | None:
         self.detached += 1
-        digest = str(opened.header["sha256"])
+        digest = str(header["sha256"])
         data = self.fetch(f"detached/{digest}")
-        if hashlib.sha256(data).hexdigest() != digest or len(data) != opened.header["size"]:
+        if hashlib.sha256(data).hexdigest() != digest or len(data) != header["size"]:
             self._offend("detached", "its detached part is not the one that it names", seq)
-            return opened
-        return open_leaf(leaf, data)
+            return None
+        return data
 
-    def _chain(self, seq: int, kind: Kind, opened: Opened, leaf_hash: bytes) -> None:
-        header = opened.header
+    def _chain(self, seq: int, kind: Kind, header: Json, leaf_hash: bytes, *, closes: bool) -> None:
         if kind not in _IN_CHAINS:
             if header.keys() & {"i", "n", "prev"}:
                 self._offend("chains", f"an entry of kind {kind} claims a place in a chain", seq)
@@ -91,13 +92,11 @@ class Entries:
             self._offend("seals", f"{subject} was closed by entry {last.seq}, and no seal follows", last.seq)
         if kind is Kind.SEAL and (last is None or not last.closes):
             self._offend("seals", f"it seals {subject}, which was not closed", seq)
-        closes = kind is Kind.EVENT and opened.attribute("type") == _CLOSED
         self.chains[subject] = _Last(seq, n, leaf_hash, closes)
 
-    def _partition(self, seq: int, kind: Kind, opened: Opened) -> None:
-        if kind not in (*_RECORDS, Kind.GAP):
+    def _partition(self, seq: int, kind: Kind, header: Json) -> None:
+        if kind not in _IN_PARTITIONS:
             return
-        header = opened.header
         stream = (header["s"], header["p"])
         expected, offset = self.next_offsets.get(stream, 0), header["o"]
         end = header["end"] if kind is Kind.GAP else offset + 1

@@ -144,7 +144,7 @@ def _step(row: asyncpg.Record, opened: Opened) -> Step:
         drill=opened.attribute("drill") == "true",
         key=opened.attribute("keyid"),
         cause=opened.attribute("causationid"),
-        facts=_facts(event_type, opened.value),
+        facts=_facts(event_type, opened.payload()),
     )
 
 

@@ -176,6 +176,26 @@ async def test_a_closed_incident_is_sealed_and_what_comes_after_is_seen_to_come_
     }
 
 
+async def test_an_event_in_structured_mode_stands_in_its_chain_and_seals_it(bench: Bench) -> None:
+    envelope = bench.writers.envelope("IncidentClosed", _ONE)
+    binary = bench.writers.sign("IncidentClosed", envelope)
+    attributes = {
+        name.removeprefix("ce_"): (data or b"").decode() for name, data in binary.headers if name != "content-type"
+    }
+    document = orjson.dumps(
+        {**attributes, "datacontenttype": "application/json", "data": orjson.loads(binary.value or b"")}
+    )
+    structured = replace(binary, headers=(("content-type", b"application/cloudevents+json"),), value=document)
+    await bench.record(structured)
+    await _assert_whole(bench)
+    event, seal = await bench.entries()
+    assert (event["kind"], event["event_id"], seal["kind"]) == ("event", envelope.id, "seal")
+    opened = open_leaf(event["leaf"])
+    assert opened.value == document
+    assert opened.attribute("type") == "lostphone.incident-closed.v1"
+    assert orjson.loads(opened.payload() or b"") == orjson.loads(binary.value or b"")
+
+
 async def test_records_below_what_is_recorded_are_dropped_and_change_nothing(bench: Bench) -> None:
     records = bench.place(bench.writers.record("DeviceLost", _ONE), bench.writers.record("DeviceLocked", _ONE))
     await bench.take(records)

@@ -215,10 +215,34 @@ class Opened:
         """The kind; for what is detached, the kind it would be."""
         return Kind(self.header.get("of") or self.header["k"])
 
+    @property
+    def is_structured(self) -> bool:
+        """Whether the record is a whole CloudEvent in JSON."""
+        return str(self.header.get("m")).startswith("application/cloudevents+json")
+
     def attribute(self, name: str) -> str | None:
-        """One CloudEvents attribute of a record in binary mode."""
+        """One CloudEvents attribute."""
+        if self.is_structured:
+            found = self._document().get(name)
+            return None if found is None else str(found)
         data = next((data for header, data in self.headers if header == f"ce_{name}"), None)
         return None if data is None else data.decode(errors="replace")
+
+    def payload(self) -> bytes | None:
+        """The JSON that the event says; None when it is not at hand."""
+        if self.value is not None and self.is_structured:
+            return json.dumps(self._document().get("data")).encode()
+        return self.value
+
+    def _document(self) -> Json:
+        document = json.loads(self.value or b"{}")
+        return document if isinstance(document, dict) else {}
+
+
+def open_header(data: bytes) -> Json:
+    """The header alone. Raises `ValueError` when the bytes do not begin with one."""
+    header: Json = json.loads(data[: data.index(b"\n")])
+    return header
 
 
 def open_leaf(data: bytes, detached: bytes | None = None) -> Opened:
