@@ -96,11 +96,12 @@ class Intake:
             await unit.lock(f"device-{device.device}")
             if report.callback is not None and await self._lookup.names(unit.connection, device, report.callback):
                 raise RefusedError("callback_is_the_lost_phone")
+        # The case is locked before the vault is written to, in the order in which the desk's acts do both.
+        open_one = await self._open_one(unit, device, drill=report.drill)
         vault_person = speaker.ref or self._people.new_ref()
         facts = await self._facts(unit, report, speaker, device, vault_person)
         by = By(speaker.ref, unit.now)
         signed_in = speaker.door is Door.SIGNED_IN
-        open_one = await self._open_one(unit, device, drill=report.drill)
         if open_one is not None:
             decision = rules.join(open_one, facts, signed_in=signed_in, by=by)
         else:

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.reporter.running import DESK, Reporter
+from tests.reporter.running import DESK, Reporter, reporter_at
+from tests.stack.installed import Installed
 
 _ANSWERS = {
     "reported_as": "proxy",
@@ -146,14 +147,22 @@ async def test_an_emergency_report_adds_nothing_to_a_verified_case_until_the_des
     assert (await reporter.told(accepted["incident"]))[-1][1]["cause"] == "theft"
 
 
-async def test_the_emergency_door_is_rate_limited_and_knows_only_its_organisations(
-    reporter: Reporter, acme: str
-) -> None:
+async def test_the_emergency_door_knows_only_its_organisations_and_no_drills(reporter: Reporter, acme: str) -> None:
     body = _ANSWERS | {"organisation": "nobody-kk"}
     assert (await reporter.nobody().post("/v1/emergency-reports", body, expect=404))["code"] == "organisation_unknown"
     await reporter.phone(acme)
     drill = _ANSWERS | {"organisation": acme, "drill": True}
     await reporter.nobody().post("/v1/emergency-reports", drill, expect=422)
+
+
+async def test_the_open_door_and_the_codes_are_rate_limited(installed: Installed, provider: str) -> None:
+    limits = {"emergency_burst": 2, "emergency_per_minute": 0.1, "receipt_burst": 3, "receipt_per_minute": 0.1}
+    async with reporter_at(installed, provider, organisations=["small-kk"], **limits) as small:
+        body = _ANSWERS | {"organisation": "small-kk"}
+        for expect in (201, 201, 429):
+            await small.nobody().post("/v1/emergency-reports", body, expect=expect)
+        for expect in (404, 404, 404, 429):
+            await small.nobody().get("/v1/receipts/AAAAA-BBBBB-CCCCC-DDDDD", expect=expect)
 
 
 async def test_a_report_reaches_the_log_over_kafka(reporter: Reporter, acme: str) -> None:
