@@ -306,11 +306,25 @@ class Story:
         self.watch.until(heard, "DeviceRegistered")
 
     def _phone_as_new(self) -> None:
-        """An earlier run erased this phone and stopped its line: the same person gets it back, ready for work."""
-        phone = self._sandbox_phone()
-        if self.cast.sandbox("phones", "GET", f"/phones/{phone.udid}").json()["erased"]:
+        """After an earlier run the phone was erased and its line stopped: it is enrolled anew and the line resumed.
+
+        Raises `CouldNotError` when a case about the phone is still open.
+        """
+        desk = self._desk()
+        for case in desk.get("/v1/incidents", state="all")["incidents"]:
+            if case["asset_tag"] != cast.DEVICE_TAG:
+                continue
+            if case["status"] not in ("closed", "cancelled"):
+                raise CouldNotError(
+                    f"{cast.DEVICE_TAG} の事案 {case['incident']} がまだ開いています。lostphone up --fresh で始めからどうぞ。",
+                    f"Case {case['incident']} about {cast.DEVICE_TAG} is open; use lostphone up --fresh.",
+                )
+            if desk.get(f"/v1/incidents/{case['incident']}")["tracks"]["line"]["state"] == "suspended":
+                desk.post(f"/v1/incidents/{case['incident']}/line/resume", {"reason": "phone_set_up_again"})
+                self.watch.subject = case["incident"]
+                self._wait("CarrierResumed", "回線の再開", "the line to be resumed")
+        if self.cast.sandbox("phones", "GET", f"/phones/{self._sandbox_phone().udid}").json()["erased"]:
             self._phone("enrol")
-            self.cast.sandbox("carrier", "POST", "/_sims", {"sim_id": phone.sim_id, "organisation": cast.ORGANISATION})
         self._phone("online")
 
     def _phone(self, what: str) -> None:
