@@ -316,7 +316,7 @@ class Story:
                 continue
             if case["status"] not in ("closed", "cancelled"):
                 raise CouldNotError(
-                    f"{cast.DEVICE_TAG} の事案 {case['incident']} がまだ開いています。lostphone up --fresh で始めからどうぞ。",
+                    f"{cast.DEVICE_TAG} の事案 {case['incident']} が未終結です。lostphone up --fresh で始められます。",
                     f"Case {case['incident']} about {cast.DEVICE_TAG} is open; use lostphone up --fresh.",
                 )
             if desk.get(f"/v1/incidents/{case['incident']}")["tracks"]["line"]["state"] == "suspended":
