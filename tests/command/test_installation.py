@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lostphone import running
+from lostphone.approvers import make_sandbox_approvers
 from lostphone.installation import SERVICES, Installation
 from lostphone.screen import CouldNotError
 from services.mdm_actions.approvers import read as read_approvers
@@ -61,9 +63,18 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_the_approvers_file_names_those_whose_role_signs_wipes(tmp_path: Path) -> None:
-    from lostphone.approvers import make_sandbox_approvers
+def test_erasing_takes_an_installation_and_nothing_else(tmp_path: Path) -> None:
+    installation = Installation.open(tmp_path / "data")
+    running.erase(installation.data_dir)
+    assert not installation.data_dir.exists()
+    running.erase(installation.data_dir)
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(CouldNotError, match="nothing there is removed"):
+        running.erase(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
 
+
+def test_the_approvers_file_names_those_whose_role_signs_wipes(tmp_path: Path) -> None:
     installation = Installation.open(tmp_path / "data")
     make_sandbox_approvers(installation)
     make_sandbox_approvers(installation)

@@ -1,0 +1,198 @@
+"""The whole installation as a user has it: up, a process killed, down, up again, with its data still there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from lostphone import running
+from sandbox.companies import inventory
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Command:
+    """The `lostphone` command on one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+
+    def __call__(self, *words: str, exits: int = 0) -> str:
+        """Run it; what it wrote to standard output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "lostphone", *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LOSTPHONE_DATA": str(self.data_dir), "LOSTPHONE_LANG": "en"},
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == exits, f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def json(self, *words: str, exits: int = 0) -> Any:
+        return json.loads(self(*words, "--json", exits=exits))
+
+
+@pytest.fixture(scope="module")
+def lostphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    command = Command(tmp_path_factory.mktemp("installation") / "data")
+    command("up", "--detach")
+    yield command
+    running.stop(command.data_dir)
+
+
+def until[T](look: Callable[[], T | None], within: float = 60) -> T:
+    deadline = time.monotonic() + within
+    while (found := look()) is None:
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.1)
+    return found
+
+
+def test_status_names_everything_that_a_tool_needs_to_join_in(lostphone: Command) -> None:
+    status = lostphone.json("status")
+    assert set(status) == {"data_dir", "kafka", "postgres", "http", "sandbox", "events", "log", "processes"}
+    services = {"reporter", "mdm_actions", "notifier", "audit"}
+    assert set(status["postgres"]) == set(status["http"]) == services
+    assert set(status["log"]) == {"url", "origin", "vkey", "bearer"}
+    assert {key["service"] for key in status["events"]["keys"].values()} == services
+    assert set(status["processes"]) == {"supervisor", "kafka", "postgres", "nanomdm", "sandbox", *services}
+    assert all(process["pid"] for process in status["processes"].values())
+    for service in services:
+        assert httpx2.get(f"{status['http'][service]}/health/ready").status_code == 200
+
+
+def test_up_twice_says_that_it_runs_already(lostphone: Command) -> None:
+    before = lostphone.json("status")
+    assert lostphone.json("up") == before
+
+
+def test_each_service_is_told_its_own_secrets_only(lostphone: Command) -> None:
+    if not Path("/proc/self/environ").exists():
+        pytest.fail("this platform does not show the environment of a process")
+    status = lostphone.json("status")
+    told = {
+        service: Path(f"/proc/{status['processes'][service]['pid']}/environ").read_text() for service in status["http"]
+    }
+    for service, environment in told.items():
+        for other in {*told} - {service}:
+            password = status["postgres"][other]["dsn"].split(":")[2].split("@")[0]
+            assert password not in environment
+            assert f"/keys/{other}/" not in environment
+    assert "approvers.json" in told["mdm_actions"]
+    assert not any("approvers.json" in told[service] for service in ("reporter", "notifier", "audit"))
+
+
+def test_the_database_lets_nobody_in_without_a_password(lostphone: Command) -> None:
+    dsn = lostphone.json("status")["postgres"]["reporter"]["dsn"]
+    head, _, address = dsn.partition("@")
+    for guess in (f"{head}wrong@{address}", f"postgresql://lostphone@{address}"):
+        with pytest.raises(AssertionError):
+            _query(guess)
+    assert _query(dsn) == "1"
+
+
+def _query(dsn: str) -> str:
+    code = f"import asyncio, asyncpg; print(asyncio.run(asyncpg.connect({dsn!r})).is_closed() or 1)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    return done.stdout.strip()
+
+
+def test_a_killed_service_comes_back_under_a_new_process_id(lostphone: Command) -> None:
+    before = lostphone.json("status")["processes"]["reporter"]["pid"]
+    os.kill(before, signal.SIGKILL)
+
+    def again() -> int | None:
+        now: int | None = lostphone.json("status")["processes"]["reporter"]["pid"]
+        return now if now != before else None
+
+    assert until(again)
+
+
+def test_a_wipe_is_proposed_and_approved_on_two_machines_and_the_timeline_shows_it(
+    lostphone: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "phones.csv"
+    file.write_text(inventory("acme-kk"))
+    assert len(lostphone.json("ops", "inventory", "import", str(file))["added"]) == 3
+    lostphone("ops", "inventory", "import", str(file), "--apply")
+    assert lostphone.json("ops", "inventory", "import", str(file))["added"] == []
+
+    until(lambda: _reported_device(lostphone))
+    incident = lostphone.json(
+        "report", "--phone", "ACME-0001", "--holder", "佐藤", "--callback", "080-0000-9999", "--who", "acme-suzuki"
+    )["incident"]
+    keys = lostphone.data_dir / "keys" / "people"
+    sign = ("approve", incident, "--yes", "--key")
+    lostphone(*sign, str(keys / "acme-mori.pem"), "--who", "acme-mori", exits=1)
+    lostphone(*sign, str(keys / "acme-tanaka.pem"), "--who", "acme-tanaka", "--as", "propose")
+    lostphone(*sign, str(keys / "acme-tanaka.pem"), "--who", "acme-tanaka", exits=1)
+    assert lostphone.json(*sign, str(keys / "acme-mori.pem"), "--who", "acme-mori")["state"] == "requested"
+
+    def suspended() -> list[str] | None:
+        told = [entry["type"] for entry in lostphone.json("timeline", incident)["entries"]]
+        return told if "lostphone.carrier-suspended.v1" in told else None
+
+    told = until(suspended, 120)
+    assert told.index("lostphone.wipe-confirmed.v1") < told.index("lostphone.carrier-suspended.v1")
+    lostphone("timeline", incident, "--who", "beta-auditor", exits=1)
+    lostphone("verify")
+
+
+def _reported_device(lostphone: Command) -> str | None:
+    """The inventory reached the reporter: it is heard over the log, a moment after the import."""
+    heard = [json.loads(line) for line in lostphone("tail", "--until-end", "--json").splitlines()]
+    registered = [event for event in heard if event.get("type") == "lostphone.device-registered.v1"]
+    return "all" if len(registered) >= 3 else None
+
+
+def test_a_stranger_cannot_read_a_timeline(lostphone: Command) -> None:
+    lostphone("timeline", "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f", "--token", "nobody", exits=2)
+
+
+def test_topics_are_as_the_manifest_says(lostphone: Command) -> None:
+    assert {topic["state"] for topic in lostphone.json("ops", "topics", "list")} == {"unchanged"}
+    assert lostphone.json("ops", "dead-letters", "list") == []
+
+
+def test_data_and_addresses_survive_down_and_up(lostphone: Command) -> None:
+    before = lostphone.json("status")
+    events = len(lostphone("tail", "--until-end", "--json").splitlines())
+    assert lostphone.json("down")["stopped"] is True
+    assert lostphone.json("down")["stopped"] is False
+    lostphone("status", exits=1)
+    lostphone("tail", "--until-end", exits=2)
+    after = lostphone.json("up", "--detach")
+    for part in ("kafka", "postgres", "http", "sandbox", "events"):
+        assert after[part] == before[part]
+    assert after["log"]["vkey"] == before["log"]["vkey"]
+    assert len(lostphone("tail", "--until-end", "--json").splitlines()) >= events
+    lostphone("verify")
+
+
+def test_what_a_killed_supervisor_left_behind_is_ended_by_down(lostphone: Command) -> None:
+    processes = lostphone.json("status")["processes"]
+    os.kill(processes["supervisor"]["pid"], signal.SIGKILL)
+    until(lambda: True if running.supervisor_pid(lostphone.data_dir) is None else None)
+    assert lostphone.json("down")["stopped"] is True
+    for name, process in processes.items():
+        if name != "supervisor":
+            assert not _lives(process["pid"]), f"{name} still runs"
+
+
+def _lives(pid: int) -> bool:
+    """A process that has ended but that nobody has asked for yet does not live."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return done.stdout.strip()[:1] not in ("", "Z")
