@@ -14,6 +14,7 @@ from services.reporter.cases import Cases
 from services.reporter.desk_screens import DeskScreens
 from services.reporter.domain.incident import RefusedError
 from services.reporter.door import Doors
+from services.reporter.erasure import Erasure
 from services.reporter.handlers import handlers
 from services.reporter.intake import Intake
 from services.reporter.lookup import Lookup
@@ -69,5 +70,5 @@ def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:
 
     app.include_router(door.routes(doors))
     app.include_router(http.routes(desk))
-    app.include_router(http.about_me(kit.identity))
+    app.include_router(http.people(kit.identity, Erasure(kit.units, kit.vault)))
     return app

@@ -14,6 +14,7 @@ from services.reporter.domain.assessment import Findings
 from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident
 from services.reporter.door import may
+from services.reporter.erasure import Erasure
 from services.reporter.view import Views
 from shared.web import Identity, Person, Role
 
@@ -47,13 +48,21 @@ def acting(identity: Identity, act: str) -> Callable[..., Awaitable[Acting]]:
     return found
 
 
-def about_me(identity: Identity) -> APIRouter:
-    """`/v1/me`: how the system names the one who asks, for the approvers' file."""
-    router = APIRouter(prefix="/v1", tags=["me"])
+def people(identity: Identity, erasure: Erasure) -> APIRouter:
+    """`/v1/me`: how the system names the one who asks, for the approvers' file. `/v1/people/…/erasure`."""
+    router = APIRouter(prefix="/v1", tags=["people"])
 
     @router.get("/me")
     async def me(person: Annotated[Person, Depends(identity.require())]) -> Answered:
         return {"person": person.ref, "organisation": person.organisation, "roles": sorted(person.roles)}
+
+    @router.post("/people/{person}/erasure")
+    async def erase(
+        person: Annotated[str, Path(pattern=r"^person-[0-9a-f]{32}$")],
+        order: orders.Erase,
+        who: Annotated[Acting, Depends(acting(identity, "erase"))],
+    ) -> Answered:
+        return await erasure.erase(person, who, order.ground)
 
     return router
 

@@ -131,3 +131,9 @@ class Close(Order):
     """How it ended."""
 
     outcome: Code
+
+
+class Erase(Order):
+    """Why a person's data is erased."""
+
+    ground: Code

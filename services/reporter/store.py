@@ -205,6 +205,18 @@ async def trust_report(unit: Unit, incident: str, number: int) -> None:
     )
 
 
+async def in_open_case(connection: Connection, organisation: str, person: str) -> bool:
+    """Whether a case that goes on was reported by this person, or is about a phone that they held."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM incident JOIN report USING (incident) "
+        "WHERE incident.organisation = $1 AND NOT incident.ended "
+        "AND (report.reporter = $2 OR report.vault_person = $2 OR incident.state->'facts'->>'holder' = $2))",
+        organisation,
+        person,
+    )
+    return found
+
+
 @dataclass(frozen=True)
 class Key:
     """An idempotency key of one caller, and the request that it was sent with."""
