@@ -1,6 +1,6 @@
 """Events in: what the notifier hears, and what it does about it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.notifier import store
 from services.notifier.alerts import Alerts
@@ -74,21 +74,26 @@ class Handlers:
             before = await store.incident(unit.connection, scope.subject)
             known = Incident(before.scope if before else scope, (before.case if before else Case()).hear(payload))
             await store.save(unit, known)
-            await self._follow(unit, payload, known, cause=envelope.id)
+            await self._follow(unit, payload, known, at=envelope.time, cause=envelope.id)
         kind = _ALERTS.get(type(payload))
         if kind is not None:
             await self._alerts.open(unit, scope, kind)
 
-    async def _follow(self, unit: Unit, payload: Payload, known: Incident, *, cause: str) -> None:
+    async def _follow(self, unit: Unit, payload: Payload, known: Incident, *, at: datetime, cause: str) -> None:
         match payload:
             case reporter.DeviceLost():
                 kind = "device_lost" if known.case.genuine else "report_not_verified"
                 await self._alerts.open(unit, known.scope, kind)
-                noticed = payload.noticed_at or payload.reported_at
-                await unit.arm(known.id, "assess", noticed + _ASSESS_WITHIN)
-                await self._run(unit, known, cause)
-            case reporter.LossReportAmended() | reporter.ReportVerified() | reporter.IncidentTriaged():
-                await self._run(unit, known, cause)
+                await self._run(unit, known, known.case.known_at, cause)
+                await self._await_assessment(unit, known)
+            case reporter.ReportVerified():
+                await self._run(unit, known, known.case.known_at, cause)
+                await self._await_assessment(unit, known)
+            case reporter.LossReportAmended():
+                await self._run(unit, known, known.case.known_at, cause)
+            case reporter.IncidentTriaged():
+                # What the desk found out is known since it said so, not since the phone was missed.
+                await self._run(unit, known, at, cause)
             case reporter.LeakAssessed():
                 await unit.disarm(known.id, "assess")
                 await self._duties.run(unit, known, known_at=payload.known_at, cause=cause)
@@ -99,11 +104,18 @@ class Handlers:
             case reporter.IncidentClosed() | reporter.IncidentCancelled():
                 await self._alerts.end(unit, known.id)
 
-    async def _run(self, unit: Unit, known: Incident, cause: str) -> None:
+    async def _run(self, unit: Unit, known: Incident, known_at: datetime | None, cause: str) -> None:
         """Rules on the report wait until it counts as genuine; an assessment makes it so."""
         case = known.case
-        if case.genuine or case.assessment is not None:
-            await self._duties.run(unit, known, known_at=case.known_at or unit.now, cause=cause)
+        if not case.genuine and case.assessment is None:
+            return
+        await self._duties.run(unit, known, known_at=known_at or unit.now, cause=cause)
+
+    async def _await_assessment(self, unit: Unit, known: Incident) -> None:
+        case = known.case
+        if case.genuine and case.assessment is None:
+            since = case.noticed_at or case.reported_at or unit.now
+            await unit.arm(known.id, "assess", since + _ASSESS_WITHIN)
 
     async def erased(self, unit: Unit, payload: reporter.PersonalDataErased, event: Event) -> None:
         """The vault no longer knows the person; neither does the list of people concerned."""

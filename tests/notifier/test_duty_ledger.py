@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from shared.events.reporter import DeviceRecovered, IncidentCancelled, LossReportAmended, ReportVerified
+from shared.events.reporter import (
+    DeviceRecovered,
+    IncidentCancelled,
+    IncidentTriaged,
+    LossReportAmended,
+    ReportVerified,
+)
 from tests.notifier.cases import BIG, INCIDENT, LOCKED, POLICE, SENT, WIPED, assessed, lost
 from tests.notifier.running import Notifier
 
@@ -151,6 +157,23 @@ async def test_a_leak_that_nobody_assesses_opens_the_duties_as_provisional(notif
     assert opened["JP-APPI-1"]["provisional"]
     assert opened["JP-APPI-1"]["known_at"] == "2024-06-03T10:00:00.000+09:00"
     assert {"leak_unknown", "people_unknown"} <= set(opened["JP-APPI-1"]["reasons"])
+
+
+async def test_the_day_to_assess_counts_for_an_emergency_report_too_once_it_is_verified(
+    notifier: Notifier, incident: str
+) -> None:
+    old = "2024-06-03T10:00:00+09:00"
+    await notifier.hear(incident, lost(door="emergency", noticed_at=old, reported_at=old), VERIFIED)
+    await notifier.heard_of(incident, "duty-opened", 5)
+    assert (await _opened(notifier, incident))["JP-APPI-1"]["provisional"]
+
+
+async def test_a_cause_that_triage_finds_is_known_since_the_triage(notifier: Notifier, incident: str) -> None:
+    old = "2024-06-03T10:00:00+09:00"
+    await notifier.hear(incident, lost(noticed_at=old, reported_at=old), assessed(known_at=old))
+    await notifier.hear(incident, IncidentTriaged.model_validate({"cause": "theft", "severity": "high"}))
+    opened = await _opened(notifier, incident)
+    assert opened["JP-APPI-1"]["known_at"] > "2025"
 
 
 async def test_the_filing_pack_says_that_a_person_files(notifier: Notifier, incident: str) -> None:
