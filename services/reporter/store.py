@@ -312,6 +312,16 @@ async def find_device(connection: Connection, device: str | None, organisation: 
     return _device(row) if row is not None else None
 
 
+async def devices_of(connection: Connection, incidents: Sequence[Incident]) -> dict[str, Device]:
+    """The phones that these cases are about, by id."""
+    rows = await connection.fetch(
+        "SELECT device, organisation, facts, retired FROM device WHERE device = ANY ($1::text[])",
+        [incident.facts.device for incident in incidents if incident.facts.device is not None],
+    )
+    organisations_of = {incident.facts.device: incident.organisation for incident in incidents}
+    return {row["device"]: _device(row) for row in rows if row["organisation"] == organisations_of.get(row["device"])}
+
+
 async def devices_by_terms(connection: Connection, organisation: str, terms: Sequence[str]) -> list[Device]:
     """Phones that any of these terms names; more than one means that the terms do not decide."""
     rows = await connection.fetch(

@@ -59,11 +59,13 @@ class Views:
         """Cases of the person's organisation, newest first, without personal values."""
         async with self._units.begin() as unit:
             found = await store.queue(unit.connection, acting.person.organisation, ended=ended, limit=limit)
-            rows = []
-            for incident in found:
-                device = await store.find_device(unit.connection, incident.facts.device, incident.organisation)
-                rows.append(self._summary(incident, device.facts if device is not None else None, unit.now))
-        return rows
+            devices = await store.devices_of(unit.connection, found)
+            now = unit.now
+        return [
+            self._summary(incident, device.facts if device is not None else None, now)
+            for incident in found
+            for device in (devices.get(incident.facts.device or ""),)
+        ]
 
     def _summary(self, incident: Incident, device: DeviceFacts | None, now: datetime) -> dict[str, Any]:
         waiting = [p for p in incident.proposals.values() if wipe.awaits_approval(p, incident, now)]

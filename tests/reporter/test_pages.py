@@ -5,6 +5,7 @@ import re
 import httpx2
 import pytest
 
+from shared.events import event_types
 from shared.events import mdm_actions as done
 from shared.events.wipe import Step
 from tests.reporter.running import APPROVER, DESK, LEAD, PRIVACY, Reporter, Someone
@@ -117,7 +118,11 @@ async def test_the_desk_does_everything_from_the_case_page(reporter: Reporter, a
     assert "acknowledge" in refused.text
     located = {"device": device, "command": device, "located_at": "2026-11-24T23:41:07+09:00", "source": "mdm"}
     await reporter.hear(done.DeviceLocated.model_validate(located | {"position": "H" * 43}), accepted["incident"], acme)
+    snapshot = next(entry for entry in event_types() if entry.model is done.ProtectionSnapshotTaken).example
+    shown = done.ProtectionSnapshotTaken.model_validate(snapshot | {"device": device})
+    await reporter.hear(shown, accepted["incident"], acme)
     html = await _page(all_roles, page, lang=lang)
+    assert "E2" in html
     assert "1240" in html
     assert f"lostphone approve {accepted['incident']} --as propose" in html
     await _send(all_roles, f"{page}/close", {"outcome": "not_recovered"})
