@@ -105,10 +105,10 @@ class EmbeddedKafka:
 
     def _format(self, java: Java, class_path: list[Path], archive: Path, configuration: Path) -> None:
         users = self.security.users if isinstance(self.security, SaslSsl) else {}
-        scram = [word for name, password in users.items() for word in ("--add-scram", _scram(name, password))]
+        added = [word for name, password in users.items() for word in ("--add-scram", scram(name, password))]
         done = subprocess.run(
             [*java.command(class_path, archive), "kafka.tools.StorageTool", "format",
-             "-t", _cluster_id(), "-c", configuration, *scram],
+             "-t", _cluster_id(), "-c", configuration, *added],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
@@ -168,7 +168,7 @@ def _cluster_id() -> str:
     return cluster
 
 
-def _scram(name: str, password: str) -> str:
+def scram(name: str, password: str) -> str:
     """A user for `--add-scram`, salted here so that no password stands in the process list."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, SCRAM_ITERATIONS)

@@ -35,14 +35,11 @@ class SaslSsl:
     listener = "CLIENT"
 
     def lines(self) -> dict[str, str]:
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule"
         return {
             "listener.security.protocol.map": "CLIENT:SASL_SSL,CONTROLLER:SSL",
             "sasl.enabled.mechanisms": SCRAM,
             "sasl.mechanism.inter.broker.protocol": SCRAM,
-            f"listener.name.client.{SCRAM.lower()}.sasl.jaas.config": (
-                f'{login} required username="broker" password="{self.users["broker"]}";'
-            ),
+            **scram_login(self.users["broker"]),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self.keystore),
             "ssl.truststore.type": "PEM",
@@ -53,6 +50,16 @@ class SaslSsl:
             "allow.everyone.if.no.acl.found": "false",
             "super.users": ";".join(f"User:{name}" for name in self.super_users),
         }
+
+
+def scram_login(password: str) -> dict[str, str]:
+    """How the broker signs in to itself: the one property that holds a secret."""
+    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    return {
+        f"listener.name.client.{SCRAM.lower()}.sasl.jaas.config": (
+            f'{module} required username="broker" password="{password}";'
+        )
+    }
 
 
 type Security = Plaintext | SaslSsl
