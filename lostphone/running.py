@@ -21,7 +21,7 @@ from lostphone.screen import CouldNotError, SaidNoError
 from lostphone.status import INSTALLATION
 
 _ROOT = Path(lostphone.__file__).parent.parent
-_UP_WITHIN = 240.0
+_UP_WITHIN = 420.0
 _DOWN_WITHIN = 150.0
 _LOOK_EVERY = 0.1
 
@@ -94,9 +94,11 @@ def required(data_dir: Path) -> status.Status:
 def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False) -> status.Status:
     """Start an installation in the background and wait until it is ready, passing on what it says. Raises
     `CouldNotError`."""
-    log = data_dir.with_name(f"{data_dir.name}.up.log") if fresh else data_dir / "run" / "supervisor.log"
+    if fresh:
+        erase(data_dir)
+    log = data_dir / "run" / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "lostphone", "up", "--data-dir", str(data_dir), *(["--fresh"] if fresh else [])]
+    command = [sys.executable, "-m", "lostphone", "up", "--data-dir", str(data_dir)]
     with log.open("wb") as out:
         child = subprocess.Popen(
             command,

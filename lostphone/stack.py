@@ -39,7 +39,7 @@ def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.E
     """Run the installation in this directory until `stop`; `ready` is called once all of it answers. Raises
     `CouldNotError`, after what had started was ended again."""
     try:
-        with Supervisor(LocalStack(Installation.open(data_dir)), tell):
+        with Supervisor(LocalStack(Installation.open(data_dir)), tell, stop):
             ready()
             stop.wait()
             tell("止めています…", "Stopping …")

@@ -1,7 +1,7 @@
 """Starts an installation in order, keeps alive what it started, and ends it in order.
 
-    with Supervisor(stack, tell) as supervisor:      # everything answers
-        supervisor.wait(stop)                        # until somebody asks for the end
+    with Supervisor(stack, tell, stop):      # everything answers, and is kept alive
+        stop.wait()                          # until somebody asks for the end
 
 A process that dies is started again, at once the first time and then after a pause that doubles.
 """
@@ -19,7 +19,7 @@ import structlog
 from lostphone.embedded import EmbeddedError
 from lostphone.process import Part
 
-READY_WITHIN = 90.0
+READY_WITHIN = 180.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STEADY_AFTER = 60.0
@@ -59,11 +59,12 @@ class _Watched:
 
 
 class Supervisor:
-    """One running installation."""
+    """One running installation. `stop`, once set, ends a start that is under way."""
 
-    def __init__(self, stack: Stack, tell: Tell) -> None:
+    def __init__(self, stack: Stack, tell: Tell, stop: threading.Event) -> None:
         self._stack = stack
         self._tell = tell
+        self._stop = stop
         self._stages = stack.stages()
         self._watched = [_Watched(part) for stage in self._stages for part in stage.parts]
         self._ending = threading.Event()
@@ -89,11 +90,9 @@ class Supervisor:
     ) -> None:
         self._end()
 
-    def wait(self, stop: threading.Event) -> None:
-        """Keep everything alive until `stop`."""
-        stop.wait()
-
     def _start(self, stage: Stage) -> None:
+        if self._stop.is_set():
+            raise EmbeddedError("Asked to stop before everything had started.")
         began = time.monotonic()
         with ThreadPoolExecutor(max(1, len(stage.parts))) as pool:
             for _ in pool.map(_bring_up, stage.parts):

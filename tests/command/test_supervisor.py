@@ -26,6 +26,10 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 """
 
 
+def quiet(_ja: str, _en: str) -> None:
+    """Says nothing."""
+
+
 def until(condition: Callable[[], bool], within: float = 15) -> None:
     deadline = time.monotonic() + within
     while not condition():
@@ -53,7 +57,7 @@ class Stages:
 
 def test_a_process_that_dies_is_started_again_and_its_new_id_announced(tmp_path: Path, unused_port: int) -> None:
     stack = Stages([Stage([server("one", tmp_path, unused_port)])])
-    with Supervisor(stack, lambda _ja, _en: None):
+    with Supervisor(stack, quiet, threading.Event()):
         first = stack.announced[-1]["one"]
         assert first is not None
         os.kill(first, signal.SIGKILL)
@@ -70,7 +74,7 @@ def test_the_pause_before_a_restart_grows_while_it_keeps_dying(tmp_path: Path, m
     begun = tmp_path / "begun"
     script = f"import time; open({str(begun)!r}, 'a').write(f'{{time.monotonic()}}\\n')"
     stack = Stages([Stage([Program("brief", tmp_path, [sys.executable, "-c", script], dict, [])])])
-    with Supervisor(stack, lambda _ja, _en: None):
+    with Supervisor(stack, quiet, threading.Event()):
         until(lambda: begun.exists() and len(begun.read_text().splitlines()) >= 5)
     moments = [float(line) for line in begun.read_text().splitlines()]
     pauses = [after - before for before, after in itertools.pairwise(moments)]
@@ -84,10 +88,21 @@ def test_when_one_does_not_come_up_all_that_had_started_is_ended(
     bad = Program(
         "bad", tmp_path, [sys.executable, "-c", "raise SystemExit('no licence')"], dict, ["http://127.0.0.1:9/"]
     )
-    supervisor = Supervisor(Stages([Stage([good]), Stage([bad])]), lambda _ja, _en: None)
+    supervisor = Supervisor(Stages([Stage([good]), Stage([bad])]), quiet, threading.Event())
     with pytest.raises(EmbeddedError, match="bad ended while starting: no licence"):
         supervisor.__enter__()
     assert good.child.pid is None
+
+
+def test_a_start_that_is_asked_to_stop_ends_what_it_had_started(tmp_path: Path, unused_port: int) -> None:
+    stop = threading.Event()
+    first = server("first", tmp_path, unused_port)
+    second = server("second", tmp_path, unused_port)
+    supervisor = Supervisor(Stages([Stage([first], stop.set), Stage([second])]), quiet, stop)
+    with pytest.raises(EmbeddedError, match="Asked to stop"):
+        supervisor.__enter__()
+    assert first.child.pid is None
+    assert not second.child.pid_file.exists()
 
 
 def test_stages_end_in_reverse_order(tmp_path: Path) -> None:
@@ -110,7 +125,7 @@ def test_stages_end_in_reverse_order(tmp_path: Path) -> None:
             order.append(f"stop {self.name}")
 
     stack = Stages([Stage([Noted("database")]), Stage([Noted("service")])])
-    with Supervisor(stack, lambda _ja, _en: None):
+    with Supervisor(stack, quiet, threading.Event()):
         pass
     assert order == [
         "start database", "ready database", "start service", "ready service", "stop service", "stop database",

@@ -24,7 +24,7 @@ SUBJECT = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f"
 @pytest.fixture
 def topic(kafka: str) -> Iterator[str]:
     name = f"test.{secrets.token_hex(6)}"
-    apply({"bootstrap.servers": kafka}, [Topic(name, 3, {})])
+    apply({"bootstrap.servers": kafka}, [Topic(name, 3, {}, (), "A test.")])
     yield name
     for answer in AdminClient({"bootstrap.servers": kafka, "log_level": 0}).delete_topics([name]).values():
         answer.exception(timeout=10)

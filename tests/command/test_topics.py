@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -15,7 +16,9 @@ DAY_MS = 24 * 3600 * 1000
 
 @pytest.fixture
 def topic(kafka: str) -> Iterator[Topic]:
-    topic = Topic(f"test.{secrets.token_hex(6)}", 3, {"retention.ms": "60000", "cleanup.policy": "delete"})
+    topic = Topic(
+        f"test.{secrets.token_hex(6)}", 3, {"retention.ms": "60000", "cleanup.policy": "delete"}, (), "A test."
+    )
     yield topic
     admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
     for answer in admin.delete_topics([topic.name]).values():
@@ -49,7 +52,7 @@ def test_a_missing_topic_is_made_and_making_it_again_changes_nothing(kafka: str,
 def test_a_setting_that_differs_is_set_and_partitions_are_only_named(kafka: str, topic: Topic) -> None:
     connection = {"bootstrap.servers": kafka}
     apply(connection, [topic])
-    wanted = Topic(topic.name, 12, {**topic.config, "retention.ms": "120000"})
+    wanted = replace(topic, partitions=12, config={**topic.config, "retention.ms": "120000"})
     standing = compare(connection, [wanted])[0]
     assert standing.state == "differs"
     assert standing.changed == {"retention.ms": ("60000", "120000")}
