@@ -5,12 +5,14 @@ Doing it again changes nothing. Settings come from the environment, as deploy/ma
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -24,6 +26,9 @@ from lostphone.installation import SERVICES
 ACLS = Path(__file__).parents[1] / "contracts" / "acls.yaml"
 # librdkafka calls the cluster as a whole a broker.
 RESOURCES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "cluster": ResourceType.BROKER}
+_EVERY_ACL = AclBindingFilter(
+    ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+)
 REPLICAS = int(os.environ.get("LOSTPHONE_REPLICAS", "1"))
 
 
@@ -48,8 +53,15 @@ def bindings(text: str) -> list[AclBinding]:
 def prepare_kafka(client: Mapping[str, str]) -> None:
     topics.apply(client, topics.manifest(), replicas=REPLICAS)
     admin = AdminClient(dict(client))
-    for answer in admin.create_acls(bindings(ACLS.read_text())).values():
+    granted = bindings(ACLS.read_text())
+    for answer in admin.create_acls(granted).values():
         answer.result(timeout=30)
+    # The controller has them; a broker refuses until it has heard of them, and a producer takes that as final.
+    deadline = time.monotonic() + 60
+    while missing := set(granted) - set(admin.describe_acls(_EVERY_ACL).result(timeout=30)):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{len(missing)} of {len(granted)} ACLs are not in force after a minute: try again.")
+        time.sleep(0.1)
 
 
 async def prepare_postgres(superuser_dsn: str, passwords: Mapping[str, str]) -> None:
