@@ -133,6 +133,6 @@ def draw(out: Console, report: Report) -> None:
         out.print(f"{sign} {name}: {Sentence(ja, en)}. {check.detail}", markup=False)
     first = report.first_offence
     if first is not None:
-        out.print(str(Sentence(f"最初の不一致: {first.reason}", f"First offence: {first.reason}")), markup=False)
+        out.print(str(Sentence(f"最初の不一致: {first.reason.ja}", f"First offence: {first.reason.en}")), markup=False)
     _, ja, en = _OUTCOMES[report.outcome]
     out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lostphone.screen import Sentence
 from lostphone.verify.report import Offence
 from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_leaf
 from shared.events import Event, KeyRing, Received, read
@@ -45,7 +46,7 @@ class Entries:
             header = open_header(leaf)
             kind = Kind(header.get("of") or header["k"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._offend("chains", "it is not a leaf of a kind that is known", seq)
+            self._offend("chains", "既知の種類の項目ではありません", "it is not a leaf of a kind that is known", seq)
             return
         self.kinds[kind] += 1
         try:
@@ -58,40 +59,67 @@ class Entries:
             if kind is Kind.EVENT and self.keyring is not None:
                 self._event(seq, open_leaf(leaf, data), self.keyring)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
-            self._offend("chains", "its header lacks what its kind needs", seq)
+            self._offend("chains", "種類に必要な見出しがありません", "its header lacks what its kind needs", seq)
 
     def finish(self) -> None:
         """After the last entry: an incident that was closed must be sealed."""
         for subject, last in self.chains.items():
             if last.closes:
-                self._offend("seals", f"{subject} was closed by it, and no seal follows", last.seq)
+                self._offend(
+                    "seals",
+                    f"{subject} を終結させましたが、封印が続きません",
+                    f"{subject} was closed by it, and no seal follows",
+                    last.seq,
+                )
 
-    def _offend(self, check: str, reason: str, seq: int) -> None:
-        self.offences.append(Offence(check, f"entry {seq}: {reason}", seq))
+    def _offend(self, check: str, ja: str, en: str, seq: int) -> None:
+        self.offences.append(Offence(check, Sentence(f"{seq} 番: {ja}", f"entry {seq}: {en}"), seq))
 
     def _detached(self, seq: int, header: Json) -> bytes | None:
         self.detached += 1
         digest = str(header["sha256"])
         data = self.fetch(f"detached/{digest}")
         if hashlib.sha256(data).hexdigest() != digest or len(data) != header["size"]:
-            self._offend("detached", "its detached part is not the one that it names", seq)
+            self._offend(
+                "detached",
+                "別置きの内容が項目の示すものと違います",
+                "its detached part is not the one that it names",
+                seq,
+            )
             return None
         return data
 
     def _chain(self, seq: int, kind: Kind, header: Json, leaf_hash: bytes, *, closes: bool) -> None:
         if kind not in _IN_CHAINS:
             if header.keys() & {"i", "n", "prev"}:
-                self._offend("chains", f"an entry of kind {kind} claims a place in a chain", seq)
+                self._offend(
+                    "chains",
+                    f"種類 {kind} は連鎖に入れません",
+                    f"an entry of kind {kind} claims a place in a chain",
+                    seq,
+                )
             return
         subject, n, prev = header["i"], header["n"], header["prev"]
         last = self.chains.get(subject)
         wanted = (last.n + 1, last.hash.hex()) if last else (0, None)
         if (n, prev) != wanted:
-            self._offend("chains", f"{subject} needs n={wanted[0]} after {wanted[1]}, not n={n} after {prev}", seq)
+            self._offend(
+                "chains",
+                f"{subject} の連鎖が切れています（n={n}、あるべき n={wanted[0]}）",
+                f"{subject} needs n={wanted[0]} after {wanted[1]}, not n={n} after {prev}",
+                seq,
+            )
         if last is not None and last.closes and kind is not Kind.SEAL:
-            self._offend("seals", f"{subject} was closed by entry {last.seq}, and no seal follows", last.seq)
+            self._offend(
+                "seals",
+                f"{subject} を終結させましたが、封印が続きません",
+                f"{subject} was closed by it, and no seal follows",
+                last.seq,
+            )
         if kind is Kind.SEAL and (last is None or not last.closes):
-            self._offend("seals", f"it seals {subject}, which was not closed", seq)
+            self._offend(
+                "seals", f"終結していない {subject} を封印しています", f"it seals {subject}, which was not closed", seq
+            )
         self.chains[subject] = _Last(seq, n, leaf_hash, closes)
 
     def _partition(self, seq: int, kind: Kind, header: Json) -> None:
@@ -101,7 +129,12 @@ class Entries:
         expected, offset = self.next_offsets.get(stream, 0), header["o"]
         end = header["end"] if kind is Kind.GAP else offset + 1
         if offset != expected or end <= offset:
-            self._offend("partitions", f"{stream[0]}-{stream[1]} goes on at offset {offset}, not {expected}", seq)
+            self._offend(
+                "partitions",
+                f"{stream[0]}-{stream[1]} のオフセットが {expected} でなく {offset} です",
+                f"{stream[0]}-{stream[1]} goes on at offset {offset}, not {expected}",
+                seq,
+            )
         self.next_offsets[stream] = end
 
     def _event(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
@@ -119,6 +152,16 @@ class Entries:
         )
         reading = read(received, keyring)
         if not isinstance(reading, Event):
-            self._offend("events", f"the event does not verify: {reading.reason}", seq)
+            self._offend(
+                "events",
+                f"イベントの署名を確認できません: {reading.reason}",
+                f"the event does not verify: {reading.reason}",
+                seq,
+            )
         elif reading.envelope.subject != header["i"]:
-            self._offend("events", f"it stands in the chain of {header['i']}, not of its subject", seq)
+            self._offend(
+                "events",
+                f"{header['i']} の連鎖にありますが、対象が違います",
+                f"it stands in the chain of {header['i']}, not of its subject",
+                seq,
+            )

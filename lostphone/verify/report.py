@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from lostphone.screen import COULD_NOT, DONE, NO
+from lostphone.screen import COULD_NOT, DONE, NO, Sentence
 
 
 class Outcome(StrEnum):
@@ -20,11 +20,11 @@ class Offence:
     """One thing that disproves the log. `seq` is the entry, where one can be named."""
 
     check: str
-    reason: str
+    reason: Sentence
     seq: int | None = None
 
     def document(self) -> dict[str, Any]:
-        return {"check": self.check, "reason": self.reason, "seq": self.seq}
+        return {"check": self.check, "reason": self.reason.en, "seq": self.seq}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Check:
 
     name: str
     outcome: Outcome
-    detail: str
+    detail: Sentence
 
 
 CHECKS = ("signature", "leaves", "root", "chains", "seals", "partitions", "detached", "consistency", "events")
@@ -73,16 +73,18 @@ class Report:
     def exit_status(self) -> int:
         return {Outcome.PROVED: DONE, Outcome.DISPROVED: NO, Outcome.NOT_DECIDABLE: COULD_NOT}[self.outcome]
 
-    def add(self, name: str, detail: str, *, undecided: str | None = None) -> None:
+    def add(self, name: str, ja: str, en: str, *, undecided: Sentence | None = None) -> None:
         """Conclude one check: disproved when an offence of it was found."""
         own = [offence for offence in self.offences if offence.check == name]
         if own:
-            more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
-            self.checks.append(Check(name, Outcome.DISPROVED, own[0].reason + more))
+            first, others = own[0].reason, len(own) - 1
+            if others:
+                first = Sentence(f"{first.ja}（ほか {others} 件）", f"{first.en} (and {others} more)")
+            self.checks.append(Check(name, Outcome.DISPROVED, first))
         elif undecided is not None:
             self.checks.append(Check(name, Outcome.NOT_DECIDABLE, undecided))
         else:
-            self.checks.append(Check(name, Outcome.PROVED, detail))
+            self.checks.append(Check(name, Outcome.PROVED, Sentence(ja, en)))
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -96,7 +98,9 @@ class Report:
             "kinds": self.kinds,
             "subjects": self.subjects,
             "partitions": self.partitions,
-            "checks": [{"name": check.name, "outcome": check.outcome, "detail": check.detail} for check in self.checks],
+            "checks": [
+                {"name": check.name, "outcome": check.outcome, "detail": check.detail.en} for check in self.checks
+            ],
             "first_offence": None if first is None else first.document(),
             "offences": [offence.document() for offence in self.offences[:100]],
         }

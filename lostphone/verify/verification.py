@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 
+from lostphone.screen import Sentence
 from lostphone.verify.entries import Entries
 from lostphone.verify.report import Offence, Report
 from lostphone.verify.source import Source, UnreadableError
@@ -50,18 +51,20 @@ def _checkpoint(report: Report, name: str, source: Source, keys: Sequence[Verifi
     try:
         data = source.read("checkpoint")
     except UnreadableError as error:
-        report.add(name, "", undecided=str(error))
+        report.add(name, "", "", undecided=Sentence(f"読めません: {error}", str(error)))
         return None
     try:
         checkpoint, signed = _opened(data, keys)
     except (NoteError, CheckpointError) as error:
-        report.offences.append(Offence(name, str(error)))
+        report.offences.append(Offence(name, Sentence(f"チェックポイントが正しくありません: {error}", str(error))))
         checkpoint = None
     else:
         report.keys = [str(key)[:120] for key in signed]
-    unchecked = [key.name for key in keys if checkpoint is not None and key not in signed]
-    missing = f"; not signed by {len(unchecked)} of the keys given" if unchecked else ""
-    report.add(name, f"signed by {len(report.keys)} of the {len(keys)} keys given{missing}")
+    report.add(
+        name,
+        f"指定の鍵 {len(keys)} 個のうち {len(report.keys)} 個の署名",
+        f"signed by {len(report.keys)} of the {len(keys)} keys given",
+    )
     return checkpoint
 
 
@@ -85,11 +88,22 @@ def _earlier(
         try:
             checkpoint, _ = _opened(data, keys)
         except (NoteError, CheckpointError) as error:
-            report.offences.append(Offence("consistency", f"an earlier checkpoint does not count: {error}"))
+            report.offences.append(
+                Offence(
+                    "consistency",
+                    Sentence(
+                        f"以前のチェックポイントが正しくありません: {error}",
+                        f"an earlier checkpoint does not count: {error}",
+                    ),
+                )
+            )
             continue
         if checkpoint.size > newest.size:
-            reason = f"the log had {checkpoint.size} entries before, and has {newest.size} now"
-            report.offences.append(Offence("consistency", reason, newest.size))
+            shrunk = Sentence(
+                f"以前は {checkpoint.size} 件、いまは {newest.size} 件です",
+                f"the log had {checkpoint.size} entries before, and has {newest.size} now",
+            )
+            report.offences.append(Offence("consistency", shrunk, newest.size))
             continue
         found.append(checkpoint)
     return sorted(found, key=lambda checkpoint: checkpoint.size)
@@ -115,7 +129,7 @@ class _Walk:
         self._compared = 0
 
     def go(self, earlier: list[Checkpoint]) -> None:
-        unreadable: str | None = None
+        unreadable: Sentence | None = None
         try:
             self._compare_earlier(earlier)
             while self._edge.size < self._checkpoint.size:
@@ -123,7 +137,7 @@ class _Walk:
                 self._progress(self._edge.size, self._checkpoint.size)
             self._compare_edge()
         except UnreadableError as error:
-            unreadable = f"not all of the log could be read: {error}"
+            unreadable = Sentence(f"ログのすべては読めません: {error}", f"not all of the log could be read: {error}")
         else:
             self._entries.finish()
         self._conclude(unreadable)
@@ -136,15 +150,25 @@ class _Walk:
         try:
             leaves = unpack_bundle(self._source.read(str(TilePath(None, index, width))))
         except ValueError as error:
-            self._offend("leaves", f"bundle {index}: {error}", start)
+            self._offend("leaves", f"束 {index} が壊れています", f"bundle {index}: {error}", start)
             raise UnreadableError(f"bundle {index} is damaged") from error
         if len(leaves) != width or len(served) != width * HASH_BYTES:
-            self._offend("leaves", f"bundle or tile {index} does not have {width} entries", start)
+            self._offend(
+                "leaves",
+                f"束またはタイル {index} に {width} 件がありません",
+                f"bundle or tile {index} does not have {width} entries",
+                start,
+            )
             raise UnreadableError(f"bundle or tile {index} is damaged")
         hashes = [leaf_hash(leaf) for leaf in leaves]
         for at, (leaf, hashed) in enumerate(zip(leaves, hashes, strict=True)):
             if hashed != served[at * HASH_BYTES : (at + 1) * HASH_BYTES]:
-                self._offend("leaves", f"entry {start + at}: its bytes do not have the hash in its tile", start + at)
+                self._offend(
+                    "leaves",
+                    f"{start + at} 番: 内容のハッシュがタイルと違います",
+                    f"entry {start + at}: its bytes do not have the hash in its tile",
+                    start + at,
+                )
             self._entries.take(start + at, leaf, hashed)
         self._grow(hashes, earlier)
 
@@ -162,45 +186,68 @@ class _Walk:
         for tile in tiles:
             if tile.level and self._source.read(str(TilePath(tile.level, tile.index))) != tile.hashes:
                 path = TilePath(tile.level, tile.index)
-                self._offend("root", f"{path} is not what its entries give", None)
+                self._offend(
+                    "root", f"{path} が項目から計算したものと違います", f"{path} is not what its entries give", None
+                )
 
     def _compare_edge(self) -> None:
         for level, hashes in enumerate(self._edge.open_tiles):
             path = TilePath(level, self._edge.size >> (8 * (level + 1)), len(hashes))
             if level and hashes and self._source.read(str(path)) != b"".join(hashes):
-                self._offend("root", f"{path} is not what its entries give", None)
+                self._offend(
+                    "root", f"{path} が項目から計算したものと違います", f"{path} is not what its entries give", None
+                )
 
     def _compare_earlier(self, earlier: list[Checkpoint]) -> None:
         for checkpoint in earlier:
             if checkpoint.size == self._edge.size:
                 self._compared += 1
                 if checkpoint.root != self._edge.root():
-                    reason = f"the first {checkpoint.size} entries are not those that were signed before"
-                    self._offend("consistency", reason, None)
+                    self._offend(
+                        "consistency",
+                        f"先頭の {checkpoint.size} 件が、以前署名されたものと違います",
+                        f"the first {checkpoint.size} entries are not those that were signed before",
+                        None,
+                    )
 
-    def _offend(self, check: str, reason: str, seq: int | None) -> None:
-        self._report.offences.append(Offence(check, reason, seq))
+    def _offend(self, check: str, ja: str, en: str, seq: int | None) -> None:
+        self._report.offences.append(Offence(check, Sentence(ja, en), seq))
 
-    def _conclude(self, unreadable: str | None) -> None:
+    def _conclude(self, unreadable: Sentence | None) -> None:
         report, entries, size = self._report, self._entries, self._checkpoint.size
         root = self._edge.root()
         if unreadable is None and root != self._checkpoint.root:
-            signed = base64.b64encode(self._checkpoint.root).decode()
+            given, signed = (base64.b64encode(digest).decode() for digest in (root, self._checkpoint.root))
             self._offend(
-                "root", f"the entries give the root {base64.b64encode(root).decode()}, signed is {signed}", None
+                "root",
+                f"計算したルート {given} が、署名されたもの {signed} と違います",
+                f"the entries give the root {given}, and {signed} was signed",
+                None,
             )
         report.offences.extend(entries.offences)
         report.kinds = dict(sorted(entries.kinds.items()))
         report.subjects = len(entries.chains)
         report.partitions = {f"{name}-{at}": offset for (name, at), offset in sorted(entries.next_offsets.items())}
-        read = f"{self._edge.size} of {size} entries"
-        report.add("leaves", f"{read} have the hashes in the tiles", undecided=unreadable)
-        report.add("root", f"the root over {read} is the one that was signed", undecided=unreadable)
-        report.add("chains", f"{report.subjects} chains run from 0 without a break", undecided=unreadable)
-        report.add("seals", f"{entries.kinds['seal']} seals, each behind a closing", undecided=unreadable)
-        report.add("partitions", f"{len(report.partitions)} partitions without a hole", undecided=unreadable)
-        report.add("detached", f"{entries.detached} detached parts are what their entries name", undecided=unreadable)
+        done = self._edge.size
+        facts = (
+            (
+                "leaves",
+                f"{size} 件中 {done} 件がタイルと一致",
+                f"{done} of {size} entries have the hashes in the tiles",
+            ),
+            ("root", f"{done} 件のルートが署名と一致", f"the root over {done} entries is the one that was signed"),
+            ("chains", f"{report.subjects} 本、0 から切れ目なし", f"{report.subjects}, each from 0 without a break"),
+            ("seals", f"{entries.kinds['seal']} 個、終結の直後", f"{entries.kinds['seal']}, each behind a closing"),
+            ("partitions", f"{len(report.partitions)} 個、欠けなし", f"{len(report.partitions)} without a hole"),
+            ("detached", f"{entries.detached} 個が一致", f"{entries.detached}, each what its entry names"),
+        )
+        for name, ja, en in facts:
+            report.add(name, ja, en, undecided=unreadable)
         if self._compared or any(offence.check == "consistency" for offence in report.offences):
-            report.add("consistency", f"the log begins with {self._compared} earlier checkpoints", undecided=unreadable)
+            kept = self._compared
+            report.add("consistency", f"{kept} 個と一致", f"the log begins with {kept} of them", undecided=unreadable)
         if entries.keyring is not None:
-            report.add("events", f"{entries.events_checked} events verify by their writers' keys", undecided=unreadable)
+            checked = entries.events_checked
+            report.add(
+                "events", f"{checked} 件を確認", f"{checked} verify by their writers' keys", undecided=unreadable
+            )
