@@ -1,7 +1,9 @@
 """What the story leaves behind in `build/demo/`: pages, every message that left, evidence, the sandbox's journals."""
 
+import re
 import shutil
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx2
 import orjson
@@ -24,7 +26,7 @@ def keep(folder: Path, troupe: Cast, told: Told) -> list[tuple[str, Path]]:
         _page(folder, "timeline.html", f"{http['audit']}/incidents/{incident}", troupe.token(cast.AUDITOR)),
         _page(folder, "disclosure.html", told.disclosure_url),
         _page(folder, "receipt.html", told.receipt_url),
-        _page(folder, "case.html", f"{http['reporter']}/desk/incidents/{incident}", troupe.token(cast.DESK)),
+        _page(folder, "case.html", f"{http['reporter']}/incidents/{incident}", troupe.token(cast.DESK)),
         _page(folder, "duties.html", f"{http['notifier']}/incidents/{incident}/duties", troupe.token(cast.PRIVACY)),
         _page(folder, "filing.html", f"{http['notifier']}/incidents/{incident}/filing", troupe.token(cast.PRIVACY)),
         _json(folder, "timeline.json", f"{http['audit']}/v1/incidents/{incident}/timeline", troupe.token(cast.AUDITOR)),
@@ -43,7 +45,19 @@ def keep(folder: Path, troupe: Cast, told: Told) -> list[tuple[str, Path]]:
 
 
 def _page(folder: Path, name: str, url: str, token: str | None = None) -> tuple[str, Path]:
-    return _get(folder, name, url, token, "text/html")
+    kept = _get(folder, name, url, token, "text/html")
+    _inline_styles(folder / name, url)
+    return kept
+
+
+def _inline_styles(page: Path, url: str) -> None:
+    """Put the style sheets into the page, so that it can be read long after the installation has ended."""
+
+    def styles(link: re.Match[str]) -> str:
+        sheet = httpx2.get(urljoin(url, link[1]), timeout=30)
+        return f"<style>{sheet.text}</style>" if sheet.is_success else link[0]
+
+    page.write_text(re.sub(r'<link rel="stylesheet" href="([^"]+)">', styles, page.read_text("utf-8")), "utf-8")
 
 
 def _json(folder: Path, name: str, url: str, token: str) -> tuple[str, Path]:
