@@ -67,12 +67,14 @@ if [ "$uv_wanted" != "$(cat $home/uv/installed 2>/dev/null)" ] || ! $uv --versio
 fi
 echo "  Python: $("$python" --version 2>&1), $($uv --version | cut -d' ' -f1,2)" >&2
 
+echo "  Python packages: fetching $(grep -c '^[a-z]' requirements/dev.lock), Java and PostgreSQL among them …" >&2
 if ! ok $venv/bin/python; then
   $uv venv -q --clear --python "$python" $venv
 fi
-$uv pip sync -q --require-hashes --python $venv/bin/python requirements/dev.lock
+# Compiled now, or else every process compiles them again where Python is told to write no bytecode.
+$uv pip sync -q --compile-bytecode --require-hashes --python $venv/bin/python requirements/dev.lock
 $uv pip install -q --no-deps --no-build-isolation --python $venv/bin/python --editable .
-echo "  Python packages: $(ls -d $venv/lib/python*/site-packages/*.dist-info | wc -l | tr -d ' ')" >&2
+echo "  Python packages: installed $(ls -d $venv/lib/python*/site-packages/*.dist-info | wc -l | tr -d ' ')" >&2
 
 $venv/bin/python -m lostphone.embedded install
 
