@@ -1,12 +1,15 @@
 """`lostphone verify` proves a whole log, and names the first entry of every trick that was played on it."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from lostphone.verify import DirectorySource, Outcome, Report, run
+from lostphone.screen import CouldNotError
+from lostphone.verify import DirectorySource, Outcome, Report, app, run
 from services.audit.domain.leaf import LeafBuilder, Link
 from services.audit.reader import LogReader
 from services.audit.tlog import Checkpoint, Edge, SignedNote, TilePath, leaf_hash, pack_bundle, unpack_bundle
@@ -172,8 +175,6 @@ def test_a_log_that_was_built_again_around_a_trick_is_disproved(
 
 def _chained_again(leaves: list[bytes]) -> list[bytes]:
     """Chains mended after the fact, as somebody with the blinding key could."""
-    import json
-
     heads: dict[str, bytes] = {}
     mended = []
     for leaf in leaves:
@@ -255,3 +256,24 @@ def test_any_damage_to_any_file_is_noticed(copy: Copy) -> None:
             file.write_bytes(original[:at] + bytes([original[at] ^ 0x20]) + original[at + 1 :])
             assert copy.verify().exit_status != 0, (file, at)
         file.write_bytes(original)
+
+
+def test_the_command_says_so_by_its_exit_status_and_in_json(copy: Copy, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(copy.earlier)
+    options = [str(copy.folder), "--data-dir", str(tmp_path / "none"), "--earlier", str(tmp_path / "kept"), "--json"]
+    vkeys = [part for key in _KEYS for part in ("--vkey", str(key))]
+    saved = tmp_path / "saved"
+
+    def verify(*more: str) -> tuple[int, dict[str, object]]:
+        result = CliRunner().invoke(app, [*options, *more], standalone_mode=False)
+        return result.return_value, json.loads(result.stdout)
+
+    status, document = verify(*vkeys, "--save", str(saved))
+    assert (status, document["outcome"], document["size"]) == (0, "proved", 300)
+    assert run(DirectorySource(saved), _KEYS).exit_status == 0
+    copy.rebuild([copy.leaves[0].replace(b"P3", b"P4"), *copy.leaves[1:]], sign=True)
+    status, document = verify(*vkeys)
+    assert status == 1
+    assert document["first_offence"] is not None
+    with pytest.raises(CouldNotError, match="--vkey"):
+        CliRunner().invoke(app, options, standalone_mode=False, catch_exceptions=False)
