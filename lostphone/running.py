@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lostphone
@@ -132,6 +133,7 @@ def stop(data_dir: Path) -> bool:
     """End what runs in this directory, in order; data stays. False when nothing ran. Raises `CouldNotError`."""
     pid = supervisor_pid(data_dir)
     if pid is None:
+        status.remove(data_dir)
         return _end_orphans(data_dir)
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_WITHIN
@@ -158,19 +160,22 @@ def erase(data_dir: Path) -> None:
 
 
 def _end_orphans(data_dir: Path) -> bool:
-    """End what a supervisor that was killed left behind. Whether there was anything."""
-    found = False
-    files = [*data_dir.glob("processes/*.pid"), *(data_dir / folder / f"{name}.pid" for folder, name in _FOLDERS)]
-    for file in files:
-        child = Child(file.parent, file.stem)
-        if child.pid is not None:
-            found = True
-            child.stop(signal.SIGINT if file.stem == "postgres" else signal.SIGTERM)
-    status.remove(data_dir)
-    return found
+    """End what a supervisor that was killed left behind, what uses the database before the database. Whether there
+    was anything."""
+    services = [Child(file.parent, file.stem) for file in data_dir.glob("processes/*.pid")]
+    below = [Child(data_dir / name, name) for name in _BELOW]
+    return any([_end(services), _end(below)])
 
 
-_FOLDERS = [("nanomdm", "nanomdm"), ("kafka", "kafka"), ("postgres", "postgres")]
+_BELOW = {"nanomdm": signal.SIGTERM, "kafka": signal.SIGTERM, "postgres": signal.SIGINT}
+"""What the services stand on, each in a folder of its own name, and the signal by which it ends in order."""
+
+
+def _end(children: Sequence[Child]) -> bool:
+    """End these side by side."""
+    with ThreadPoolExecutor(len(children) or 1) as pool:
+        outcomes = list(pool.map(lambda child: child.stop(_BELOW.get(child.name, signal.SIGTERM)), children))
+    return any(outcome != "absent" for outcome in outcomes)
 
 
 def _lock_file(data_dir: Path) -> Path:

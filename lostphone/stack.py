@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 import lostphone
 from lostphone import database, status, topics
 from lostphone.approvers import make_sandbox_approvers
@@ -35,6 +37,16 @@ _ROOT = Path(lostphone.__file__).parent.parent
 _HTTP_PARTS = [part for part in SANDBOX_PARTS if part != "smtp"]
 
 
+_FAILURES = (
+    EmbeddedError,
+    MigrationError,
+    BrokerError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
+
+
 def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.Event) -> None:
     """Run the installation in this directory until `stop`; `ready` is called once all of it answers. Raises
     `CouldNotError`, after what had started was ended again."""
@@ -43,7 +55,7 @@ def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.E
             ready()
             stop.wait()
             tell("止めています…", "Stopping …")
-    except (EmbeddedError, MigrationError, BrokerError, OSError) as error:
+    except _FAILURES as error:
         raise CouldNotError(f"起動できません: {error}", f"It could not be started: {error}") from error
 
 
