@@ -171,6 +171,17 @@ async def seen(unit: Unit, device: Device, at: datetime, *, enrols: bool) -> Non
     )
 
 
+async def seen_idle(unit: Unit, mdm: str, udid: str, at: datetime) -> None:
+    """A sign of life that says nothing else; kept to the minute."""
+    await unit.connection.execute(
+        "UPDATE device SET last_seen_at = $3::timestamptz WHERE mdm = $1 AND udid = $2 "
+        "AND (last_seen_at IS NULL OR last_seen_at < $3::timestamptz - interval '1 minute')",
+        mdm,
+        udid,
+        at,
+    )
+
+
 async def save_account(unit: Unit, organisation: str, holder: str, account: str) -> None:
     """Where the holder signs in."""
     await unit.connection.execute(
