@@ -69,7 +69,7 @@ class Child:
                 extra_groups=None if user is None else [],
                 start_new_session=True,
             )
-        _OUTLIVING[:] = [*(popen for popen in _OUTLIVING if popen.poll() is None), self._popen]
+        let_outlive(self._popen)
         self.pid_file.write_text(f"{self._popen.pid} {began(self._popen.pid)}\n")
         return self._popen.pid
 
@@ -120,6 +120,11 @@ class Child:
                 return False
             time.sleep(POLL_SECONDS / 2)
         return True
+
+
+def let_outlive(popen: subprocess.Popen[bytes]) -> None:
+    """Keep the handle of a process that may run on when nobody else holds it."""
+    _OUTLIVING[:] = [*(other for other in _OUTLIVING if other.poll() is None), popen]
 
 
 def began(pid: int) -> str | None:

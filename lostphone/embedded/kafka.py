@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from lostphone.embedded import jars
-from lostphone.embedded.child import Child, Outcome
+from lostphone.embedded.child import Child, Outcome, let_outlive
 from lostphone.embedded.errors import EmbeddedError
 from lostphone.embedded.java import Java, find_java
 from lostphone.embedded.kafka_properties import SCRAM, Plaintext, SaslSsl, Security, as_text, broker_properties
@@ -154,12 +154,13 @@ def make_archive_later() -> None:
     except EmbeddedError:
         return
     if not (tools_folder() / java.archive_name(class_path)).exists():
-        subprocess.Popen(
+        popen = subprocess.Popen(
             [sys.executable, "-m", "lostphone.embedded", "archive"],
             cwd=Path(__file__).resolve().parents[2],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+        let_outlive(popen)
 
 
 def _cluster_id() -> str:
