@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from services.audit.domain.finding import Finding, FindingCode
-from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, body_hash
+from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, attributes_line, body_hash
 from shared.events import Envelope, Event, Reading, Received, Rejection
 from shared.events.reporter import IncidentClosed
 
@@ -109,13 +109,15 @@ class Recorder:
 
     def _event(self, event: Event, order: FindingCode | None) -> None:
         received, envelope = event.received, event.envelope
-        body = body_hash(received)
+        attributes = attributes_line(received)
+        body = body_hash(attributes, received.value)
         before = self._known.recorded.get((envelope.source, envelope.id))
         if before == body:
-            self._add_record(self._builder.record(Kind.DUPLICATE, received), received, envelope=envelope, body=body)
+            leaf = self._builder.record(Kind.DUPLICATE, received, attributes=attributes)
+            self._add_record(leaf, received, envelope=envelope, body=body)
             return
         link = self._known.heads.get(envelope.subject) or Link(envelope.subject)
-        leaf = self._builder.record(Kind.EVENT, received, link=link)
+        leaf = self._builder.record(Kind.EVENT, received, link=link, attributes=attributes)
         self._add_record(leaf, received, link=link, envelope=envelope, body=body)
         self._known.recorded[envelope.source, envelope.id] = body
         self._known.ids.add(envelope.id)

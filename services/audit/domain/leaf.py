@@ -103,8 +103,17 @@ class LeafBuilder:
             raise ValueError(f"the blinding key has {len(blinding_key)} bytes, not 32")
         self._key = blinding_key
 
-    def record(self, kind: Kind, received: Received, *, link: Link | None = None, reason: str | None = None) -> Leaf:
-        """The leaf of one record. Give `link` for what stands in a chain, `reason` for what was rejected."""
+    def record(
+        self,
+        kind: Kind,
+        received: Received,
+        *,
+        link: Link | None = None,
+        reason: str | None = None,
+        attributes: bytes | None = None,
+    ) -> Leaf:
+        """The leaf of one record. Give `link` for what stands in a chain, `reason` for what was rejected, and
+        `attributes`, its `attributes_line`, where that is at hand."""
         header: Json = {
             "k": kind.value,
             "m": _text(_content_type(received)),
@@ -121,7 +130,7 @@ class LeafBuilder:
             header["reason"] = reason
         if received.value is None:
             header["nil"] = True
-        return _whole_or_detached(kind, header, attributes_line(received), received.value or b"")
+        return _whole_or_detached(kind, header, attributes or attributes_line(received), received.value or b"")
 
     def gap(self, topic: str, partition: int, first: int, end: int, reason: str) -> Leaf:
         """The leaf of the offsets `[first, end)`, which the partition does not give."""
@@ -161,9 +170,9 @@ def attributes_line(received: Received) -> bytes:
     return canonical({"h": headers, name: key})
 
 
-def body_hash(received: Received) -> bytes:
+def body_hash(attributes: bytes, value: bytes | None) -> bytes:
     """What a record says, wherever it lies: the hash of everything in its leaf but the header."""
-    return hashlib.sha256(attributes_line(received) + (received.value or b"")).digest()
+    return hashlib.sha256(attributes + (value or b"")).digest()
 
 
 def _whole_or_detached(kind: Kind, header: Json, attributes: bytes, value: bytes) -> Leaf:
