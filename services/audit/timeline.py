@@ -15,6 +15,7 @@ from services.audit import store
 from services.audit.domain.chain import Batch, Recorder
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT, Finding, FindingCode, to_report
 from services.audit.domain.leaf import LeafBuilder
+from services.audit.feeds.ocsf_own import tell
 from services.audit.tlog import Edge
 from shared.events import Event, Reading
 from shared.events.audit import IntegrityFinding, TimelineSealed
@@ -81,7 +82,7 @@ class Timeline:
             )
             closed = seal.closed
             scope = Scope(closed.subject, closed.organisation, closed.drill)
-            await unit.emit(sealed, scope, actor=ACTOR, cause=closed.id)
+            await tell(unit, sealed, scope, actor=ACTOR, cause=closed.id)
         for at, envelope in batch.causes:
             payload = {
                 "cause": envelope.causationid,
@@ -110,7 +111,7 @@ async def report(unit: Unit, finding: Finding, seq: int) -> None:
     payload = IntegrityFinding(
         finding=finding.code, topic=finding.topic, partition=finding.partition, offset=finding.offset, seq=seq
     )
-    await unit.emit(payload, scope, actor=ACTOR, cause=envelope.id if envelope else None)
+    await tell(unit, payload, scope, actor=ACTOR, cause=envelope.id if envelope else None)
 
 
 class Causes:
@@ -127,5 +128,5 @@ class Causes:
                 scope = Scope(timer.subject, facts["organisation"], facts["drill"])
                 _log.error("integrity_finding", finding=FindingCode.CAUSE_UNKNOWN, seq=facts["seq"])
                 finding = IntegrityFinding(finding=FindingCode.CAUSE_UNKNOWN, seq=facts["seq"])
-                await unit.emit(finding, scope, actor=ACTOR, cause=facts["event"])
+                await tell(unit, finding, scope, actor=ACTOR, cause=facts["event"])
             await unit.finish(timer)

@@ -1,8 +1,8 @@
 """The feeder: recorded entries go to the topics for integrators, in the order of the log, at least once.
 
 A verified event goes to the topic of its type with the bytes, headers, key and id that it has in the log; every entry
-goes to `lostphone.timeline.v1` with its place. The cursor moves when Kafka has acknowledged: after a crash some
-records come once more, and never one too few.
+goes to `lostphone.timeline.v1` with its place, and as the SIEM reads it to `lostphone.ocsf.v1`. The cursor moves when
+Kafka has acknowledged: after a crash some records come once more, and never one too few.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from services.audit.domain.leaf import Kind, Opened, open_leaf
+from services.audit.feeds.ocsf import ocsf_of_entry
 from services.audit.feeds.timeline_entry import EventRef, TimelineEntry
 from services.audit.listening import Listening, listen
 from services.audit.store import Connection
@@ -100,6 +101,8 @@ def outward(row: asyncpg.Record) -> Iterator[OutgoingRecord]:
         [(_CONTENT_TYPE, b"application/json")],
         _entry(row, opened).write(),
     )
+    if (ocsf := ocsf_of_entry(row)) is not None:
+        yield ocsf
 
 
 def outward_headers(opened: Opened) -> list[tuple[str, bytes | None]]:
