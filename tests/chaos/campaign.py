@@ -1,0 +1,89 @@
+"""One night: many stories at once, so many kills among them, and then what must be true."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from tests.chaos import checks
+from tests.chaos.kills import Kills, keep_alive
+from tests.chaos.people import People, TooLateError
+from tests.chaos.stories import Stage, Story, invent
+from tests.chaos.world import World
+
+
+@dataclass
+class Night:
+    """What happened, and what is wrong."""
+
+    seed: int
+    stories: list[Story] = field(default_factory=list)
+    kills: Kills | None = None
+    wrong: list[str] = field(default_factory=list)
+    calls: int = 0
+    again: int = 0
+    repeats: int = 0
+    uncertain: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        kills = self.kills or Kills(self.seed, 0)
+        ends: dict[str, int] = {}
+        for story in self.stories:
+            end = f"{story.plot}: {story.ended or 'not ended'}"
+            ends[end] = ends.get(end, 0) + 1
+        return {
+            "seed": self.seed,
+            "kills": sum(kills.done.values()),
+            "killed": dict(kills.done.most_common()),
+            "ended_by_themselves": dict(kills.died),
+            "faults": dict(kills.faults.most_common()),
+            "stories": ends,
+            "erased_without_a_word": sum("wipe silent" in story.steps for story in self.stories),
+            "calls": self.calls,
+            "calls_repeated": self.again,
+            "records_sent_twice": self.repeats,
+            "notices_uncertain": self.uncertain,
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+            "wrong": self.wrong,
+        }
+
+
+async def night(
+    world: World, seed: int, *, kills: int, stories: int, mean_pause: float, within: float, faults: bool = True
+) -> Night:
+    """Play it. `mean_pause`: seconds between two kills; `within`: how long one story may take."""
+    told = Night(seed, invent(seed, stories, over_seconds=0.7 * kills * mean_pause), Kills(seed, kills))
+    assert told.kills is not None
+    async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=64, max_keepalive_connections=0)) as http:
+        people = People(world.status, http)
+        stage = Stage(world, people, within=within)
+        began = time.monotonic()
+        await stage.prepare(told.stories)
+        told.seconds["preparing"] = time.monotonic() - began
+        playing = asyncio.gather(*(stage.play(story) for story in told.stories))
+        try:
+            await told.kills.run(world, told.stories, mean_pause=mean_pause, faults=faults)
+            told.seconds["killing"] = told.kills.seconds
+            guard = asyncio.create_task(keep_alive(world, told.kills))
+            await playing
+            told.seconds["until the last story ended"] = time.monotonic() - began
+            try:
+                await checks.until_quiet(world, time.monotonic() + within)
+            except TooLateError as error:
+                told.wrong.append(" ".join([str(error), *getattr(error, "__notes__", ())]))
+            guard.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await guard
+        finally:
+            playing.cancel()
+        told.seconds["until all was quiet"] = time.monotonic() - began
+        told.calls, told.again = people.calls, people.again
+    await asyncio.to_thread(world.await_ready)
+    told.wrong += await checks.check_all(world, told.stories)
+    told.repeats = await asyncio.to_thread(checks.repeats, world)
+    told.uncertain = await checks.uncertain(world)
+    return told

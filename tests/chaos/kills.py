@@ -1,0 +1,83 @@
+"""Kill -9 at random points of many stories, seeded, and start again what was killed."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from lostphone.installation import SERVICES
+from tests.chaos.stories import Story
+from tests.chaos.world import KILLABLE, RELAY, World
+
+_WEIGHTS = {"kafka": 1, "postgres": 2, "nanomdm": 2, **dict.fromkeys(SERVICES, 4), RELAY: 3}
+_FAULTS = (
+    ("carrier", "POST /v1/sims"),
+    ("carrier", "GET /v1/sims"),
+    ("entra", "POST /v1.0/users"),
+    ("entra", "GET /v1.0/users"),
+    ("line", "POST /v2/bot"),
+    ("mail", "DATA"),
+)
+"""Where the outside world fails on its own, meanwhile: answers lost, refused or late."""
+_KINDS = ("lose_answer", "drop", "answer", "slow")
+
+
+@dataclass
+class Kills:
+    """What was done to the installation. The same seed kills the same parts after the same pauses."""
+
+    seed: int
+    count: int
+    done: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    died: Counter[str] = field(default_factory=Counter)
+    """Processes that ended without having been killed; the supervisor of `lostphone up` would start them again."""
+    seconds: float = 0.0
+
+    async def run(self, world: World, stories: list[Story], *, mean_pause: float, faults: bool = True) -> None:
+        """Kill so many times; a part that is down is not killed again before it was started."""
+        chance = random.Random(f"kills {self.seed}")
+        began = time.monotonic()
+        down: dict[str, asyncio.Task[None]] = {}
+        for _ in range(self.count):
+            await asyncio.sleep(chance.expovariate(1 / mean_pause))
+            if faults and chance.random() < 0.3:
+                await asyncio.to_thread(self._fault, world, chance)
+            wanted = chance.choices(KILLABLE, [_WEIGHTS[name] for name in KILLABLE])[0]
+            stays_down = chance.choice((0.0, 0.0, 0.2, 1.0, 3.0))
+            while wanted in down and not down[wanted].done():
+                await asyncio.wait([down[wanted]])
+            if wanted in down:
+                down[wanted].result()
+            if world.parts[wanted].child.pid is None:
+                self.died[wanted] += 1
+                await asyncio.to_thread(world.restart, wanted)
+            await asyncio.to_thread(world.kill, wanted)
+            self.done[wanted] += 1
+            down[wanted] = asyncio.create_task(self._back(world, wanted, stays_down))
+        await asyncio.gather(*down.values())
+        self.seconds = time.monotonic() - began
+
+    async def _back(self, world: World, name: str, after: float) -> None:
+        await asyncio.sleep(after)
+        await asyncio.to_thread(world.restart, name)
+
+    def _fault(self, world: World, chance: random.Random) -> None:
+        part, match = chance.choice(_FAULTS)
+        kind = chance.choice(_KINDS)
+        world.sandbox(
+            part,
+            "POST",
+            "/_faults",
+            {"kind": kind, "calls": 1, "seconds": 2, "status": 451 if part == "mail" else 503, "match": match},
+        )
+        self.faults[f"{part} {kind}"] += 1
+
+
+async def keep_alive(world: World, kills: Kills) -> None:
+    """Do what the supervisor does after the kills: start what ended by itself. Until cancelled."""
+    while True:
+        for name in await asyncio.to_thread(world.revive):
+            kills.died[name] += 1
+        await asyncio.sleep(0.5)
