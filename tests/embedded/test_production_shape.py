@@ -124,6 +124,7 @@ def test_the_broker_of_production_guards_what_the_embedded_one_can_guard(tmp_pat
     }  # fmt: skip
 
 
+@pytest.mark.timeout(300)  # a broker with TLS starts, and grants 300 rights, on whatever machine this is
 def test_a_service_may_write_where_the_contracts_say_and_nowhere_else(secrets: Path, tmp_path: Path) -> None:
     """The embedded broker with the properties, certificates, users and ACLs of production."""
     environment = dict(line.split("=", 1) for line in (secrets / "reporter.env").read_text().splitlines())
