@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
@@ -18,9 +19,9 @@ from lostphone.demo.screen import Screen, clock
 from lostphone.demo.story import Story, Told
 from lostphone.demo.watch import Watch
 from lostphone.installation import Installation
+from lostphone.kafka_access import running_connection
 from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress
 from lostphone.status import Status, data_directory
-from lostphone.topics import connection_from_environment
 from shared.events import KeyRing
 
 _FOLDER = Path("build/demo")
@@ -45,20 +46,21 @@ def demo(
         progress("環境を起動しています…", "Starting an installation for the demo …")
         status = running.start_detached(directory, lambda line: progress(line, line))
     try:
-        _play(status, directory, folder, as_json, began)
+        # Without a terminal a program reads along: one JSON document a line.
+        play(status, directory, folder, as_json=as_json or not sys.stdout.isatty(), began=began)
     finally:
         if ours:
             progress("止めています…", "Stopping …")
             running.stop(directory)
 
 
-def _play(status: Status, directory: Path, folder: Path, as_json: bool, began: float) -> None:
-    troupe = Cast(status, Installation(directory, {}, {}))
-    # Without a terminal a program reads along: one JSON document a line.
-    screen = Screen(as_json=as_json or not sys.stdout.isatty(), names=troupe.names())
-    watch = Watch(
-        connection_from_environment(status.kafka.bootstrap), KeyRing(troupe.installation.event_keys_file), screen.event
-    )
+def play(
+    status: Status, directory: Path, folder: Path, *, as_json: bool, began: float, console: Console | None = None
+) -> Told:
+    """The whole evening in a running installation, with its proof and what it leaves behind in `folder`."""
+    troupe = Cast(status, Installation.read(directory))
+    screen = Screen(as_json=as_json, names=troupe.names(), console=console)
+    watch = Watch(running_connection(status.kafka), KeyRing(troupe.installation.event_keys_file), screen.event)
     watch.start()
     told = Story(troupe, watch, screen).play()
     screen.chapter("10. 証明", "10. The proof")
@@ -68,6 +70,7 @@ def _play(status: Status, directory: Path, folder: Path, as_json: bool, began: f
     _times(screen, watch, told, time.monotonic() - began)
     rows = [(name, str(path)) for name, path in [*kept, ("evidence", folder / "evidence")]]
     screen.table(Sentence("見る場所", "Where to look"), rows, "where")
+    return told
 
 
 def _until_sealed(troupe: Cast, told: Told, screen: Screen) -> None:

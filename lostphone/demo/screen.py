@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.status import Status as Waiting
 from rich.table import Table
 from rich.text import Text
 
@@ -30,12 +29,11 @@ _GIST = (
 class Screen:
     """One audience. Methods may be called from any thread."""
 
-    def __init__(self, *, as_json: bool, names: Mapping[str, str]) -> None:
+    def __init__(self, *, as_json: bool, names: Mapping[str, str], console: Console | None = None) -> None:
         self._as_json = as_json
         self._names = names
-        self._console = Console(highlight=False)
+        self._console = console or Console(highlight=False)
         self._lock = threading.Lock()
-        self._waiting: Waiting | None = None
 
     def chapter(self, ja: str, en: str) -> None:
         """A new part of the story."""
