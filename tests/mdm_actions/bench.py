@@ -49,6 +49,7 @@ class World:
     api_key: str
     webhook_key: str
     webhooks: httpx2.AsyncClient | None = None
+    phones: list["Phone"] = field(default_factory=list)
 
     async def phone(self, udid: str, **facts: Any) -> "Phone":
         """A phone that enrolled just now."""
@@ -60,7 +61,13 @@ class World:
         }
         answer = await self.http.post(f"{self.parts['phones']}/phones", json=wanted)
         assert answer.status_code == 201, answer.text
-        return Phone(udid, self)
+        self.phones.append(Phone(udid, self))
+        return self.phones[-1]
+
+    async def rest(self) -> None:
+        """No phone of this test asks for work any more."""
+        while self.phones:
+            await self.phones.pop().tell("offline")
 
     async def post(self, part: str, path: str, body: dict[str, Any]) -> None:
         answer = await self.http.post(f"{self.parts[part]}{path}", json=body)
@@ -149,7 +156,9 @@ class Company:
     def device(self, row: dict[str, str]) -> str:
         return device_id(self.name, row["asset_tag"])
 
-    def order(self, incident: str, device: str, *, version: int = 1, drill: bool = False, **facts: Any) -> WipeRequested:
+    def order(
+        self, incident: str, device: str, *, version: int = 1, drill: bool = False, **facts: Any
+    ) -> WipeRequested:
         """An order to wipe that desk and lead signed."""
         now = datetime.now(UTC)
         statement = WipeStatement(
@@ -252,13 +261,13 @@ class Service:
 
     async def events(self, subject: str) -> list[Event]:
         """What this service has told about a subject, in order."""
-        rows = await self.kit.pool.fetch("SELECT key, headers, value FROM outbox WHERE key = $1 ORDER BY place", subject)
+        rows = await self.kit.pool.fetch(
+            "SELECT key, headers, value FROM outbox WHERE key = $1 ORDER BY place", subject
+        )
         told = []
         for row in rows:
             headers = tuple((name, data.encode()) for name, data in row["headers"])
-            reading = read(
-                Received("log", 0, 0, 0, row["key"].encode(), headers, row["value"]), self.installed.keyring
-            )
+            reading = read(Received("log", 0, 0, 0, row["key"].encode(), headers, row["value"]), self.installed.keyring)
             assert isinstance(reading, Event)
             told.append(reading)
         return told

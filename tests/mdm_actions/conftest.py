@@ -27,6 +27,7 @@ from sandbox.playing import playing, served
 from services.mdm_actions.app import build
 from services.mdm_actions.settings import Settings
 from shared.service import open_kit
+from shared.telemetry.logs import configure_logs
 from tests.mdm_actions.bench import Company, Service, World
 from tests.stack.installed import Installed
 
@@ -38,6 +39,7 @@ _WEBHOOK_KEY = "planted-webhook-key"
 @pytest.fixture(scope="session")
 async def world(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """NanoMDM, its phones, the carrier, the identity providers of sign-in and of Microsoft."""
+    configure_logs("mdm_actions", "WARNING")
     folder = tmp_path_factory.mktemp("world")
     ca = Authority(cert=folder / "ca.pem", key=folder / "ca.key")
     authority(ca.cert, ca.key)
@@ -105,9 +107,7 @@ type Serving = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture
-def serving(
-    world: World, installation: Installed, company: Company, other_company: Company, tmp_path: Path
-) -> Serving:
+def serving(world: World, installation: Installed, company: Company, other_company: Company, tmp_path: Path) -> Serving:
     """Starts the service: `async with serving() as service`. Again, it is the same service after a restart."""
     approvers = tmp_path / "approvers.json"
     approvers.write_text(json.dumps(company.approvers() | other_company.approvers()))
@@ -154,6 +154,7 @@ def serving(
                     yield Service(kit, parts, world, installation, http)
                 finally:
                     world.webhooks = None
+                    await world.rest()
 
     return serve
 

@@ -43,7 +43,9 @@ async def test_a_signed_in_report_revokes_locks_and_locates(service: Service, co
         ("wipe", "waiting"),
         ("suspend_line", "waiting"),
     ]
-    assert (await service.names(incident)).index("DeviceLocked") < (await service.names(incident)).index("DeviceLocated")
+    assert (await service.names(incident)).index("DeviceLocked") < (await service.names(incident)).index(
+        "DeviceLocated"
+    )
 
 
 async def test_the_position_lies_in_the_vault_and_nowhere_else(service: Service, company: Company) -> None:

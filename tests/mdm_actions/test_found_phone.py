@@ -1,0 +1,105 @@
+"""A phone that is back is let go in order: disarm the wipe, resume the line, then unlock."""
+
+from datetime import UTC, datetime
+
+from shared.events.mdm_actions import (
+    CarrierResumed,
+    CarrierSuspended,
+    CommandRejected,
+    DeviceLocated,
+    DeviceUnlocked,
+    WipeDisarmed,
+    WipeSent,
+)
+from shared.events.payload import Answer
+from shared.events.reporter import (
+    ContainmentStep,
+    DeviceRecovered,
+    IncidentCancelled,
+    IncidentClosed,
+    IncidentReopened,
+    LineSuspensionRequested,
+    StepRequested,
+)
+from tests.mdm_actions.bench import Company, Phone, Service, eventually, lost, new_incident
+
+_PERSON = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
+_MISUSE = LineSuspensionRequested(reason="misuse_of_line", named_by=_PERSON)
+
+
+def _recovered() -> DeviceRecovered:
+    return DeviceRecovered(recovered_at=datetime.now(UTC), from_whom="police", identity_checked=Answer.YES)
+
+
+async def _contained(service: Service, company: Company) -> tuple[str, str, Phone]:
+    """Locked, located, its line stopped, a wipe armed, and out of reach."""
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident, device = new_incident(), company.device(row)
+    await service.say(lost(device), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    await phone.tell("offline")
+    await service.say(_MISUSE, incident, company.name)
+    await service.told(incident, CarrierSuspended)
+    await service.say(company.order(incident, device), incident, company.name)
+    await service.told(incident, WipeSent)
+    return incident, device, phone
+
+
+async def test_wipe_then_line_then_lock(service: Service, company: Company) -> None:
+    incident, _, phone = await _contained(service, company)
+    await service.say(_recovered(), incident, company.name)
+    await service.told(incident, CarrierResumed)
+    await phone.tell("online")
+    await service.told(incident, DeviceUnlocked)
+    names = await service.names(incident)
+    assert names.index("WipeDisarmed") < names.index("CarrierResumed") < names.index("DeviceUnlocked")
+    assert not (await phone.state())["lost_mode"]
+    assert "EraseDevice" not in await phone.obeyed()
+    assert "locate" not in await service.waiting(incident)
+    assert "line" not in await service.waiting(incident)
+
+
+async def test_a_false_alarm_is_let_go_the_same_way(service: Service, company: Company) -> None:
+    incident, _, phone = await _contained(service, company)
+    await service.say(IncidentCancelled(reason="found_in_bag"), incident, company.name)
+    await service.told(incident, WipeDisarmed)
+    await service.told(incident, CarrierResumed)
+    await phone.tell("online")
+    await service.told(incident, DeviceUnlocked)
+
+
+async def test_a_phone_that_was_wiped_before_it_was_found_is_not_unlocked(service: Service, company: Company) -> None:
+    incident, _, phone = await _contained(service, company)
+    await phone.tell("online")
+    await eventually(lambda: service.names(incident), lambda names: "WipeConfirmed" in names)
+    await service.say(_recovered(), incident, company.name)
+    await service.told(incident, CarrierResumed)
+    assert "unlock" not in [kind for kind, _ in await service.commands(incident)]
+
+
+async def test_the_desk_cannot_unlock_out_of_order(service: Service, company: Company) -> None:
+    incident, _, _ = await _contained(service, company)
+    unlock = StepRequested(step=ContainmentStep.UNLOCK, reason="holder_asks")
+    await service.say(unlock, incident, company.name)
+    assert (await service.told(incident, CommandRejected)).reason == "wipe_still_armed"
+
+
+async def test_locating_stops_when_the_phone_is_back_or_the_case_ends(service: Service, company: Company) -> None:
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident = new_incident()
+    await service.say(lost(company.device(row)), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    await service.ring(incident, "locate")
+    await service.told(incident, DeviceLocated, count=2)
+    await service.say(IncidentClosed(outcome="written_off", prevention_actions=0), incident, company.name)
+    assert "locate" not in await service.waiting(incident)
+    await service.say(IncidentReopened(reason="seen_again"), incident, company.name)
+    await service.told(incident, DeviceLocated, count=3)
+    await service.say(_recovered(), incident, company.name)
+    await service.told(incident, DeviceUnlocked)
+    assert "locate" not in await service.waiting(incident)
+    assert (await phone.obeyed()).count("DeviceLocation") == 3
