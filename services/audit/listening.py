@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from services.audit.timeline import CHANNEL
+from shared.postgres import COMMAND_SECONDS, VANISHED_CLIENT
 
 _POLL_SECONDS = 1.0
 """A notification that got lost costs no more than this."""
@@ -42,8 +43,8 @@ class Listening:
 @asynccontextmanager
 async def listen(dsn: str, name: str) -> AsyncIterator[Listening]:
     """A connection that listens, closed at the end."""
-    settings = {"search_path": "audit", "application_name": f"lostphone audit {name}"}
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings=settings)
+    settings = {"search_path": "audit", "application_name": f"lostphone audit {name}", **VANISHED_CLIENT}
+    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=COMMAND_SECONDS, server_settings=settings)
     try:
         listening = Listening(connection)
         await connection.add_listener(CHANNEL, listening._notified)  # noqa: SLF001 - of the same module

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from shared.messaging.kafka import OutgoingRecord, Producer
 from shared.messaging.outage import is_outage
+from shared.postgres import COMMAND_SECONDS, VANISHED_CLIENT
 from shared.telemetry import Health, metrics
 
 _BATCH = 500
@@ -60,7 +61,14 @@ class Relay:
 
     async def _serve(self) -> None:
         connection = await asyncpg.connect(
-            self._dsn, timeout=10, server_settings={"search_path": self._schema, "application_name": "lostphone relay"}
+            self._dsn,
+            timeout=10,
+            command_timeout=COMMAND_SECONDS,
+            server_settings={
+                "search_path": self._schema,
+                "application_name": "lostphone relay",
+                **VANISHED_CLIENT,
+            },
         )
         try:
             await connection.set_type_codec(

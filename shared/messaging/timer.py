@@ -86,14 +86,13 @@ class Timers:
                 try:
                     fired = await self._fire()
                     self._health.ok("timers")
+                    if not fired:
+                        await self._sleep()
                 except Exception as error:
                     if not is_outage(error):
                         raise
                     self._health.fail("timers", f"the database cannot be reached: {type(error).__name__}")
                     await asyncio.sleep(_FIRST_PAUSE.total_seconds())
-                    continue
-                if not fired:
-                    await self._sleep()
         finally:
             if self._running:
                 await asyncio.wait(self._running, timeout=_FIRST_PAUSE.total_seconds() * 5)

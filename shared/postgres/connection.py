@@ -7,6 +7,10 @@ _STATEMENT_TIMEOUT = "30s"
 _LOCK_TIMEOUT = "10s"
 _IDLE_IN_TRANSACTION = "60s"
 """A unit of work is milliseconds; a connection that holds locks for longer belongs to a process that hangs."""
+COMMAND_SECONDS = 40.0
+"""How long an answer is waited for: a network that is half open never brings one. Above the server's own limit."""
+VANISHED_CLIENT = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""Session settings: the server ends the session of a client that is gone without a word, and frees its locks."""
 
 
 async def connect(dsn: str, schema: str, *, max_size: int = 10) -> asyncpg.Pool:
@@ -20,7 +24,7 @@ async def connect(dsn: str, schema: str, *, max_size: int = 10) -> asyncpg.Pool:
         max_size=max_size,
         init=_prepare,
         reset=_keep,
-        command_timeout=60,
+        command_timeout=COMMAND_SECONDS,
         server_settings={
             "search_path": schema,
             "application_name": f"lostphone {schema}",
@@ -28,6 +32,7 @@ async def connect(dsn: str, schema: str, *, max_size: int = 10) -> asyncpg.Pool:
             "lock_timeout": _LOCK_TIMEOUT,
             "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
             "timezone": "UTC",
+            **VANISHED_CLIENT,
         },
     )
 
