@@ -185,6 +185,7 @@ class Running[S: ServiceSettings]:
         kit, settings = self._kit, self._kit.settings
         work: list[tuple[str, Coroutine[Any, Any, None]]] = []
         if "http" in self._only:
+            kit.health.check("database", self._database)
             work.append(("http", self._http()))
         if "consumer" in self._only:
             work.append(("consumer", self._consume()))
@@ -197,6 +198,16 @@ class Running[S: ServiceSettings]:
         if "background" in self._only:
             work.extend(("background", start()) for start in self._parts.background)
         return work
+
+    async def _database(self) -> str | None:
+        """None when the database answers, else the reason."""
+        try:
+            await self._kit.pool.fetchval("SELECT 1")
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            return f"the database cannot be reached: {type(error).__name__}"
+        return None
 
     async def _http(self) -> None:
         settings = self._kit.settings

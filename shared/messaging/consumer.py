@@ -93,10 +93,22 @@ class Consumer:
     async def start(self) -> None:
         """Join the group. Raises when the cluster cannot be reached."""
         await self._broker.start()
+        self._health.check("kafka", self._reach)
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
         await self._broker.stop()
+
+    async def _reach(self) -> str | None:
+        """None when the cluster answers, else the reason: a consumer with nothing to take would not notice."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return None
+        try:
+            await consumer.topics()
+        except (KafkaError, OSError) as error:
+            return f"Kafka cannot be reached: {type(error).__name__}"
+        return None
 
     async def _on_record(self, message: KafkaMessage) -> None:
         first = message.raw_message
