@@ -1,4 +1,4 @@
-"""`python -m services.audit serve | migrate | vkey`."""
+"""`python -m services.audit serve | migrate | vkey | bridge`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from services.audit.app import build
+from services.audit.feeds.bridge_command import bridge
 from services.audit.settings import Settings
 from services.audit.tlog import log_vkey
 from shared.service import service_main
@@ -20,6 +21,9 @@ def vkey(
 ) -> None:
     """Print the verifier key that readers of the log are given."""
     typer.echo(log_vkey(key, origin))
+
+
+main.command("bridge")(bridge)
 
 
 if __name__ == "__main__":

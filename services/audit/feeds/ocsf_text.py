@@ -12,7 +12,6 @@ _UNSAFE = re.compile(
 )
 
 
-def neutral(text: str) -> str:
+def neutral(text: str, *, limit: int | None = MAX_TEXT) -> str:
     """The same text with each control, bidi and invisible character spelt out, as `<U+202E>`, and bounded."""
-    spelt = _UNSAFE.sub(lambda found: f"<U+{ord(found[0]):04X}>", text[:MAX_TEXT])
-    return spelt[:MAX_TEXT]
+    return _UNSAFE.sub(lambda found: f"<U+{ord(found[0]):04X}>", text[:limit])[:limit]

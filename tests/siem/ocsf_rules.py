@@ -1,0 +1,102 @@
+"""What makes an OCSF event right: the published JSON Schema, and rules for what a JSON Schema cannot see."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
+
+VERSION = "1.8.0"
+_PROFILES = {"datetime", "host", "incident", "security_control"}
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_DIGEST = re.compile(r"\b[A-Za-z0-9_-]{43}\b")
+_PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]+|(?<![0-9a-f-])0\d{1,3}-\d{2,4}-\d{4}(?![0-9a-f-])")
+
+
+@cache
+def schema() -> dict[str, Any]:
+    return get_ocsf_schema(version=VERSION)
+
+
+@cache
+def _validator(class_uid: int, profiles: tuple[str, ...]) -> Draft202012Validator:
+    known = OcsfJsonSchemaEmbedded(schema())
+    name = known.lookup_class_name_from_uid(class_uid)
+    return Draft202012Validator(known.get_class_schema(name, profiles=list(profiles)))
+
+
+def problems(event: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with an event; none for one that a strict reader takes."""
+    validator = _validator(event["class_uid"], tuple(event["metadata"]["profiles"]))
+    by_schema = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(event)]
+    return by_schema + list(_unseen(event))
+
+
+def _unseen(event: dict[str, Any]) -> Iterator[str]:
+    if next(iter(event)) != "time":
+        yield "time is not first"
+    if event["type_uid"] != event["class_uid"] * 100 + event["activity_id"]:
+        yield f"type_uid {event['type_uid']} is not class {event['class_uid']}, activity {event['activity_id']}"
+    if event["category_uid"] != event["class_uid"] // 1000:
+        yield "category_uid is not of this class"
+    if event["metadata"]["version"] != VERSION:
+        yield f"version {event['metadata']['version']}"
+    if unknown := set(event["metadata"]["profiles"]) - _PROFILES:
+        yield f"profiles {unknown}"
+    yield from _captions(event)
+    yield from _observables(event)
+    yield from _flat(event.get("unmapped", {}))
+    for path, text in _texts(event):
+        if _UNSAFE.search(text):
+            yield f"{path} holds a control or bidi character"
+
+
+def personal(event: dict[str, Any]) -> list[str]:
+    """Texts that look like personal data or like a commitment to it."""
+    return [f"{path}: {text}" for path, text in _texts(event) if _PERSONAL.search(text) or _DIGEST.fullmatch(text)]
+
+
+def _captions(event: dict[str, Any]) -> Iterator[str]:
+    """Each number stands beside its caption as the schema has it; 99 beside a wording of the source's."""
+    known = next(one for one in schema()["classes"].values() if one["uid"] == event["class_uid"])
+    pairs = {"activity_id": "activity_name", "severity_id": "severity", "status_id": "status"}
+    for number, caption in pairs.items():
+        wanted = known["attributes"][number]["enum"][str(event[number])]["caption"]
+        if event[number] == 99:
+            if event[caption] in ("", "Other"):
+                yield f"{caption} has no wording"
+        elif event[caption] != wanted:
+            yield f"{caption} is {event[caption]}, not {wanted}"
+    if event["class_name"] != known["caption"] or event["type_name"] != f"{known['caption']}: {event['activity_name']}":
+        yield "class_name or type_name"
+
+
+def _observables(event: dict[str, Any]) -> Iterator[str]:
+    types = schema()["objects"]["observable"]["attributes"]["type_id"]["enum"]
+    for observable in event.get("observables", []):
+        found: Any = event
+        for name in observable["name"].split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is None or ("value" in observable and found != observable["value"]):
+            yield f"observable {observable['name']} does not resolve"
+        if types[str(observable["type_id"])]["caption"] != observable["type"]:
+            yield f"observable {observable['name']} has the wrong type"
+
+
+def _flat(unmapped: dict[str, Any]) -> Iterator[str]:
+    for name, value in unmapped.items():
+        if not isinstance(value, str):
+            yield f"unmapped.{name} is no string"
+
+
+def _texts(value: Any, path: str = "$") -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _texts(inner, f"{path}[{at}]")
