@@ -21,10 +21,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from shared.events import KeyRing, Signer
+from shared.events.contracts import redrive_topic
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
 from shared.messaging.outage import is_outage
+from shared.messaging.redrive import Redrivable
 from shared.messaging.relay import Relay
 from shared.messaging.timer import TimerHandler, Timers
 from shared.messaging.unit import Units
@@ -243,6 +245,7 @@ class Running[S: ServiceSettings]:
             self._parts.sink,
             dead_letters=DeadLetters(self._name, producer),
             health=kit.health,
+            redrive_topic=redrive_topic(self._name) if isinstance(self._parts.sink, Redrivable) else None,
         )
         kit.health.fail("consumer", "not yet started")
         while True:

@@ -29,6 +29,7 @@ from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadL
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
 from shared.messaging.position import advance, fresh, lock_positions, read_positions
+from shared.messaging.redrive import first_place, redrive, remember
 from shared.messaging.unit import Unit, Units
 from shared.telemetry import Health, metrics
 
@@ -62,6 +63,7 @@ class Consumer:
         dead_letters: DeadLetters,
         health: Health,
         topic: str = LOG_TOPIC,
+        redrive_topic: str | None = None,
         group: str | None = None,
         limit: ParkingLimit | None = None,
     ) -> None:
@@ -77,7 +79,7 @@ class Consumer:
         self._pauses = 0
         self._broker = _broker(connection, service)
         self._subscriber = self._broker.subscriber(
-            topic,
+            *[name for name in (topic, redrive_topic) if name is not None],
             group_id=group or service,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
@@ -177,21 +179,32 @@ class Consumer:
 
     async def _take(self, batch: Sequence[Received]) -> None:
         with metrics.BATCH.time():
-            readings = {(record.partition, record.offset): read(record, self._keyring) for record in batch}
+            readings = {_place(record): read(record, self._keyring) for record in batch if record.topic == self._topic}
             async with self._units.begin() as unit:
                 positions = await lock_positions(unit, [(record.topic, record.partition) for record in batch])
                 new = fresh(batch, positions)
+                if in_turn := [readings[_place(record)] for record in new if record.topic == self._topic]:
+                    await self._sink.take(unit, in_turn)
+                for record in new:
+                    if record.topic != self._topic:
+                        await redrive(unit, record, self._keyring, self._sink)
                 if new:
-                    await self._sink.take(unit, [readings[record.partition, record.offset] for record in new])
                     await advance(unit, new)
         for record in new:
             metrics.CONSUMED.labels(record.topic, str(record.partition)).inc()
 
     async def _park(self, record: Received, error: Exception) -> None:
-        self._limit.park()
-        await self._dead_letters.park(record, error)
+        original = record
+        if record.topic == self._topic:
+            self._limit.park()
+        else:
+            # Somebody asked for this one; that it fails again says nothing about those in the log.
+            metrics.REDRIVEN.labels("failed").inc()
+            original = first_place(record)
+        await self._dead_letters.park(original, error)
         async with self._units.begin() as unit:
             await lock_positions(unit, [(record.topic, record.partition)])
+            await remember(unit, original, self._keyring, error)
             await advance(unit, [record])
 
     async def _pause(self, reason: str) -> None:
@@ -222,7 +235,7 @@ class Consumer:
         metrics.REBALANCES.inc()
         while True:
             try:
-                positions = await read_positions(self._units.pool, self._topic)
+                positions = await read_positions(self._units.pool)
                 break
             except Exception as error:
                 if not is_outage(error):
@@ -231,7 +244,7 @@ class Consumer:
         first = await consumer.beginning_offsets(assigned)
         last = await consumer.end_offsets(assigned)
         for place in assigned:
-            position = positions.get(place.partition, first[place])
+            position = max(positions.get((place.topic, place.partition), 0), first[place])
             if position > last[place]:
                 self._stopped = (
                     f"partition {place.partition} of {place.topic} ends at {last[place]}, but {position} was already "
@@ -304,8 +317,12 @@ def _received(record: ConsumerRecord) -> Received:
 
 
 def _firsts(batch: Sequence[Received]) -> list[Received]:
-    return list({record.partition: record for record in reversed(batch)}.values())
+    return list({(record.topic, record.partition): record for record in reversed(batch)}.values())
 
 
 def _lasts(batch: Sequence[Received]) -> list[Received]:
-    return list({record.partition: record for record in batch}.values())
+    return list({(record.topic, record.partition): record for record in batch}.values())
+
+
+def _place(record: Received) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset

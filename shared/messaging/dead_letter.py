@@ -10,7 +10,7 @@ from shared.events import Received
 from shared.messaging.kafka import OutgoingRecord, Producer
 from shared.telemetry import metrics
 
-_PREFIX = "dlq_"
+DEAD_LETTER_PREFIX = "dlq_"
 _REASON_BYTES = 2000
 
 _log = structlog.get_logger()
@@ -93,7 +93,7 @@ def _describe(service: str, record: Received, error: BaseException) -> Iterable[
         # Only where it happened: the text of an error may quote what the record says.
         "where": _where(error),
     }
-    return [(_PREFIX + name, value.encode()[:_REASON_BYTES]) for name, value in facts.items()]
+    return [(DEAD_LETTER_PREFIX + name, value.encode()[:_REASON_BYTES]) for name, value in facts.items()]
 
 
 def _where(error: BaseException) -> str:

@@ -38,6 +38,14 @@ class Dispatch:
                 _log.warning("sequence_gap", event_id=event.envelope.id, source=event.envelope.source)
             await self._handle(unit, event)
 
+    async def take_again(self, unit: Unit, event: Event) -> bool:
+        """Handle an event that was passed over, whatever came after it. False when another event has its place."""
+        (verdict,) = await hear(unit, [event])
+        if verdict is Verdict.CONFLICT:
+            return False
+        await self._handle(unit, event)
+        return True
+
     async def _handle(self, unit: Unit, event: Event) -> None:
         found = self._handlers.get(event.envelope.type)
         if found is None:

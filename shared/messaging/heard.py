@@ -11,7 +11,11 @@ SELECT source, subject, sequence, event_id FROM heard
 WHERE (source, subject) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 
+# An event that was parked and now acts as another copy of itself must not act a third time when it is redriven.
 _KEEP = """
+WITH settled AS (
+    UPDATE parked SET settled_at = now(), settled_by = 'copy'
+    WHERE settled_at IS NULL AND (source, event_id) IN (SELECT * FROM unnest($5::text[], $6::text[])))
 INSERT INTO heard (source, subject, sequence, event_id)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
 ON CONFLICT (source, subject) DO UPDATE SET sequence = excluded.sequence, event_id = excluded.event_id
@@ -43,7 +47,14 @@ async def hear(unit: Unit, events: Sequence[Event]) -> list[Verdict]:
     verdicts = [_judge(last, event) for event in events]
     moved = [(*pair, *place) for pair, place in sorted(last.items()) if before.get(pair) != place]
     if moved:
-        await unit.connection.execute(_KEEP, *map(list, zip(*moved, strict=True)))
+        acting = [
+            (event.envelope.source, event.envelope.id)
+            for event, verdict in zip(events, verdicts, strict=True)
+            if verdict in (Verdict.NEXT, Verdict.GAP)
+        ]
+        await unit.connection.execute(
+            _KEEP, *map(list, zip(*moved, strict=True)), *map(list, zip(*acting, strict=True))
+        )
     return verdicts
 
 

@@ -10,7 +10,7 @@ from shared.messaging.unit import Unit
 type Place = tuple[str, int]
 """Topic and partition."""
 
-_READ = "SELECT topic, partition, next_offset FROM position WHERE topic = $1"
+_READ = "SELECT topic, partition, next_offset FROM position"
 
 # The row lock makes a second consumer of the same partition wait, and then find its records taken.
 _LOCK = """
@@ -28,9 +28,9 @@ WHERE position.topic = moved.topic AND position.partition = moved.partition
 """
 
 
-async def read_positions(pool: asyncpg.Pool, topic: str) -> dict[int, int]:
-    """The next offset to take, by partition; partitions that were never taken are absent."""
-    return {row["partition"]: row["next_offset"] for row in await pool.fetch(_READ, topic)}
+async def read_positions(pool: asyncpg.Pool) -> dict[Place, int]:
+    """The next offset to take at each place; places that were never taken are absent."""
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in await pool.fetch(_READ)}
 
 
 async def lock_positions(unit: Unit, places: Iterable[Place]) -> dict[Place, int]:

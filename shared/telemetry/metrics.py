@@ -37,6 +37,7 @@ SKIPPED = _counter("events_skipped_total", "Verified events of a type that this 
 GAPS = _counter("events_gap_total", "Sequences of a source and subject that were found to be missing.", "source")
 RETRIED = _counter("events_retried_total", "Records taken again one by one after their batch failed.", "topic")
 PARKED = _counter("events_parked_total", "Records parked among the dead letters.", "reason")
+REDRIVEN = _counter("events_redriven_total", "Dead letters that were offered again, by what came of it.", "outcome")
 PAUSES = _counter("consumer_pauses_total", "Times that consuming paused because a dependency was away.", "dependency")
 REBALANCES = _counter("consumer_rebalances_total", "Assignments of partitions.")
 COMMIT_FAILURES = _counter("consumer_commit_failures_total", "Offset commits that Kafka refused; they are for display.")

@@ -6,7 +6,7 @@ from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, R
 
 from lostphone.topics import manifest
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, event_types
-from shared.events.contracts import Acl, acls, dead_letter_topic, topics
+from shared.events.contracts import REDRIVABLE, Acl, acls, dead_letter_topic, redrive_topic, topics
 from shared.events.registry import Writer
 
 SERVICES = get_args(Writer)
@@ -25,7 +25,8 @@ def test_every_topic_is_there_once_with_twelve_partitions() -> None:
     assert len(set(names)) == len(names)
     assert all(topic.partitions == 12 for topic in topics())
     expected = {LOG_TOPIC, TIMELINE_TOPIC, "lostphone.ocsf.v1", *(entry.type for entry in event_types())}
-    assert set(names) == expected | {dead_letter_topic(service) for service in SERVICES}
+    kept_apart = {dead_letter_topic(service) for service in SERVICES} | {redrive_topic(name) for name in REDRIVABLE}
+    assert set(names) == expected | kept_apart
 
 
 def test_the_log_and_the_timeline_are_kept_for_ever_and_nothing_is_compacted() -> None:
@@ -69,9 +70,10 @@ def test_every_service_reads_the_log_in_groups_of_its_own() -> None:
         assert {acl.name for acl in may(service, "read", "group")} == {service, f"{service}."}
 
 
-def test_nobody_outside_writes_and_nobody_at_all_deletes() -> None:
+def test_nobody_outside_writes_but_the_operator_who_redrives_and_nobody_at_all_deletes() -> None:
     outside = [acl for acl in acls() if acl.principal.removeprefix("User:") not in SERVICES]
-    assert not [acl for acl in outside if "write" in acl.operations]
+    written = {(acl.principal, acl.name) for acl in outside if "write" in acl.operations}
+    assert written == {("User:operator", redrive_topic(service)) for service in REDRIVABLE}
     assert not [acl for acl in acls() if "delete" in acl.operations or "all" in acl.operations]
 
 

@@ -55,6 +55,7 @@ class Bus:
         self.speaker = self.units("reporter")
         self.hearer = self.units("notifier")
         self.health = Health()
+        self.redrive_topic = f"{self.topic}.redrive"
 
     def units(self, service: str) -> Units:
         return Units(self.pools[service], Signer(service, self.keys[service]), log_topic=self.topic)
@@ -86,7 +87,7 @@ class Bus:
 
     @asynccontextmanager
     async def hearing(
-        self, sink: Sink, *, limit: ParkingLimit | None = None, service: str = "notifier"
+        self, sink: Sink, *, limit: ParkingLimit | None = None, service: str = "notifier", redrive: bool = False
     ) -> AsyncIterator[Consumer]:
         producer = Producer(self.connection, f"dead-letters-{service}")
         consumer = Consumer(
@@ -98,6 +99,7 @@ class Bus:
             dead_letters=DeadLetters(service, producer),
             health=self.health,
             topic=self.topic,
+            redrive_topic=self.redrive_topic if redrive else None,
             group=f"{service}.{self.topic}",
             limit=limit,
         )
@@ -137,7 +139,7 @@ async def bus(kafka: str, postgres: str, tmp_path: Path) -> AsyncIterator[Bus]:
         )
     )
     topic = f"test.{name}"
-    _create_topics(kafka, topic, dead_letter_topic("notifier"))
+    _create_topics(kafka, topic, f"{topic}.redrive", dead_letter_topic("notifier"))
     pools = {service: await connect(dsn, service, max_size=5) for service in _SERVICES}
     try:
         yield Bus(kafka, dsn, topic, keys, KeyRing(keys_file), pools)
@@ -147,7 +149,8 @@ async def bus(kafka: str, postgres: str, tmp_path: Path) -> AsyncIterator[Bus]:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
         broker = AdminClient({"bootstrap.servers": kafka})
-        broker.delete_topics([topic])[topic].result(10)
+        for deleted in broker.delete_topics([topic, f"{topic}.redrive"]).values():
+            deleted.result(10)
 
 
 def _create_topics(bootstrap: str, *topics: str) -> None:

@@ -7,6 +7,6 @@ says which files differ. `topics()` and `acls()` are the same manifests as Pytho
 """
 
 from shared.events.contracts.acls import Acl, acls
-from shared.events.contracts.topics import Topic, dead_letter_topic, topics
+from shared.events.contracts.topics import REDRIVABLE, Topic, dead_letter_topic, redrive_topic, topics
 
-__all__ = ["Acl", "Topic", "acls", "dead_letter_topic", "topics"]
+__all__ = ["REDRIVABLE", "Acl", "Topic", "acls", "dead_letter_topic", "redrive_topic", "topics"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from shared.events.contracts.topics import OCSF_TOPIC, SERVICES, dead_letter_topic, topics
+from shared.events.contracts.topics import OCSF_TOPIC, REDRIVABLE, SERVICES, dead_letter_topic, redrive_topic, topics
 from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, Writer, event_types
 
 type Resource = Literal["topic", "group", "cluster"]
@@ -50,7 +50,12 @@ def _of_service(service: Writer) -> tuple[Acl, ...]:
     written = [
         topic.name for topic in topics() if service in topic.writers and topic.name != dead_letter_topic(service)
     ]
-    return (*common, *(Acl(principal, "topic", name, "literal", ("write", "describe")) for name in written))
+    redriven = [redrive_topic(service)] if service in REDRIVABLE else []
+    return (
+        *common,
+        *(Acl(principal, "topic", name, "literal", ("read", "describe")) for name in redriven),
+        *(Acl(principal, "topic", name, "literal", ("write", "describe")) for name in written),
+    )
 
 
 def _of_operator() -> tuple[Acl, ...]:
@@ -58,6 +63,7 @@ def _of_operator() -> tuple[Acl, ...]:
     on_topics: tuple[Operation, ...] = ("create", "describe", "describe_configs", "alter_configs", "read")
     return (
         Acl(principal, "topic", "lostphone.", "prefixed", on_topics),
+        *(Acl(principal, "topic", redrive_topic(service), "literal", ("write",)) for service in REDRIVABLE),
         Acl(principal, "group", f"{OPERATOR}.", "prefixed", ("read",)),
         *(Acl(principal, "group", service, "prefixed", ("describe",)) for service in SERVICES),
         Acl(principal, "cluster", "kafka-cluster", "literal", ("describe", "describe_configs")),

@@ -20,7 +20,7 @@ _DATA_CLASSES = {
 
 def document() -> dict[str, Any]:
     """The whole document, ready to be written as YAML."""
-    outward = [topic for topic in topics() if "dead-letters" not in topic.name]
+    outward = [topic for topic in topics() if topic.name.split(".")[-2] not in ("dead-letters", "redrive")]
     return {
         "asyncapi": "3.0.0",
         "info": {

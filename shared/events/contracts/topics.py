@@ -13,7 +13,10 @@ PARTITIONS = 12
 OCSF_TOPIC = "lostphone.ocsf.v1"
 OCSF_RETENTION = timedelta(days=14)
 DEAD_LETTER_RETENTION = timedelta(days=30)
+REDRIVE_RETENTION = timedelta(days=7)
 SERVICES: tuple[Writer, ...] = get_args(Writer)
+REDRIVABLE: tuple[Writer, ...] = tuple(service for service in SERVICES if service != "audit")
+"""Whose dead letters can be offered again. The timeline takes nothing out of its turn."""
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _FOR_EVER = -1
 
@@ -55,12 +58,21 @@ def topics() -> tuple[Topic, ...]:
         )
         for service in SERVICES
     )
-    return (*feeds, *of_types, *parked)
+    redriven = tuple(
+        _topic(redrive_topic(service), REDRIVE_RETENTION, (), f"Dead letters that an operator offers {service} again.")
+        for service in REDRIVABLE
+    )
+    return (*feeds, *of_types, *parked, *redriven)
 
 
 def dead_letter_topic(service: str) -> str:
     """Where a service parks what it cannot take. No underscores: Kafka's metric names confuse them with dots."""
     return f"lostphone.{service.replace('_', '-')}.dead-letters.v1"
+
+
+def redrive_topic(service: str) -> str:
+    """Where an operator offers a service its dead letters again."""
+    return f"lostphone.{service.replace('_', '-')}.redrive.v1"
 
 
 def _topic(
