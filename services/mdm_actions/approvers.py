@@ -54,7 +54,7 @@ def read(text: str, name: str) -> Approvers:
     """Decode the file's text; `name` stands in messages. Raises `ApproversFileError`."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ApproversFileError(f"{name}: neither YAML nor JSON: {_one_line(error)}") from error
     if not isinstance(document, dict):
         raise ApproversFileError(f"{name}: must map key ids to approvers")

@@ -261,9 +261,12 @@ class Handlers:
         await unit.disarm(case.incident, LOCATE_TIMER)
 
     async def on_incident_reopened(self, unit: Unit, _reopened: IncidentReopened, event: Event) -> None:
-        """The case goes on: a locked phone is located again, an open line gets its timer back."""
+        """The case goes on: a locked phone is located again, an open line gets its timer back.
+
+        A phone that was recovered stays so; should it be lost once more, that is another incident.
+        """
         case = await self._case(unit, event)
-        if case is None or case.state is IncidentState.OPEN:
+        if case is None or case.state in (IncidentState.OPEN, IncidentState.RECOVERED):
             return
         case = replace(case, state=IncidentState.OPEN)
         await store.save_case(unit, case)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 
 from services.mdm_actions.domain.playbook import Playbook
 
@@ -44,5 +43,5 @@ def read_folder(folder: Path) -> Playbooks:
 def _read(file: Path) -> Playbook:
     try:
         return Playbook.model_validate(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise PlaybookError(f"{file}: {' '.join(str(error).split())[:400]}") from error

@@ -144,8 +144,8 @@ def serving(world: World, installation: Installed, company: Company, other_compa
 
     @asynccontextmanager
     async def serve(*, outward: httpx2.AsyncClient | None = None, webhooks: bool = True) -> AsyncIterator[Service]:
-        async with open_kit("mdm_actions", settings) as kit:
-            kit = replace(kit, http=outward) if outward else kit
+        async with open_kit("mdm_actions", settings) as opened:
+            kit = replace(opened, http=outward) if outward else opened
             parts = await build(kit)
             transport = httpx2.ASGITransport(parts.app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://mdm") as http:
