@@ -8,8 +8,7 @@ import asyncpg
 from services.audit.domain.chain import Batch, Entry, EventKey, Known, Stream
 from services.audit.domain.leaf import Link
 from services.audit.tlog import Edge, Tile
-from services.audit.tlog.tiles import HASH_BYTES, TILE_WIDTH
-from services.audit.tlog.tree import perfect_root
+from services.audit.tlog.tiles import TILE_WIDTH
 from shared.events import Event, Reading
 
 type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -139,13 +138,9 @@ async def add(connection: Connection, start: int, batch: Batch, tiles: Sequence[
             [tile.level for tile in tiles],
             [tile.index for tile in tiles],
             [tile.hashes for tile in tiles],
-            [perfect_root(_split(tile.hashes)) for tile in tiles],
+            [tile.root for tile in tiles],
         )
     await _move_heads(connection, start, batch, known)
-
-
-def _split(hashes: bytes) -> list[bytes]:
-    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
 async def _move_streams(connection: Connection, batch: Batch, known: Known) -> dict[Stream, int]:

@@ -22,6 +22,8 @@ class Tile:
     level: int
     index: int
     hashes: bytes
+    root: bytes
+    """The hash for the level above."""
 
 
 @dataclass(frozen=True, slots=True)

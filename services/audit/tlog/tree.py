@@ -27,9 +27,10 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
     """The root over a number of hashes that is a power of two."""
+    sha256 = hashlib.sha256
     level = list(hashes)
     while len(level) > 1:
-        level = [node_hash(level[at], level[at + 1]) for at in range(0, len(level), 2)]
+        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=True)]
     return level[0]
 
 
@@ -50,25 +51,18 @@ class Edge:
 
     def append(self, leaf_hashes: Iterable[bytes]) -> tuple["Edge", list[Tile]]:
         """The edge after these leaves, and the tiles that became full on the way, in the order they did."""
-        levels = [list(tile) for tile in self.open_tiles]
+        levels = [list(tile) for tile in self.open_tiles] or [[]]
         full: list[Tile] = []
         size = self.size
-        for leaf in leaf_hashes:
-            size += 1
-            rising: bytes | None = leaf
-            level = 0
-            while rising is not None:
-                if level == len(levels):
-                    levels.append([])
-                levels[level].append(rising)
-                rising = None
-                if len(levels[level]) == TILE_WIDTH:
-                    tile = Tile(level, (size >> (8 * (level + 1))) - 1, b"".join(levels[level]))
-                    rising = perfect_root(levels[level])
-                    full.append(tile)
-                    levels[level] = []
-                    level += 1
-        return Edge(size, tuple(tuple(tile) for tile in levels)), full
+        leaves = list(leaf_hashes)
+        at = 0
+        while at < len(leaves):
+            taken = leaves[at : at + TILE_WIDTH - len(levels[0])]
+            at += len(taken)
+            size += len(taken)
+            levels[0] += taken
+            _close_full(levels, size, full)
+        return Edge(size, tuple(tuple(tile) for tile in levels) if size else ()), full
 
     def root(self) -> bytes:
         """The root of the whole tree."""
@@ -78,6 +72,19 @@ class Edge:
         for hashes in reversed(self.open_tiles):
             subtrees.extend(_perfect_subtrees(hashes))
         return fold(subtrees)
+
+
+def _close_full(levels: list[list[bytes]], size: int, full: list[Tile]) -> None:
+    """Move the open tiles that are full to `full`, and their roots up."""
+    level = 0
+    while len(levels[level]) == TILE_WIDTH:
+        root = perfect_root(levels[level])
+        full.append(Tile(level, (size >> (8 * (level + 1))) - 1, b"".join(levels[level]), root))
+        levels[level] = []
+        level += 1
+        if level == len(levels):
+            levels.append([])
+        levels[level].append(root)
 
 
 def _perfect_subtrees(hashes: Sequence[bytes]) -> Iterable[bytes]:
