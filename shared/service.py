@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import asyncpg
 import httpx2
@@ -35,6 +35,7 @@ from shared.settings import ServiceSettings
 from shared.telemetry import Health, configure
 from shared.vault import People, Vault
 from shared.web import Identity
+from shared.web.connections import MAX_HEAD_BYTES, Places
 
 PARTS = ("http", "consumer", "relay", "timers", "background")
 _KIT_MIGRATIONS = Path(__file__).parent / "messaging" / "migrations"
@@ -79,7 +80,12 @@ def service_main[S: ServiceSettings](
     name: str, settings_class: type[S], build: Build[S], *, migrations: Path
 ) -> typer.Typer:
     """The command line of one service: `serve` and `migrate`."""
-    main = typer.Typer(help=f"The {name} service of Lostphone.", no_args_is_help=True, add_completion=False)
+    main = typer.Typer(
+        help=f"The {name} service of Lostphone.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
 
     @main.command()
     def serve(
@@ -160,6 +166,28 @@ async def _serve[S: ServiceSettings](name: str, settings: S, build: Build[S], on
     _log.info("stopped")
 
 
+def server_of(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
+    """The HTTP server of a service, with every bound on connections and heads that it needs to stand in the open."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            http=cast("type[asyncio.Protocol]", Places().protocol()),
+            ws="none",
+            lifespan="off",
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            # Only a proxy that is named may say on whose behalf it asks.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+    )
+
+
 class Running[S: ServiceSettings]:
     """The parts of one service at work."""
 
@@ -212,19 +240,7 @@ class Running[S: ServiceSettings]:
         return None
 
     async def _http(self) -> None:
-        settings = self._kit.settings
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self._parts.app,
-                host=settings.http_host,
-                port=settings.http_port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=10,
-                limit_concurrency=500,
-            )
-        )
+        server = server_of(self._parts.app, self._kit.settings)
         # `serve` would take the signals for itself, and end the process before the other parts have.
         serving = asyncio.create_task(server._serve())  # noqa: SLF001
         try:

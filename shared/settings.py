@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.messaging.kafka import KafkaConnection
@@ -12,7 +12,8 @@ from shared.messaging.kafka import KafkaConnection
 class ServiceSettings(BaseSettings):
     """What every service needs. A service adds its own in a subclass."""
 
-    model_config = SettingsConfigDict(env_prefix="LOSTPHONE_", extra="ignore")
+    # A setting that does not fit is named without its value: it may be a password.
+    model_config = SettingsConfigDict(env_prefix="LOSTPHONE_", extra="ignore", hide_input_in_errors=True)
 
     kafka_bootstrap: str
     kafka_security: Literal["PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -36,6 +37,10 @@ class ServiceSettings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(ge=1, le=65535)
     public_url: str = Field(description="This service's own base address, as browsers and vendors see it.")
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [],
+        description="Reverse proxies, as addresses or networks, whose X-Forwarded-For counts. Nobody else's does.",
+    )
     links: dict[str, str] = Field({}, description="Base addresses of the other services, for links on pages.")
 
     rules_dir: Path = Path("rules")

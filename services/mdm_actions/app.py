@@ -44,7 +44,12 @@ async def build(kit: Kit[Settings]) -> Parts:
     )
     handlers = Handlers(containment, read_folder(settings.rules_dir / "playbooks"), approvers)
 
-    app = create_app(kit, title="mdm_actions", max_body=http.MAX_IMPORT_BYTES, request_seconds=_IMPORT_SECONDS)
+    app = create_app(
+        kit,
+        title="mdm_actions",
+        larger={http.IMPORT_PATH: http.MAX_IMPORT_BYTES},
+        request_seconds=_IMPORT_SECONDS,
+    )
     inventory = Inventory(kit.units, kit.vault, kit.people)
     app.include_router(http.router(kit.units, kit.identity, settlement, inventory))
     if settings.nanomdm_webhook_key:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from services.mdm_actions import breaker, fleet, store, tasks
 from services.mdm_actions.domain.command import Kind, State, proof
@@ -14,13 +14,14 @@ from services.mdm_actions.providers import LineReading
 from services.mdm_actions.settlement import Settlement
 from services.mdm_actions.store import Case, Command, Tries
 from services.mdm_actions.tasks import Task
-from shared.events.payload import Assurance, Code, Reference, Sha256
+from shared.events.payload import Assurance, Code, Instant, Reference, Sha256
 from shared.messaging import Unit, Units
 from shared.web import Identity, Person, Problem, Role
 
 _DESK = (Role.DESK, Role.LEAD)
 _READERS = (Role.DESK, Role.LEAD, Role.APPROVER, Role.OPERATOR, Role.PRIVACY, Role.AUDITOR)
 _RESETTERS = (Role.APPROVER, Role.LEAD)
+IMPORT_PATH = "/v1/inventory/import"
 MAX_IMPORT_BYTES = 20 * 1024 * 1024
 
 _Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -38,7 +39,7 @@ class _Body(BaseModel):
 class DoneBody(_Body):
     """What the person did. Without a reference of the carrier it counts as a statement only."""
 
-    done_at: AwareDatetime
+    done_at: Instant
     reference: Reference | None = None
     evidence: Sha256 | None = Field(None, description="SHA-256 of a screenshot or call note that is kept.")
 
@@ -52,7 +53,7 @@ class ReasonBody(_Body):
 class BreakerBody(ReasonBody):
     """Why the breaker is closed again, and whether it is that of drills."""
 
-    drill: bool = False
+    drill: StrictBool = False
 
 
 def router(units: Units, identity: Identity, settlement: Settlement, inventory: Inventory) -> APIRouter:

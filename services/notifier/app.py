@@ -19,8 +19,8 @@ from shared.service import Kit, Parts
 from shared.web import Pages, create_app
 
 PAGES = Path(__file__).parent / "pages"
-_MAX_BODY = 8 * 1024 * 1024
-"""A list of people concerned."""
+_MAX_LIST = 8 * 1024 * 1024
+"""A list of people concerned, in bytes."""
 
 
 async def build(kit: Kit[Settings]) -> Parts:
@@ -40,7 +40,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     disclosures = Disclosures(duties, public_url=settings.public_url)
     handlers = Handlers(kit.units, duties, alerts)
     desk = Desk(kit.identity, kit.units, rulebook, alerts, duties, notices, disclosures)
-    app = create_app(kit, title="notifier", max_body=_MAX_BODY)
+    app = create_app(kit, title="notifier", larger={r"/v1/incidents/[^/]+/principals": _MAX_LIST})
     app.include_router(http.routes(desk))
     app.include_router(site.routes(desk, Pages(PAGES, PAGES / "words.yaml")))
     return Parts(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.notifier.domain.document import Details, Issuer
 from shared.events.payload import Code, Instant, Reference, Sha256
@@ -37,9 +37,9 @@ class Notices(_Order):
     """Tell everybody on the list who was not told yet."""
 
     template: Code
-    assessment_version: Annotated[int, Field(ge=1)]
+    assessment_version: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     issuer: Issuer
-    preview: bool = False
+    preview: StrictBool = False
 
 
 class Approve(_Order):

@@ -25,7 +25,7 @@ from services.reporter.view import Views
 from shared.messaging import Dispatch
 from shared.service import Kit, Parts
 from shared.vault.keys import VaultKeys
-from shared.web import Pages, Problem, RateLimit, create_app
+from shared.web import Budget, Pages, Problem, RateLimit, create_app
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -45,7 +45,12 @@ async def build(kit: Kit[Settings]) -> Parts:
         units=kit.units,
         intake=intake,
         views=views,
-        emergency_limit=RateLimit(burst=settings.emergency_burst, per_minute=settings.emergency_per_minute),
+        emergency_limit=RateLimit(
+            burst=settings.emergency_burst,
+            per_minute=settings.emergency_per_minute,
+            overall=Budget(settings.emergency_overall_burst, settings.emergency_overall_per_minute),
+        ),
+        page_limit=RateLimit(burst=120, per_minute=120),
         receipt_limit=RateLimit(burst=settings.receipt_burst, per_minute=settings.receipt_per_minute),
         report_limit=RateLimit(burst=20, per_minute=20),
     )

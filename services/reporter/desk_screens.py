@@ -19,7 +19,7 @@ from services.reporter.door import may
 from services.reporter.http import Desk, IncidentPath, NoncePath, acting
 from services.reporter.refusals import problem
 from services.reporter.screens import CHOICES
-from shared.web import Pages, Person, Problem, Role, language
+from shared.web import Pages, Person, Problem, Role, language, refused_fields
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ class DeskScreens:
         try:
             await carry_out(in_role(who.person, allowed))
         except ValidationError as error:
-            names = sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
-            said = {"code": "check_fields", "fields": names}
+            said = {"code": "check_fields", "fields": refused_fields(error)}
             return await self.case(request, incident, who, error=said, status_code=422)
         except RefusedError as refused:
             found = problem(refused)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Path
 from pydantic import BaseModel
 
 from services.reporter import store
@@ -15,9 +15,11 @@ from services.reporter.settings import Organisation, Settings
 from services.reporter.view import Views
 from shared.events.reporter import Door
 from shared.messaging import Units
-from shared.web import Identity, Person, Problem, RateLimit, Role
+from shared.web import Identity, Person, Problem, RateLimit, Role, too_many
 
 type IdempotencyKey = Annotated[str | None, Header(min_length=16, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
+
+type Code = Annotated[str, Path(min_length=1, max_length=60)]
 
 
 class EmergencyReport(Report):
@@ -44,6 +46,7 @@ class Doors:
     intake: Intake
     views: Views
     emergency_limit: RateLimit
+    page_limit: RateLimit
     receipt_limit: RateLimit
     report_limit: RateLimit
 
@@ -51,14 +54,9 @@ class Doors:
         """Accept a report of a signed-in person. A drill is for those who may call one."""
         if report.drill and not may(person, "drill"):
             raise _role_needed("drill")
-        if self.report_limit.take(person.ref) > 0:
-            raise Problem(
-                429,
-                "too_many_requests",
-                ja="送信回数が多すぎます。少し待ってからもう一度お試しください。",
-                en="Too many reports. Please wait a moment and try again.",
-                headers={"Retry-After": "30"},
-            )
+        wait = self.report_limit.take(person.ref)
+        if wait > 0:
+            raise too_many(wait)
         # Whoever reports does it as an employee, whatever else they are.
         speaker = Speaker(Door.SIGNED_IN, person.organisation, f"{person.ref}/{Role.EMPLOYEE}", person)
         return self._answer(await self.intake.accept(report, speaker, key))
@@ -130,16 +128,16 @@ def routes(doors: Doors) -> APIRouter:
         return await doors.emergency(plain, report.organisation, idempotency_key)
 
     @router.get("/receipts/{code}", dependencies=[Depends(doors.receipt_limit)])
-    async def receipt(code: str) -> dict[str, Any]:
+    async def receipt(code: Code) -> dict[str, Any]:
         return await doors.receipt(code)
 
     @router.post("/receipts/{code}/amend", dependencies=[Depends(doors.receipt_limit)])
-    async def amend(code: str, answers: Answers) -> dict[str, Any]:
+    async def amend(code: Code, answers: Answers) -> dict[str, Any]:
         await doors.intake.amend(code, answers)
         return await doors.receipt(code)
 
     @router.post("/receipts/{code}/found", dependencies=[Depends(doors.receipt_limit)])
-    async def found(code: str) -> dict[str, Any]:
+    async def found(code: Code) -> dict[str, Any]:
         await doors.intake.found(code)
         return await doors.receipt(code)
 

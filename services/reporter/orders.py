@@ -1,12 +1,11 @@
 """What the desk says in one act: the bodies of requests, from the API as JSON and from the pages as forms."""
 
-from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from services.reporter.domain.report import Answers, Words
-from shared.events.payload import Code, DeviceId, Id, PersonRef, Reference
+from shared.events.payload import Code, Day, DeviceId, Id, Instant, PersonRef, Reference
 from shared.events.reporter import Cause, ContainmentStep, Place, PoliceReportKind
 from shared.events.wipe import StatementSignature, WipeStatement
 
@@ -29,7 +28,9 @@ class Verify(Order):
     """How the desk made sure; `break_glass` needs a reason and is reviewed."""
 
     method: Code = "call_back"
-    report: int | None = Field(None, ge=1, description="Which report; the first that waits when absent.")
+    report: StrictInt | None = Field(
+        None, ge=1, le=10_000, description="Which report; the first that waits when absent."
+    )
     reason: Code | None = None
 
 
@@ -47,7 +48,7 @@ class TriageOrder(Order):
 class DeskAmend(Answers):
     """What the desk learned, and when the organisation came to know it."""
 
-    known_at: AwareDatetime | None = None
+    known_at: Instant | None = None
 
 
 class StepOrder(Order):
@@ -82,7 +83,7 @@ class SuspendLine(Order):
     """`acknowledge` names the risk of stopping the line before the wipe has ended."""
 
     reason: Code
-    acknowledge: bool = False
+    acknowledge: StrictBool = False
 
 
 class Police(Order):
@@ -91,7 +92,7 @@ class Police(Order):
     kind: PoliceReportKind = PoliceReportKind.LOST_PROPERTY
     channel: Code = "online"
     prefecture: Code | None = None
-    filed_at: AwareDatetime | None = None
+    filed_at: Instant | None = None
     reception_number: Reference | None = None
     acceptance_number: Reference | None = None
 
@@ -102,14 +103,14 @@ class Facility(Order):
     facility: Place
     name: Words | None = None
     outcome: Literal["contacted", "holding", "not_found", "handed_to_police"] = "contacted"
-    contacted_at: AwareDatetime | None = None
+    contacted_at: Instant | None = None
     reference: Reference | None = None
 
 
 class Recovered(Order):
     """The phone is in hand."""
 
-    recovered_at: AwareDatetime | None = None
+    recovered_at: Instant | None = None
     from_whom: Code
     identity_checked: Literal["yes", "no", "unknown"]
     viewed: Literal["yes", "no", "unknown"] = "unknown"
@@ -123,7 +124,7 @@ class Prevention(Order):
     kind: Literal["rule", "device_setting", "managed_service"]
     owner: PersonRef | None = None
     owner_id: EmployeeId | None = None
-    due: date | None = None
+    due: Day | None = None
     state: Literal["planned", "in_progress", "done"] = "planned"
 
 

@@ -15,7 +15,7 @@ from services.reporter.domain.report import Answers, Report
 from services.reporter.door import Doors, ReportAccepted, may
 from services.reporter.refusals import problem
 from shared.events.reporter import Attached, Cause, DataItem, Place
-from shared.web import Pages, Person, language
+from shared.web import Pages, Person, language, refused_fields
 
 CHOICES: dict[str, list[str]] = {
     "cause": [cause.value for cause in Cause if cause not in (Cause.UNKNOWN, Cause.OTHER)],
@@ -73,7 +73,7 @@ class Screens:
             else:
                 accepted = await self._doors.emergency(report, str(form.get("organisation") or ""), key)
         except ValidationError as error:
-            said = {"code": "check_fields", "fields": _fields(error)}
+            said = {"code": "check_fields", "fields": refused_fields(error)}
             return await self.form(request, person, typed=forms.typed(form), error=said, status_code=422, key=key)
         except RefusedError as refused:
             found = problem(refused)
@@ -114,10 +114,11 @@ class Screens:
         try:
             await act(code, form)
         except (RefusedError, ValidationError) as error:
-            said: dict[str, Any] = {"code": "check_fields"}
             if isinstance(error, RefusedError):
                 found = problem(error)
-                said = {"code": error.code, "detail": found.detail(language(request))}
+                said: dict[str, Any] = {"code": error.code, "detail": found.detail(language(request))}
+                return await self.receipt(request, code, error=said, status_code=found.status)
+            said = {"code": "check_fields", "fields": refused_fields(error)}
             return await self.receipt(request, code, error=said, status_code=422)
         return RedirectResponse(f"/receipt?code={code}&done=1", 303)
 
@@ -142,10 +143,6 @@ def _key(value: object) -> str | None:
     return value if isinstance(value, str) and value.startswith("form-") and 16 <= len(value) <= 60 else None
 
 
-def _fields(error: ValidationError) -> list[str]:
-    return sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
-
-
 def routes(screens: Screens, doors: Doors) -> APIRouter:
     """`/`, `/report`, `/emergency`, `/receipt`."""
     router = APIRouter(include_in_schema=False)
@@ -165,7 +162,7 @@ def routes(screens: Screens, doors: Doors) -> APIRouter:
     async def report(request: Request, person: signed_in) -> Response:
         return await screens.report(request, person)
 
-    @router.get("/emergency")
+    @router.get("/emergency", dependencies=[Depends(doors.page_limit)])
     async def emergency_form(request: Request) -> Response:
         return await screens.form(request, None)
 

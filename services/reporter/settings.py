@@ -21,5 +21,9 @@ class Settings(ServiceSettings):
     zone: str = Field("Asia/Tokyo", description="For times typed into forms, and for the text for the police.")
     emergency_burst: int = Field(10, ge=1, description="Emergency reports from one address at once …")
     emergency_per_minute: float = Field(5, gt=0, description="… and per minute after that.")
+    emergency_overall_burst: int = Field(300, ge=1, description="Emergency reports from all addresses at once …")
+    emergency_overall_per_minute: float = Field(
+        300, gt=0, description="… and per minute after that; as many again for addresses that sent nothing lately."
+    )
     receipt_burst: int = Field(60, ge=1, description="Receipt codes tried from one address at once …")
     receipt_per_minute: float = Field(60, gt=0, description="… and per minute after that.")

@@ -5,13 +5,15 @@ readers decode it with `Payload.read`, which ignores fields it does not know and
 enumeration value as `other`, so that an addition inside a major version never breaks a reader.
 """
 
-from datetime import datetime
+import re
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -26,12 +28,26 @@ def _rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_WRITTEN = re.compile(r"^\d{4}-\d\d-\d\d")
+
+
+def _written(value: object) -> object:
+    """Not seconds since 1970, which pydantic would take as well."""
+    if isinstance(value, int | float) or (isinstance(value, str) and not _WRITTEN.match(value)):
+        raise ValueError("a moment or day is written out")
+    return value
+
+
 Instant = Annotated[
     AwareDatetime,
+    BeforeValidator(_written),
     PlainSerializer(_rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """A moment with its offset, written as RFC 3339 with milliseconds."""
+
+Day = Annotated[date, BeforeValidator(_written)]
+"""A calendar day."""
 
 IncidentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 DeviceId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -45,7 +61,7 @@ Code = Annotated[str, Field(pattern=r"^[a-z0-9_.-]{1,80}$")]
 """A short machine word such as a reason; people read its translation."""
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ./_-]{1,60}$")]
 """A number that an authority or provider gave: receipts, acceptance numbers, order numbers."""
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 
 
 class OpenEnum(StrEnum):

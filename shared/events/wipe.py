@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from shared.events.payload import DeviceId, IncidentId, Instant, Ownership, Part
 
@@ -34,8 +34,10 @@ class WipeStatement(Part):
     device: DeviceId
     ownership: Ownership
     action: Literal["erase"] = "erase"
-    drill: bool
-    decision_version: int = Field(ge=1, description="Moves on recovery, withdrawal, change of device or holder.")
+    drill: StrictBool
+    decision_version: int = Field(
+        strict=True, ge=1, le=2**31 - 1, description="Moves on recovery, withdrawal, change of device or holder."
+    )
     accept_by: Instant = Field(description="The second signature must be there by then (24 hours).")
     valid_until: Instant = Field(description="The device must have obeyed by then (30 days).")
     nonce: str = Field(pattern=r"^[0-9a-f]{32}$")

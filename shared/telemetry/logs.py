@@ -24,6 +24,11 @@ _SECRET_VALUE = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
     re.DOTALL,
 )
+_INPUT = re.compile(
+    r"(?P<pydantic>\binput_value=).*?(?=, input_type=)"  # what was typed, in pydantic's words
+    r"|(?P<postgres>^(?:DETAIL|CONTEXT):)[^\n]*$",  # the row that was refused, in PostgreSQL's
+    re.DOTALL | re.MULTILINE,
+)
 REDACTED = "[redacted]"
 _MAX_TEXT = 4000
 _MAX_DEPTH = 6
@@ -107,8 +112,9 @@ def _redacted(name: str, value: Any, depth: int) -> Any:
 
 
 def redact_text(text: str) -> str:
-    """The text, at most 4,000 characters, without passwords in addresses, tokens and private keys."""
+    """The text, at most 4,000 characters, without secrets and without the values that an error message quotes."""
     clean = _SECRET_VALUE.sub(lambda match: (match["scheme"] or match["bearer"] or "") + REDACTED, text)
+    clean = _INPUT.sub(lambda match: (match["pydantic"] or match["postgres"]) + REDACTED, clean)
     return clean if len(clean) <= _MAX_TEXT else clean[:_MAX_TEXT] + "…"
 
 

@@ -2,14 +2,18 @@
 
 from shared.telemetry import Health
 from shared.web.app import create_app
+from shared.web.csrf import MAX_FIELDS
 from shared.web.identity import Identity
 from shared.web.language import Language, language
-from shared.web.limits import RateLimit
+from shared.web.limits import Budget, RateLimit, too_many
 from shared.web.pages import Pages
 from shared.web.person import Person, Role
-from shared.web.problem import Problem
+from shared.web.problem import Problem, refused_fields
+from shared.web.text import must_be_usable
 
 __all__ = [
+    "MAX_FIELDS",
+    "Budget",
     "Health",
     "Identity",
     "Language",
@@ -20,4 +24,7 @@ __all__ = [
     "Role",
     "create_app",
     "language",
+    "must_be_usable",
+    "refused_fields",
+    "too_many",
 ]

@@ -21,6 +21,7 @@ from shared.web.limits import MAX_BODY_BYTES, REQUEST_SECONDS, BodyLimit, Deadli
 from shared.web.observed import Observed
 from shared.web.pages import Pages
 from shared.web.problem import Problem
+from shared.web.text import usable_text
 
 _HERE = Path(__file__).parent
 
@@ -49,19 +50,22 @@ def create_app(
     *,
     title: str,
     max_body: int = MAX_BODY_BYTES,
+    larger: Mapping[str, int] | None = None,
     request_seconds: float = REQUEST_SECONDS,
     static: Path | None = None,
 ) -> FastAPI:
     """An application with sign-in, problem details, bounds, health, metrics and security headers.
 
     Every route is guarded against forged forms, but those under `/webhooks/`, which prove their sender themselves.
-    `static` is a folder of the service's own files, served under `/files`.
+    `larger` names paths (regular expressions) that take longer bodies. `static` is a folder of the service's own files,
+    served under `/files`.
     """
     app = FastAPI(
         title=f"Lostphone {title}",
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(guard(kit.identity))],
+        responses=problem.RESPONSES,
+        dependencies=[Depends(guard(kit.identity)), Depends(usable_text)],
     )
     app.state.identity = kit.identity
     app.state.links = kit.settings.links
@@ -72,7 +76,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     if static is not None:
         app.mount("/files", StaticFiles(directory=static), name="files")
-    app.add_middleware(BodyLimit, limit=max_body)
+    app.add_middleware(BodyLimit, limit=max_body, larger=larger)
     app.add_middleware(Deadline, seconds=request_seconds)
     app.add_middleware(Observed, form_action=kit.identity.provider.issuer)
     return app

@@ -1,5 +1,6 @@
 """Around every request: trace, log line, metrics, security headers, and an answer where the code broke."""
 
+import logging
 import time
 
 from opentelemetry.trace import SpanKind
@@ -9,9 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.telemetry import continue_trace, logger, metrics
 from shared.web import problem
+from shared.web.problem import route_of
 
 _LOG = logger(__name__)
-_QUIET = ("/health/", "/metrics", "/static/")
+_SILENT = ("/health/", "/metrics", "/static/")
+_QUIET = ("/webhooks/",)
+"""Polls of every phone, every second: worth a line when something is wrong with one."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -50,7 +54,7 @@ class Observed:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._add_headers(message, scope["path"])
-                metrics.HTTP_SECONDS.labels(method=method, route=_route(scope)).observe(time.perf_counter() - begun)
+                metrics.HTTP_SECONDS.labels(method=method, route=route_of(scope)).observe(time.perf_counter() - begun)
             await send(message)
 
         with continue_trace(Headers(scope=scope).get("traceparent"), f"{method} request", SpanKind.SERVER):
@@ -58,14 +62,17 @@ class Observed:
                 await self._app(scope, receive, headed)
             except Exception as error:  # noqa: BLE001 - the last place where a bug can still become an answer
                 if status:
-                    _LOG.error("answer broken off", method=method, route=_route(scope), exc_info=error)
+                    _LOG.error("answer broken off", method=method, route=route_of(scope), exc_info=error)
                 else:
                     request = Request(scope)
                     await problem.answer(request, problem.of_failure(request, error))(scope, receive, headed)
-            metrics.HTTP_REQUESTS.labels(method=method, route=_route(scope), status=str(status)).inc()
-            if not scope["path"].startswith(_QUIET):
+            metrics.HTTP_REQUESTS.labels(method=method, route=route_of(scope), status=str(status)).inc()
+            if not scope["path"].startswith(_SILENT):
                 milliseconds = round((time.perf_counter() - begun) * 1000, 1)
-                _LOG.info("request", method=method, route=_route(scope), status=status, milliseconds=milliseconds)
+                level = logging.DEBUG if scope["path"].startswith(_QUIET) and 0 < status < 400 else logging.INFO
+                _LOG.log(
+                    level, "request", method=method, route=route_of(scope), status=status, milliseconds=milliseconds
+                )
 
     def _add_headers(self, message: Message, path: str) -> None:
         headers = MutableHeaders(scope=message)
@@ -73,8 +80,3 @@ class Observed:
             headers.setdefault(name, value)
         if not path.startswith("/static/"):
             headers.setdefault("Cache-Control", "no-store")
-
-
-def _route(scope: Scope) -> str:
-    """The template of the path, so that neither metrics nor logs hold ids or codes."""
-    return getattr(scope.get("route"), "path", "other")

@@ -1,19 +1,52 @@
 """Problem details (RFC 9457) in the reader's language; a page where a browser asks for one."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from shared.messaging.outage import is_outage
 from shared.telemetry import logger
 from shared.web.language import Language, language
 
 MEDIA_TYPE = "application/problem+json"
 _LOG = logger(__name__)
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "pattern": "^urn:lostphone:problem:"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string", "description": "What is wrong and what to do, in the reader's language."},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "The fields that were refused, and why.",
+            "items": {
+                "type": "object",
+                "required": ["field", "code", "ja", "en"],
+                "properties": {name: {"type": "string"} for name in ("field", "code", "ja", "en")},
+            },
+        },
+    },
+}
+_CONTENT = {MEDIA_TYPE: {"schema": _SCHEMA}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Refused, and why (RFC 9457).", "content": _CONTENT},
+    "5XX": {"description": "Not now (RFC 9457).", "content": _CONTENT},
+}
+"""What every operation may answer besides, in OpenAPI."""
 
 type Words = tuple[str, str]
 """Japanese, English."""
@@ -86,26 +119,57 @@ def of_http(error: HTTPException) -> Problem:
     return Problem(error.status_code, code, ja=ja, en=en, headers=dict(error.headers or {}))
 
 
+@dataclass(frozen=True)
+class Field:
+    """One field that cannot be taken, and why; never what was typed into it."""
+
+    name: str
+    code: str
+    ja: str
+    en: str
+
+    def why(self, wanted: Language) -> str:
+        """The reason in one language."""
+        return self.ja if wanted == "ja" else self.en
+
+
 def of_validation(error: RequestValidationError) -> Problem:
-    """422 that names each field and why it was refused; never what was typed into it."""
-    fields = [
-        {"field": _field(item["loc"]), "code": str(item["type"]), "ja": _why(item)[0], "en": _why(item)[1]}
-        for item in error.errors()[:50]
-    ]
-    names_ja = "、".join(f"{field['field']}（{field['ja']}）" for field in fields)
-    names_en = "; ".join(f"{field['field']} ({field['en']})" for field in fields)
+    """422 that names each field and why it was refused."""
+    return invalid(refused_fields(error))
+
+
+def refused_fields(error: RequestValidationError | ValidationError) -> list[Field]:
+    """The fields that a model refused, at most 50."""
+    return [Field(_field(item["loc"]), str(item["type"]), *_why(dict(item))) for item in error.errors()[:50]]
+
+
+def invalid(fields: Sequence[Field]) -> Problem:
+    """422 about these fields."""
+    names_ja = "、".join(f"{field.name}（{field.ja}）" for field in fields)
+    names_en = "; ".join(f"{field.name} ({field.en})" for field in fields)
     return Problem(
         422,
         "invalid_input",
         ja=f"入力を確認してください: {names_ja}",
         en=f"Please check what was entered: {names_en}",
-        errors=fields,
+        errors=[{"field": field.name, "code": field.code, "ja": field.ja, "en": field.en} for field in fields],
     )
 
 
 def of_failure(request: Request, error: Exception) -> Problem:
-    """500. The entry in the log has the traceback; the answer has nothing of it."""
-    _LOG.error("request failed", method=request.method, route=request.url.path, exc_info=error)
+    """500, or 503 when something that this service needs is away. The answer has nothing of the traceback, which stands
+    in the log."""
+    if is_outage(error):
+        what = type(error).__name__
+        _LOG.warning("request not served", method=request.method, route=route_of(request.scope), error=what)
+        return Problem(
+            503,
+            "unavailable",
+            ja="ただいま処理できません。少し待ってからもう一度お試しください。",
+            en="This cannot be done at the moment. Please try again in a few seconds.",
+            headers={"Retry-After": "5"},
+        )
+    _LOG.error("request failed", method=request.method, route=route_of(request.scope), exc_info=error)
     return Problem(
         500,
         "internal_error",
@@ -114,9 +178,14 @@ def of_failure(request: Request, error: Exception) -> Problem:
     )
 
 
+def route_of(scope: Scope) -> str:
+    """The template of the path, so that neither metrics nor logs hold ids or codes."""
+    return getattr(scope.get("route"), "path", "other")
+
+
 def _field(location: tuple[Any, ...]) -> str:
     parts = [str(part) for part in location if part not in ("body", "query", "path", "header", "cookie")]
-    return ".".join(parts) or "body"
+    return ".".join(part[:80] for part in parts[:12]) or "body"
 
 
 _REASONS: dict[str, Words] = {

@@ -37,7 +37,7 @@ class Desk(_Part):
     phone: Annotated[str, Field(pattern=r"^[0-9+() -]{6,30}$")]
     hours: Both
     mail: Annotated[str, Field(pattern=r"^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,190}$")]
-    languages: Annotated[list[str], Field(max_length=10)] = ["ja"]
+    languages: Annotated[list[Annotated[str, Field(min_length=1, max_length=35)]], Field(max_length=10)] = ["ja"]
 
     @property
     def sha256(self) -> str:

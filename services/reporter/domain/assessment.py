@@ -6,11 +6,11 @@ Proof levels are never typed by a person: they are what was heard from devices.
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError
 from services.reporter.domain.report import CLOCK_SKEW
-from shared.events.payload import Answer, Code, Count, EncryptionLevel
+from shared.events.payload import Answer, Code, Count, EncryptionLevel, Instant
 from shared.events.reporter import Cause, DataItem, Leak, LeakAssessed, Place, ProtectionFacts
 
 MAX_VERSIONS = 100
@@ -27,7 +27,7 @@ class Findings(BaseModel):
     leak: Literal["none", "suspected", "confirmed"] | None = None
     left_organisation: YesNo | None = None
     people: Count | None = None
-    people_certain: bool = False
+    people_certain: StrictBool = False
     records: Count | None = None
     counting: Code | None = None
     data_items: list[DataItem] | None = Field(None, max_length=20)
@@ -44,12 +44,12 @@ class Findings(BaseModel):
     remote_erase_ready: YesNo | None = None
     attempts_limited: YesNo | None = None
     locked_at_loss: YesNo | None = None
-    exemption_signed_off: bool = Field(
+    exemption_signed_off: StrictBool = Field(
         False, description="The privacy officer finds the protection exemption satisfied."
     )
     misuse_seen: YesNo | None = None
-    known_at: AwareDatetime | None = None
-    final: bool = False
+    known_at: Instant | None = None
+    final: StrictBool = False
 
 
 def prefill(incident: Incident, now: datetime) -> LeakAssessed:

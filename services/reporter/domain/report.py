@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError, Status
-from shared.events.payload import Answer, Payload
+from shared.events.payload import Answer, Instant, Payload
 from shared.events.reporter import (
     Attached,
     Cause,
@@ -44,9 +44,9 @@ class Answers(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    noticed_at: AwareDatetime | None = None
-    last_seen_from: AwareDatetime | None = None
-    last_seen_to: AwareDatetime | None = None
+    noticed_at: Instant | None = None
+    last_seen_from: Instant | None = None
+    last_seen_to: Instant | None = None
     cause: Cause | None = None
     intoxication: YesNo | None = None
     malicious_intent: YesNo | None = None
@@ -85,7 +85,7 @@ class Report(Answers):
     phone: Words | None = Field(None, description="Number, asset tag, serial, IMEI, or words: which phone or line.")
     device: str | None = Field(None, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     locale: Literal["ja", "en"] = "ja"
-    drill: bool = False
+    drill: StrictBool = False
 
 
 _NOT_FACTS = ("reported_as", "device", "locale", "drill")
