@@ -9,6 +9,7 @@ from rich.table import Table
 
 from lostphone import running, topics
 from lostphone.client import connect
+from lostphone.commands.ocsf import ocsf
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
 from lostphone.dead_letters import DeadLetter, read_all
 from lostphone.installation import SERVICES
@@ -22,6 +23,7 @@ _dead_letters = typer.Typer(help="処理できなかった記録 · Records that
 ops.add_typer(_topics, name="topics")
 ops.add_typer(_inventory, name="inventory")
 ops.add_typer(_dead_letters, name="dead-letters")
+ops.add_typer(ocsf, name="ocsf")
 
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka のアドレス · Broker; default the running installation.")]
 

@@ -29,7 +29,7 @@ _CONTENT_TYPE = "content-type"
 
 _CURSOR = "SELECT next_seq FROM feed WHERE name = 'outward'"
 _MOVE = "UPDATE feed SET next_seq = $1 WHERE name = 'outward'"
-_READ = """
+READ = """
 SELECT entry.seq, entry.kind, entry.leaf_hash, entry.leaf, detached.data AS detached, entry.subject, entry.n,
     coalesce(entry.organisation, head.organisation) AS organisation, entry.source, entry.event_id, entry.event_type,
     stream.topic, stream.partition, entry.kafka_offset
@@ -78,7 +78,7 @@ class Feeder:
     async def feed(self, connection: Connection) -> int:
         """Send the next entries and move the cursor; how many there were. Raises what Kafka answered."""
         start = await connection.fetchval(_CURSOR)
-        rows = await connection.fetch(_READ, start, BATCH)
+        rows = await connection.fetch(READ, start, BATCH)
         records = [record for row in rows for record in outward(row)]
         if not records:
             return 0
