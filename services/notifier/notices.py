@@ -31,6 +31,9 @@ _WORK_SECONDS = 30.0
 """After this long the timer is handed back, well inside its lease."""
 _MAX_TRIES = 5
 _PAUSE = timedelta(seconds=10)
+_WAIT_FOR_PROVIDER = timedelta(hours=20)
+"""A provider that is away is waited for: no person failed. Within the day for which LINE knows a retry key."""
+_WHILE_AWAY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,8 @@ class Notices:
                 following = row.channels[row.channels.index(row.channel) + 1 :]
                 if result.again and row.tries < _MAX_TRIES:
                     again.append((row.person, row.channel, unit.now + _PAUSE * row.tries))
+                elif result.away and not following and unit.now < batch.started_at + _WAIT_FOR_PROVIDER:
+                    again.append((row.person, row.channel, unit.now + _WHILE_AWAY))
                 elif result.outcome in (Outcome.BOUNCED, Outcome.FAILED) and following:
                     fallback.append((row.person, following[0], unit.now))
                 else:

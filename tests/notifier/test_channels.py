@@ -91,7 +91,7 @@ async def test_a_lost_answer_is_uncertain_and_repeated_only_where_that_is_harmle
 async def test_a_mail_server_that_is_not_there_has_failed_before_anything_left() -> None:
     mail = Mail(MailServer("127.0.0.1", free_port(), "none"), "notice@acme.example")
     result = await mail.send(Message(key=str(uuid4()), to="a@example.jp", subject="s", text="t"))
-    assert (result.outcome, result.again) == (Outcome.FAILED, True)
+    assert (result.outcome, result.again, result.away) == (Outcome.FAILED, True, True)
 
 
 async def test_a_mail_server_without_encryption_is_refused_when_encryption_is_asked_for(outside: Outside) -> None:

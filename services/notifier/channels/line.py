@@ -37,6 +37,8 @@ class Line:
             answer: Any = await self._api.push_message(request, x_line_retry_key=message.key, _request_timeout=_SECONDS)
         except ApiException as error:
             return _refused(error)
+        except aiohttp.ClientConnectorError:
+            return Result(Outcome.FAILED, reason="line_not_reached", again=True, away=True)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Result(Outcome.UNCERTAIN, reason=f"no_answer_{type(error).__name__.lower()[:40]}", again=True)
         return Result(Outcome.ACCEPTED, provider_id=str(answer.sent_messages[0].id))

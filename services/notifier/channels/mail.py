@@ -12,6 +12,8 @@ from services.notifier.channels.message import Message, Outcome, Result
 
 _SECONDS = 10.0
 _PERMANENT = 500
+_CLOSING = 421
+"""Service not available, closing transmission channel (RFC 5321, 4.2.3)."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,10 @@ def _before(error: Exception) -> Result:
     if isinstance(error, aiosmtplib.SMTPRecipientRefused) and error.code >= _PERMANENT:
         return Result(Outcome.BOUNCED, reason=f"smtp_{error.code}")
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=error.code < _PERMANENT)
-    return Result(Outcome.FAILED, reason=f"before_data_{_name(error)}", again=True)
+        again, away = error.code < _PERMANENT, error.code == _CLOSING
+        return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=again, away=away)
+    reason = f"before_data_{_name(error)}"
+    return Result(Outcome.FAILED, reason=reason, again=True, away=isinstance(error, OSError))
 
 
 def _name(error: Exception) -> str:

@@ -34,12 +34,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one try. `again`: trying once more does no harm and may help."""
+    """The outcome of one try. `again`: trying once more does no harm and may help. `away`: the provider was not there
+    at all, which says nothing about this message."""
 
     outcome: Outcome
     provider_id: str | None = None
     reason: str | None = None
     again: bool = False
+    away: bool = False
 
 
 class Channel(Protocol):
