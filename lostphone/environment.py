@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import lostphone
+from lostphone.embedded.certificates import CA_FILE
 from lostphone.installation import LOG_ORIGIN, SERVICES, Installation, Service
+from lostphone.kafka_access import SASL_SSL
 from sandbox.companies import companies
 
 CLIENT_ID: Final = "lostphone"
@@ -56,6 +58,7 @@ def _common(service: Service, facts: Facts) -> dict[str, object]:
     installation = facts.installation
     return {
         "kafka_bootstrap": facts.bootstrap,
+        **_signed_in(service, installation),
         "postgres_dsn": facts.dsn,
         "signing_key_file": installation.key_file(service, "event-signing.pem"),
         "event_keys_file": installation.event_keys_file,
@@ -68,6 +71,18 @@ def _common(service: Service, facts: Facts) -> dict[str, object]:
         "public_url": installation.url(service),
         "links": {other: installation.url(other) for other in SERVICES if other != service},
         "rules_dir": _RULES,
+    }
+
+
+def _signed_in(service: Service, installation: Installation) -> Mapping[str, object]:
+    """How the service signs in to a guarded broker."""
+    if not installation.secure:
+        return {}
+    return {
+        "kafka_security": SASL_SSL,
+        "kafka_username": service,
+        "kafka_password": installation.kafka_password(service),
+        "kafka_ca_file": installation.kafka_folder / CA_FILE,
     }
 
 

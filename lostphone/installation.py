@@ -5,6 +5,7 @@ installation = Installation.open(data_dir)      # makes what is missing, changes
 data_dir/
   installation.json       ports and passwords                    0600
   keys/                   private keys, one folder per service   0700, files 0600
+  keys/kafka/             of a guarded broker: certificates, and how each principal signs in
   event-keys.json         public keys of the events
   approvers.json          public keys of those who may sign a wipe
   logs/ run/ kafka/ postgres/ sandbox/
@@ -16,7 +17,7 @@ import random
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lostphone.screen import CouldNotError
 from lostphone.status import INSTALLATION, PublicKey, replace_private
+from shared.events.contracts.acls import OPERATOR, SIEM
 from shared.events.signing import key_id
 from shared.vault.keys import VaultKeys
 
@@ -34,12 +36,21 @@ type Service = Literal["reporter", "mdm_actions", "notifier", "audit"]
 SERVICES: Final[tuple[Service, ...]] = ("reporter", "mdm_actions", "notifier", "audit")
 SANDBOX_PARTS: Final = ("identity", "carrier", "entra", "mail", "smtp", "line", "alerts", "phones")
 LOG_ORIGIN = "lostphone.example/log"
+INTEGRATORS: Final = ("example",)
+"""The integrators that a new installation knows."""
+OUTSIDERS: Final = ("admin", OPERATOR, SIEM, *(f"integrator-{name}" for name in INTEGRATORS))
+"""Who signs in to a guarded broker with a file of its own: whoever made it, and all that are not services."""
+PRINCIPALS: Final = ("broker", *SERVICES, *OUTSIDERS)
+"""Everybody who can sign in to a guarded broker from its first start."""
 
 _PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
 _LISTENERS = (*SERVICES, *SANDBOX_PARTS)
 _PRIVATE_FOLDERS = ("run", "processes", "kafka", "nanomdm", "sandbox")
-_PASSWORDS = (*SERVICES, "postgres", "nanomdm", "nanomdm_api", "nanomdm_webhook", "oidc_client")
+_PASSWORDS = (
+    *(*SERVICES, "postgres", "nanomdm", "nanomdm_api", "nanomdm_webhook", "oidc_client"),
+    *(f"kafka_{principal}" for principal in PRINCIPALS),
+)
 
 
 class _Kept(BaseModel):
@@ -48,6 +59,7 @@ class _Kept(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: int = 1
+    secure: bool = False
     ports: dict[str, int] = Field(default_factory=dict)
     passwords: dict[str, str] = Field(default_factory=dict)
 
@@ -59,13 +71,16 @@ class Installation:
     data_dir: Path
     ports: Mapping[str, int]
     passwords: Mapping[str, str]
+    secure: bool = False
+    """Whether the broker is guarded: TLS, names and ACLs."""
 
     @classmethod
-    def open(cls, data_dir: Path) -> "Installation":
-        """The installation in this directory; what is missing of it is made.
+    def open(cls, data_dir: Path, *, secure: bool = False) -> "Installation":
+        """The installation in this directory; what is missing of it is made. `secure` guards a new one's broker; one
+        that is guarded stays so.
 
         A kept port that another program took meanwhile is chosen anew: nothing of the installation may run.
-        Raises `CouldNotError`.
+        Raises `CouldNotError`, also when a broker that was made open should become a guarded one.
         """
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -79,9 +94,11 @@ class Installation:
                 )
             kept = _Kept.model_validate_json(file.read_bytes()) if file.exists() else _Kept()
             kept.ports = _settle_ports(kept.ports)
-            kept.passwords = {name: kept.passwords.get(name) or secrets.token_urlsafe(24) for name in _PASSWORDS}
+            made = {name: secrets.token_urlsafe(24) for name in _PASSWORDS}
+            kept.passwords = {**made, **kept.passwords}
+            kept.secure = kept.secure or _may_guard(data_dir, secure)
             replace_private(file, kept.model_dump_json(indent=2).encode() + b"\n")
-            installation = cls(data_dir, kept.ports, kept.passwords)
+            installation = cls(data_dir, kept.ports, kept.passwords, kept.secure)
             installation._make_keys()
             for name in _PRIVATE_FOLDERS:
                 _private_folder(data_dir / name)
@@ -101,7 +118,23 @@ class Installation:
                 f"{data_dir} に環境がありません。lostphone up で作ります。",
                 f"There is no installation in {data_dir}. lostphone up makes one.",
             ) from error
-        return cls(data_dir, kept.ports, kept.passwords)
+        return cls(data_dir, kept.ports, kept.passwords, kept.secure)
+
+    def keep_password(self, name: str, password: str) -> "Installation":
+        """The installation with another password; what runs still has the old one."""
+        passwords = {**self.passwords, name: password}
+        kept = _Kept(ports=dict(self.ports), passwords=passwords, secure=self.secure)
+        replace_private(self.data_dir / INSTALLATION, kept.model_dump_json(indent=2).encode() + b"\n")
+        return replace(self, passwords=passwords)
+
+    def kafka_password(self, principal: str) -> str:
+        """With which this principal signs in to a guarded broker."""
+        return self.passwords[f"kafka_{principal}"]
+
+    @property
+    def kafka_folder(self) -> Path:
+        """Certificates of a guarded broker, and how those who are not services sign in."""
+        return self.data_dir / "keys" / "kafka"
 
     @property
     def event_keys_file(self) -> Path:
@@ -133,10 +166,7 @@ class Installation:
         public = json.loads(self.event_keys_file.read_text()) if self.event_keys_file.exists() else {}
         for service in SERVICES:
             key = private_key(self.key_file(service, "event-signing.pem"))
-            public[key_id(service, key.public_key())] = {
-                "service": service,
-                "public_key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
-            }
+            public |= published(service, key)
             secret(self.key_file(service, "session.key"))
         replace_private(self.event_keys_file, json.dumps(public, indent=2).encode() + b"\n")
         private_key(self.key_file("audit", "log-ed25519.pem"))
@@ -145,6 +175,24 @@ class Installation:
         if not self.vault_key_file.exists():
             _private_folder(self.vault_key_file.parent)
             VaultKeys.generate().write(self.vault_key_file)
+
+
+def _may_guard(data_dir: Path, secure: bool) -> bool:
+    if secure and (data_dir / "kafka" / "data" / "meta.properties").exists():
+        raise CouldNotError(
+            f"{data_dir} の Kafka は --secure なしで作られています。"
+            "--fresh(データを消します)を付けるか、別の --data-dir を指定してください。",
+            f"The broker in {data_dir} was made without --secure, and knows no users. Add --fresh, which removes its "
+            "data, or name another --data-dir.",
+        )
+    return secure
+
+
+def published(service: str, key: Ed25519PrivateKey) -> dict[str, dict[str, str]]:
+    """A key's entry in event-keys.json."""
+    public = key.public_key()
+    encoded = base64.b64encode(public.public_bytes_raw()).decode()
+    return {key_id(service, public): {"service": service, "public_key": encoded}}
 
 
 def private_key(path: Path) -> Ed25519PrivateKey:

@@ -92,14 +92,14 @@ def required(data_dir: Path) -> status.Status:
     return found
 
 
-def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False) -> status.Status:
+def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False, secure: bool = False) -> status.Status:
     """Start an installation in the background and wait until it is ready, passing on what it says. Raises
     `CouldNotError`."""
     if fresh:
         erase(data_dir)
     log = data_dir / "run" / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "lostphone", "up", "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "lostphone", "up", "--data-dir", str(data_dir), *(["--secure"] if secure else [])]
     with log.open("wb") as out:
         child = subprocess.Popen(
             command,

@@ -16,13 +16,25 @@ from typing import Final
 import asyncpg
 
 import lostphone
-from lostphone import database, status, topics
+from lostphone import acls, database, status, topics
 from lostphone.approvers import make_sandbox_approvers
 from lostphone.embedded import Child, EmbeddedError, EmbeddedKafka, EmbeddedNanoMDM, EmbeddedPostgres
+from lostphone.embedded.certificates import kept_certificates
+from lostphone.embedded.kafka_properties import SCRAM, Plaintext, SaslSsl, Security
 from lostphone.embedded.nanomdm import Secrets, schema_file
 from lostphone.environment import NANOMDM_WEBHOOK, Facts, NanoMDMFacts, service_environment
 from lostphone.identity import token
-from lostphone.installation import LOG_ORIGIN, SANDBOX_PARTS, SERVICES, Installation, Service
+from lostphone.installation import (
+    INTEGRATORS,
+    LOG_ORIGIN,
+    OUTSIDERS,
+    PRINCIPALS,
+    SANDBOX_PARTS,
+    SERVICES,
+    Installation,
+    Service,
+)
+from lostphone.kafka_access import SASL_SSL, signed_in, write_client_files
 from lostphone.process import Embedded, Part, Program
 from lostphone.screen import CouldNotError
 from lostphone.supervisor import Stage, Supervisor, Tell
@@ -47,11 +59,11 @@ _FAILURES = (
 )
 
 
-def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.Event) -> None:
-    """Run the installation in this directory until `stop`; `ready` is called once all of it answers. Raises
-    `CouldNotError`, after what had started was ended again."""
+def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.Event, *, secure: bool = False) -> None:
+    """Run the installation in this directory until `stop`; `ready` is called once all of it answers. `secure` guards
+    the broker of a new one. Raises `CouldNotError`, after what had started was ended again."""
     try:
-        with Supervisor(LocalStack(Installation.open(data_dir)), tell, stop):
+        with Supervisor(LocalStack(Installation.open(data_dir, secure=secure)), tell, stop):
             ready()
             stop.wait()
             tell("止めています…", "Stopping …")
@@ -65,7 +77,7 @@ class LocalStack:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         data = installation.data_dir
-        self._kafka = EmbeddedKafka(data / "kafka")
+        self._kafka = EmbeddedKafka(data / "kafka", _security(installation))
         self._postgres = EmbeddedPostgres(data / "postgres")
         self._programs = data / "processes"
         self._nanomdm = _NanoMDM(data / "nanomdm", self._make_nanomdm)
@@ -98,7 +110,7 @@ class LocalStack:
         processes = {part.name: status.Process(pid=part.child.pid) for part in parts}
         said = status.Status(
             data_dir=str(installation.data_dir),
-            kafka=status.Kafka(bootstrap=self._kafka.bootstrap),
+            kafka=self._kafka_status(),
             postgres={name: status.Database(dsn=self._dsn(name)) for name in SERVICES},
             http={name: installation.url(name) for name in SERVICES},
             sandbox={part: installation.url(part) for part in SANDBOX_PARTS},
@@ -107,6 +119,19 @@ class LocalStack:
             processes={"supervisor": status.Process(pid=os.getpid()), **processes},
         )
         status.write(installation.data_dir, said)
+
+    def _kafka_status(self) -> status.Kafka:
+        security = self._kafka.security
+        if isinstance(security, Plaintext):
+            return status.Kafka(bootstrap=self._kafka.bootstrap)
+        folder = self._installation.kafka_folder
+        return status.Kafka(
+            bootstrap=self._kafka.bootstrap,
+            security_protocol=SASL_SSL,
+            sasl_mechanism=SCRAM,
+            ca_file=str(security.truststore),
+            clients={principal: str(folder / f"{principal}.conf") for principal in OUTSIDERS},
+        )
 
     def _make_nanomdm(self, folder: Path) -> EmbeddedNanoMDM:
         passwords = self._installation.passwords
@@ -119,10 +144,24 @@ class LocalStack:
         )
 
     def _prepare(self) -> None:
-        """Topics, database roles and schemas, and what the MDM server needs."""
-        topics.apply({"bootstrap.servers": self._kafka.bootstrap}, topics.manifest())
+        """Topics, ACLs, database roles and schemas, and what the MDM server needs."""
+        self._prepare_broker()
         asyncio.run(self._prepare_databases())
         authority(*self._ca())
+
+    def _prepare_broker(self) -> None:
+        connection: dict[str, str] = {"bootstrap.servers": self._kafka.bootstrap}
+        security = self._kafka.security
+        if isinstance(security, Plaintext):
+            topics.apply(connection, topics.manifest())
+            return
+        connection |= signed_in("admin", security.users["admin"], security.truststore)
+        topics.apply(connection, topics.manifest())
+        acls.apply(connection, INTEGRATORS)
+        for principal in OUTSIDERS:
+            write_client_files(
+                self._installation.kafka_folder, principal, security.users[principal], security.truststore
+            )
 
     async def _prepare_databases(self) -> None:
         passwords = self._installation.passwords
@@ -159,7 +198,9 @@ class LocalStack:
 
     def _service(self, name: Service) -> Part:
         def environment() -> Mapping[str, str]:
-            facts = Facts(self._installation, self._kafka.bootstrap, self._dsn(name), self._nanomdm_facts())
+            # A password may have been changed since.
+            installation = Installation.read(self._installation.data_dir)
+            facts = Facts(installation, self._kafka.bootstrap, self._dsn(name), self._nanomdm_facts())
             return _environment(service_environment(name, facts))
 
         command = [sys.executable, "-m", f"services.{name}", "serve"]
@@ -210,6 +251,13 @@ class _NanoMDM:
 
     def stop(self) -> object:
         return self.child.stop(within=5)
+
+
+def _security(installation: Installation) -> Security:
+    if not installation.secure:
+        return Plaintext()
+    keystore, truststore = kept_certificates(installation.kafka_folder.absolute())
+    return SaslSsl(keystore, truststore, {name: installation.kafka_password(name) for name in PRINCIPALS})
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ embedded stack, so only its owner can read it.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,9 +22,14 @@ class _Part(BaseModel):
 
 
 class Kafka(_Part):
-    """Where the broker is."""
+    """Where the broker is, and how a client signs in there. Passwords stand in the files of `clients` alone, which
+    only their owner can read: principal → settings of librdkafka, with those of Kafka's own tools beside them."""
 
     bootstrap: str
+    security_protocol: Literal["PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    ca_file: str | None = None
+    clients: dict[str, str] = {}
 
 
 class Database(_Part):

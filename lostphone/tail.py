@@ -8,6 +8,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from lostphone.topics import BrokerError
 from shared.events import Received
+from shared.events.contracts.acls import OPERATOR
 
 _METADATA_TIMEOUT = 15.0
 _POLL_SECONDS = 0.25
@@ -24,7 +25,8 @@ def follow(
     `until_end`. Raises `BrokerError`, also for a topic that does not exist."""
     consumer = Consumer(
         {
-            "group.id": "lostphone-tail",  # the library asks for a name; nothing is committed under it
+            # The library asks for a group, and the broker whether the principal may; nothing is committed under it.
+            "group.id": f"{connection.get('sasl.username', OPERATOR)}.tail",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "log_level": 0,

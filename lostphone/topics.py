@@ -5,7 +5,6 @@
 Nothing is ever deleted, and partitions are never added: both would break the order of incidents that are open.
 """
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -50,22 +49,6 @@ class Standing:
         """As `--json` prints it."""
         changed = {name: {"before": before, "after": after} for name, (before, after) in self.changed.items()}
         return {"topic": self.name, "state": self.state, "changed": changed, "drift": list(self.drift)}
-
-
-def connection_from_environment(bootstrap: str | None) -> dict[str, Any]:
-    """How to reach Kafka, as librdkafka names it: `bootstrap`, else the variables that the services read too."""
-    told = os.environ
-    servers = bootstrap or told.get("LOSTPHONE_KAFKA_BOOTSTRAP")
-    connection: dict[str, Any] = {"bootstrap.servers": servers} if servers else {}
-    if told.get("LOSTPHONE_KAFKA_SECURITY") == "SASL_SSL":
-        connection |= {
-            "security.protocol": "SASL_SSL",
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.username": told.get("LOSTPHONE_KAFKA_USERNAME", ""),
-            "sasl.password": told.get("LOSTPHONE_KAFKA_PASSWORD", ""),
-            "ssl.ca.location": told.get("LOSTPHONE_KAFKA_CA_FILE", ""),
-        }
-    return connection
 
 
 def compare(connection: Mapping[str, Any], topics: Iterable[Topic]) -> list[Standing]:

@@ -1,4 +1,4 @@
-"""`ops`: what operators do with topics, the inventory and dead letters."""
+"""`ops`: what operators do with topics and the inventory."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,24 +7,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lostphone import running, topics
+from lostphone import acls, running, topics
 from lostphone.client import connect
 from lostphone.commands.ocsf import ocsf
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
-from lostphone.dead_letters import DeadLetter, read_all
-from lostphone.installation import SERVICES
+from lostphone.commands.rotate import rotate
+from lostphone.kafka_access import connection_from_environment, running_connection
 from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, progress, result
 from lostphone.status import data_directory
+from shared.events.contracts.acls import OPERATOR
 
 ops = typer.Typer(help="運用 · Operations.", no_args_is_help=True)
 _topics = typer.Typer(help="Kafka トピック · Kafka topics.", no_args_is_help=True)
+_acls = typer.Typer(help="Kafka の許可 · ACLs of Kafka.", no_args_is_help=True)
 _inventory = typer.Typer(help="端末台帳 · The inventory of phones.", no_args_is_help=True)
-_dead_letters = typer.Typer(help="処理できなかった記録 · Records that could not be handled.", no_args_is_help=True)
 ops.add_typer(_topics, name="topics")
+ops.add_typer(_acls, name="acls")
+ops.add_typer(rotate, name="rotate")
 ops.add_typer(_inventory, name="inventory")
-ops.add_typer(_dead_letters, name="dead-letters")
 ops.add_typer(ocsf, name="ocsf")
 
+Integrators = Annotated[
+    list[str] | None, typer.Option("--integrator", help="連携先の名前 · An integrator: principal integrator-NAME.")
+]
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka のアドレス · Broker; default the running installation.")]
 
 
@@ -56,6 +61,42 @@ def list_topics(*, bootstrap: Bootstrap = None, data_dir: DataDir = None, as_jso
     _show_topics(standings, as_json)
 
 
+@_acls.command("apply")
+def apply_acls(
+    *,
+    integrator: Integrators = None,
+    remove_extra: Annotated[
+        bool, typer.Option("--remove-extra", help="定義にない許可を消す · Take away what the manifest does not grant.")
+    ] = False,
+    bootstrap: Bootstrap = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """足りない許可を与える · Grant what is missing. Exit 1 when more is granted than the manifest says."""
+    try:
+        connection = _connection(bootstrap, data_dir, "admin")
+        standings = acls.apply(connection, integrator or (), remove_extra=remove_extra)
+    except topics.BrokerError as error:
+        raise _broker(error) from error
+    _show_acls(standings, as_json)
+
+
+@_acls.command("list")
+def list_acls(
+    *,
+    integrator: Integrators = None,
+    bootstrap: Bootstrap = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """許可の現状を定義と比べる · Compare ACLs with the manifest. Exit 1 when they differ."""
+    try:
+        standings = acls.compare(_connection(bootstrap, data_dir, "admin"), integrator or ())
+    except topics.BrokerError as error:
+        raise _broker(error) from error
+    _show_acls(standings, as_json)
+
+
 @_inventory.command("import")
 def import_inventory(
     *,
@@ -85,27 +126,11 @@ def import_inventory(
         )
 
 
-@_dead_letters.command("list")
-def list_dead_letters(
-    *,
-    service: Annotated[str | None, typer.Option(help="このサービスだけ · Only of this service.")] = None,
-    bootstrap: Bootstrap = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """処理できず脇に置かれた記録 · Records that were parked, with the reason."""
-    if service is not None and service not in SERVICES:
-        raise CouldNotError(f"{service} というサービスはありません。", f"There is no service {service}.")
-    try:
-        letters = read_all(_connection(bootstrap, data_dir), [service] if service else SERVICES)
-    except topics.BrokerError as error:
-        raise _broker(error) from error
-    result([letter.public() for letter in letters], as_json, lambda out: _draw_letters(out, letters))
-
-
-def _connection(bootstrap: str | None, data_dir: Path | None) -> dict[str, Any]:
+def _connection(bootstrap: str | None, data_dir: Path | None, principal: str = OPERATOR) -> dict[str, Any]:
     status = None if bootstrap is not None else running.running(data_directory(data_dir))
-    connection = topics.connection_from_environment(bootstrap or (status.kafka.bootstrap if status else None))
+    if status is not None:
+        return running_connection(status.kafka, principal)
+    connection = connection_from_environment(bootstrap)
     if "bootstrap.servers" not in connection:
         raise CouldNotError(
             "Kafka がどこにあるか分かりません。--bootstrap か LOSTPHONE_KAFKA_BOOTSTRAP を指定してください。",
@@ -123,6 +148,22 @@ def _show_topics(standings: list[topics.Standing], as_json: bool) -> None:
     if any(standing.drift or standing.state in ("missing", "differs") for standing in standings):
         progress("定義と違うトピックがあります。", "Topics are not as the manifest says.")
         raise typer.Exit(NO)
+
+
+def _show_acls(standings: list[acls.Standing], as_json: bool) -> None:
+    result([standing.public() for standing in standings], as_json, lambda out: _draw_acls(out, standings))
+    if any(standing.state in ("missing", "extra") for standing in standings):
+        progress("定義と違う許可があります。", "ACLs are not as the manifest says.")
+        raise typer.Exit(NO)
+
+
+def _draw_acls(out: Console, standings: list[acls.Standing]) -> None:
+    columns = ("principal", "resource", "name", "pattern", "operation", "state")
+    table = Table(*columns, box=None, pad_edge=False)
+    for standing in standings:
+        said = standing.public()
+        table.add_row(*(said[column] for column in columns))
+    out.print(table)
 
 
 def _draw_topics(out: Console, standings: list[topics.Standing]) -> None:
@@ -160,22 +201,3 @@ def _import_line(item: Any) -> str:
             Sentence(f"{item['line']} 行目: {item.get('reason', '')}", f"line {item['line']}: {item.get('reason', '')}")
         )
     return f"{item.get('asset_tag', '')}: {', '.join(item.get('columns', []))}"
-
-
-def _draw_letters(out: Console, letters: list[DeadLetter]) -> None:
-    if not letters:
-        out.print(str(Sentence("ありません。", "None.")))
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        ("サービス", "service"),
-        ("時刻", "parked at"),
-        ("型", "type"),
-        ("対象", "subject"),
-        ("元の場所", "from"),
-        ("理由", "reason"),
-    ):
-        table.add_column(str(Sentence(*column)))
-    for letter in letters:
-        table.add_row(letter.service, letter.parked_at, letter.type, letter.subject, letter.origin, letter.reason)
-    out.print(table)

@@ -24,6 +24,10 @@ def up(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="前のデータを消して始める · Remove earlier data first.")
     ] = False,
+    secure: Annotated[
+        bool,
+        typer.Option("--secure", help="Kafka に TLS・認証・許可を · Guard a new broker: TLS, names and ACLs."),
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,9 +36,10 @@ def up(
     if (pid := running.supervisor_pid(directory)) is not None:
         _already(directory, pid, as_json)
     elif detach:
-        _show(running.start_detached(directory, lambda line: progress(line, line), fresh=fresh), as_json)
+        found = running.start_detached(directory, lambda line: progress(line, line), fresh=fresh, secure=secure)
+        _show(found, as_json)
     else:
-        _supervise(directory, fresh, as_json)
+        _supervise(directory, fresh, secure, as_json)
 
 
 def down(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -58,7 +63,7 @@ def _already(directory: Path, pid: int, as_json: bool) -> None:
         _show(found, as_json)
 
 
-def _supervise(directory: Path, fresh: bool, as_json: bool) -> None:
+def _supervise(directory: Path, fresh: bool, secure: bool, as_json: bool) -> None:
     """Be the supervisor until SIGINT or SIGTERM."""
     # What the services get is chosen for each; settings of this shell must not reach them.
     for name in [name for name in os.environ if name.startswith("LOSTPHONE_") and name not in _KEPT_VARIABLES]:
@@ -70,12 +75,12 @@ def _supervise(directory: Path, fresh: bool, as_json: bool) -> None:
         running.erase(directory)
     try:
         with running.hold(directory):
-            _run(directory, stop, as_json)
+            _run(directory, stop, secure, as_json)
     except running.AlreadyRunningError as error:
         _already(directory, error.pid or 0, as_json)
 
 
-def _run(directory: Path, stop: threading.Event, as_json: bool) -> None:
+def _run(directory: Path, stop: threading.Event, secure: bool, as_json: bool) -> None:
     from lostphone import stack  # noqa: PLC0415 - half a second that the other commands need not wait
 
     def ready() -> None:
@@ -83,7 +88,7 @@ def _run(directory: Path, stop: threading.Event, as_json: bool) -> None:
             _show(found, as_json)
 
     progress(f"データの場所: {directory}", f"Data: {directory}")
-    stack.run(directory, progress, ready, stop)
+    stack.run(directory, progress, ready, stop, secure=secure)
 
 
 def _show(found: Status, as_json: bool) -> None:

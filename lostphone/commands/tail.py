@@ -10,10 +10,11 @@ from rich.console import Console
 
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
+from lostphone.kafka_access import connection_from_environment, running_connection
 from lostphone.screen import CouldNotError, Sentence, console, write_json
 from lostphone.status import data_directory
 from lostphone.tail import follow
-from lostphone.topics import BrokerError, connection_from_environment
+from lostphone.topics import BrokerError
 from shared.events import LOG_TOPIC, Event, KeyRing, Reading, read
 
 
@@ -105,7 +106,10 @@ def _sources(data_dir: Path, bootstrap: str | None, keys: Path | None) -> tuple[
             "動作中の環境がありません。lostphone up で起動するか、--bootstrap と --keys を指定してください。",
             "No installation runs here. Start one with lostphone up, or give --bootstrap and --keys.",
         )
-    connection = connection_from_environment(bootstrap or (status.kafka.bootstrap if status else None))
+    if status is not None and bootstrap is None:
+        connection = running_connection(status.kafka)
+    else:
+        connection = connection_from_environment(bootstrap)
     file = keys or Path(os.environ.get("LOSTPHONE_EVENT_KEYS_FILE") or data_dir / "event-keys.json")
     try:
         return connection, KeyRing(file)

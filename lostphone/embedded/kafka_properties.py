@@ -14,6 +14,7 @@ class Plaintext:
     """No encryption and no names: for loopback only."""
 
     listener = "PLAINTEXT"
+    session_timeout_ms = 3000
 
     def lines(self) -> dict[str, str]:
         return {}
@@ -33,6 +34,8 @@ class SaslSsl:
     super_users: tuple[str, ...] = ("broker", "admin")
 
     listener = "CLIENT"
+    session_timeout_ms = 9000
+    """A broker also gives up registering after this time, which on a busy machine its first handshakes can take."""
 
     def lines(self) -> dict[str, str]:
         return {
@@ -90,8 +93,8 @@ def broker_properties(data: Path, port: int, controller_port: int, security: Sec
         "share.coordinator.state.topic.min.isr": "1",
         # By default every first join waits 3 seconds for others.
         "group.initial.rebalance.delay.ms": "0",
-        # After SIGKILL the next start waits until the old registration ends: 12 seconds by default, 4 with this.
-        "broker.session.timeout.ms": "3000",
+        # After SIGKILL the next start waits until the old registration ends: 12 seconds by default, 4 with 3000.
+        "broker.session.timeout.ms": str(security.session_timeout_ms),
         "broker.heartbeat.interval.ms": "500",
         "num.network.threads": "2",
         "num.io.threads": "4",

@@ -1,0 +1,68 @@
+"""How clients reach Kafka, and as whom: settings as librdkafka names them, and files that hold them.
+
+A guarded installation keeps two files for each principal that is not a service, readable by their owner only:
+`<principal>.conf` for librdkafka and what builds on it (kcat -F), `<principal>.properties` for Kafka's own tools
+(--command-config).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from lostphone import status
+from lostphone.embedded.kafka_properties import SCRAM, as_text
+from lostphone.status import replace_private
+from shared.events.contracts.acls import OPERATOR
+
+SASL_SSL: Final = "SASL_SSL"
+
+
+def signed_in(principal: str, password: str, ca_file: Path) -> dict[str, str]:
+    """librdkafka's settings for signing in to a guarded broker."""
+    return {
+        "security.protocol": SASL_SSL,
+        "sasl.mechanism": SCRAM,
+        "sasl.username": principal,
+        "sasl.password": password,
+        "ssl.ca.location": str(ca_file),
+    }
+
+
+def write_client_files(folder: Path, principal: str, password: str, ca_file: Path) -> Path:
+    """Write the principal's two files; the path of librdkafka's."""
+    conf = folder / f"{principal}.conf"
+    replace_private(conf, as_text(signed_in(principal, password, ca_file)).encode())
+    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    properties = {
+        "security.protocol": SASL_SSL,
+        "sasl.mechanism": SCRAM,
+        "sasl.jaas.config": f'{module} required username="{principal}" password="{password}";',
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(ca_file),
+    }
+    replace_private(conf.with_suffix(".properties"), as_text(properties).encode())
+    return conf
+
+
+def running_connection(kafka: status.Kafka, principal: str = OPERATOR) -> dict[str, Any]:
+    """How a command on this machine reaches the broker of the running installation. Raises `OSError` when the
+    principal's file cannot be read."""
+    connection: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap}
+    if kafka.security_protocol == SASL_SSL:
+        lines = Path(kafka.clients[principal]).read_text().splitlines()
+        connection |= dict(line.split("=", 1) for line in lines if line)
+    return connection
+
+
+def connection_from_environment(bootstrap: str | None, told: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The broker at `bootstrap`, else at the address that the services read too, signed in as their variables say."""
+    servers = bootstrap or told.get("LOSTPHONE_KAFKA_BOOTSTRAP")
+    connection: dict[str, Any] = {"bootstrap.servers": servers} if servers else {}
+    if told.get("LOSTPHONE_KAFKA_SECURITY") == SASL_SSL:
+        connection |= signed_in(
+            told.get("LOSTPHONE_KAFKA_USERNAME", ""),
+            told.get("LOSTPHONE_KAFKA_PASSWORD", ""),
+            Path(told.get("LOSTPHONE_KAFKA_CA_FILE", "")),
+        )
+    return connection
