@@ -25,6 +25,7 @@ class Night:
     wrong: list[str] = field(default_factory=list)
     calls: int = 0
     again: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)
     repeats: int = 0
     uncertain: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Night:
             "erased_without_a_word": sum("wipe silent" in story.steps for story in self.stories),
             "calls": self.calls,
             "calls_repeated": self.again,
+            "answers_of_no_help": {str(status): count for status, count in self.statuses.items()},
             "records_sent_twice": self.repeats,
             "notices_uncertain": self.uncertain,
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
@@ -81,7 +83,9 @@ async def night(
         finally:
             playing.cancel()
         told.seconds["until all was quiet"] = time.monotonic() - began
-        told.calls, told.again = people.calls, people.again
+        told.calls, told.again, told.statuses = people.calls, people.again, dict(people.statuses)
+    if told.kills.died:
+        told.wrong.append(f"processes ended without being killed: {dict(told.kills.died)}")
     await asyncio.to_thread(world.await_ready)
     told.wrong += await checks.check_all(world, told.stories)
     told.repeats = await asyncio.to_thread(checks.repeats, world)

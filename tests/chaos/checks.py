@@ -3,7 +3,6 @@
 Each check yields sentences about what is wrong; none is success. They read as a superuser and with clients of others.
 """
 
-import json
 import re
 import subprocess
 import sys
@@ -357,40 +356,44 @@ def _check_vendors(world: World, stories: Sequence[Story]) -> Iterator[str]:
 
 
 async def _check_notices(world: World, connection: asyncpg.Connection, stories: Sequence[Story]) -> list[str]:
-    mails, pushes = Counter[str](), Counter[str]()
-    for entry in world.journal("mail"):
-        if entry["method"] == "DATA" and entry.get("fault") not in ("drop", "answer"):
-            mails[entry["path"].strip("/")] += 1
-    for entry in world.journal("line"):
-        # A repeat with the same key is answered 409 and delivers nothing.
-        if entry["path"].endswith("/push") and entry.get("fault") not in ("drop", "answer"):
-            if entry["answer"]["status"] == 200:
-                pushes[entry["body"]["to"]] += 1
+    arrived = _arrived(world)
     found: list[str] = []
     for story in stories:
-        if story.plot != "wiped" or not story.incident:
-            continue
-        rows = await connection.fetch(
-            "SELECT n.state, n.channel, count(*) AS people FROM notifier.notice n JOIN notifier.batch b USING (batch) "
-            "WHERE b.incident = $1 GROUP BY 1, 2",
-            story.incident,
-        )
-        by = {(row["channel"], row["state"]): row["people"] for row in rows}
-        if sum(by.values()) != len(story.people):
-            found.append(f"{story.tag}: {by} of {len(story.people)} people")
-        if set(state for _, state in by) - {"accepted", "uncertain"}:
-            found.append(f"{story.tag}: notices ended as {by}")
-        reached = Counter(mails[address] + pushes[address] for address in story.people)
-        sent = {address: mails[address] + pushes[address] for address in story.people}
-        if max(reached) > 1:
-            found.append(f"{story.tag}: somebody was told more than once: {sent}")
-        missing = reached[0]
-        uncertain = by.get(("mail", "uncertain"), 0)
-        if missing > uncertain:
-            found.append(f"{story.tag}: {missing} people were not reached and {uncertain} are uncertain")
-        if by.get(("line", "uncertain")):
-            found.append(f"{story.tag}: a push is uncertain although LINE can be asked")
+        if story.plot == "wiped" and story.incident:
+            rows = await connection.fetch(
+                "SELECT n.state, n.channel, count(*) AS people FROM notifier.notice n JOIN notifier.batch b "
+                "USING (batch) WHERE b.incident = $1 GROUP BY 1, 2",
+                story.incident,
+            )
+            by = {(row["channel"], row["state"]): row["people"] for row in rows}
+            found += [f"{story.tag}: {what}" for what in _check_told(story, by, arrived)]
     return found
+
+
+def _arrived(world: World) -> Counter[str]:
+    """How often something reached each address."""
+    arrived = Counter[str]()
+    for entry in world.journal("mail"):
+        if entry["method"] == "DATA" and entry.get("fault") not in ("drop", "answer"):
+            arrived[entry["path"].strip("/")] += 1
+    for entry in world.journal("line"):
+        # A repeat with the same key is answered 409 and delivers nothing.
+        pushed = entry["path"].endswith("/push") and entry["answer"]["status"] == 200
+        if pushed and entry.get("fault") not in ("drop", "answer"):
+            arrived[entry["body"]["to"]] += 1
+    return arrived
+
+
+def _check_told(story: Story, by: dict[tuple[str, str], int], arrived: Counter[str]) -> Iterator[str]:
+    if sum(by.values()) != len(story.people) or {state for _, state in by} - {"accepted", "uncertain"}:
+        yield f"notices to {len(story.people)} people ended as {by}"
+    if any(arrived[address] > 1 for address in story.people):
+        yield f"somebody was told more than once: {[arrived[address] for address in story.people]}"
+    missed, unsure = sum(not arrived[address] for address in story.people), by.get(("mail", "uncertain"), 0)
+    if missed > unsure:
+        yield f"{missed} people were not reached, and only {unsure} notices are uncertain"
+    if by.get(("line", "uncertain")):
+        yield "a push is uncertain although LINE can be asked"
 
 
 async def uncertain(world: World) -> int:
@@ -412,8 +415,3 @@ async def check_all(world: World, stories: Sequence[Story]) -> list[str]:
         *await check_tables(world),
         *await check_outside(world, stories),
     ]
-
-
-def counted(lines: Sequence[dict[str, Any]], field: str) -> dict[str, int]:
-    """How often each value of a field stands in log lines."""
-    return dict(Counter(json.dumps(line.get(field)) for line in lines))

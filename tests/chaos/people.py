@@ -6,6 +6,7 @@ against what is true: `act` returns once the thing is so, however often it took.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -43,6 +44,8 @@ class People:
         self._tokens: dict[str, str] = {}
         self.calls = 0
         self.again = 0
+        self.statuses: Counter[int] = Counter()
+        """Answers that were no help, by status."""
 
     async def call(
         self,
@@ -73,6 +76,7 @@ class People:
                     return orjson.loads(answer.content) if answer.content else {}
                 if answer.status_code < 500 and answer.status_code not in _TRY_AGAIN:
                     raise RefusedError(method, path, answer.status_code, _json(answer))
+                self.statuses[answer.status_code] += 1
                 last = f"HTTP {answer.status_code}: {answer.text[:200]}"
             self.again += 1
             await asyncio.sleep(_PAUSE_SECONDS)

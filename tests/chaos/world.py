@@ -21,6 +21,7 @@ import yaml
 
 from lostphone import database, status
 from lostphone.embedded import EmbeddedError, EmbeddedKafka
+from lostphone.embedded import kafka as embedded_kafka
 from lostphone.embedded.kafka_properties import as_text
 from lostphone.embedded.ports import LOOPBACK, choose_ports
 from lostphone.installation import SERVICES, Installation, Service
@@ -44,6 +45,8 @@ class _Kafka(EmbeddedKafka):
 
     def __init__(self, folder: Path, proxy_port: int) -> None:
         super().__init__(folder, archive=False)
+        # A machine that starts killed processes all the time is slow; giving up and starting anew would make it slower.
+        embedded_kafka.START_SECONDS = 300
         self.proxied = choose_ports(["proxied"])["proxied"]
         self._proxy_port = proxy_port
 
