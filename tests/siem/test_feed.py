@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +155,7 @@ async def test_the_replay_begins_where_it_is_told_to(bench: Bench) -> None:
         assert [record async for record in from_timeline(connection, third)] == everything[2:]
 
 
-def _logged(record: OutgoingRecord) -> Any:
-    from datetime import UTC, datetime
-
+def _logged(record: OutgoingRecord) -> datetime:
     return datetime.fromtimestamp(orjson.loads(record.value or b"")["metadata"]["logged_time"] / 1000, UTC)
 
 
