@@ -166,14 +166,14 @@ async def _serve[S: ServiceSettings](name: str, settings: S, build: Build[S], on
     _log.info("stopped")
 
 
-def server_of(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
+def server_of(app: FastAPI, settings: ServiceSettings, places: Places | None = None) -> uvicorn.Server:
     """The HTTP server of a service, with every bound on connections and heads that it needs to stand in the open."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.http_host,
             port=settings.http_port,
-            http=cast("type[asyncio.Protocol]", Places().protocol()),
+            http=cast("type[asyncio.Protocol]", (places or Places()).protocol()),
             ws="none",
             lifespan="off",
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
@@ -271,7 +271,7 @@ class Running[S: ServiceSettings]:
             except Exception as error:
                 if not is_outage(error):
                     raise
-                kit.health.fail("consumer", "Kafka cannot be reached")
+                kit.health.fail("consumer", f"Kafka cannot be reached: {type(error).__name__}")
                 await consumer.stop()
                 await asyncio.sleep(_START_PAUSE_SECONDS)
         try:

@@ -1,7 +1,7 @@
 """Which errors are an outage of something else, and so nobody's fault: the work waits and is done again."""
 
 import asyncpg
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 
 class DependencyUnavailableError(Exception):
@@ -15,6 +15,7 @@ _OUTAGES = (
     OSError,  # TimeoutError and ConnectionError among them
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the connection broke off in the middle of an exchange
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -28,5 +29,8 @@ _OUTAGES = (
 
 def is_outage(error: BaseException) -> bool:
     """Whether trying again later, unchanged, is the right answer to `error`."""
+    if isinstance(error, KafkaError) and error.retriable:
+        # Such as a topic that is unknown, or without a leader, while a broker comes up.
+        return True
     # asyncpg reports an argument of the wrong type as an InterfaceError that is also a ValueError: that is our bug.
     return isinstance(error, _OUTAGES) and not isinstance(error, ValueError)

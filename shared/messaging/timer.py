@@ -154,5 +154,5 @@ class Timers:
         )
         try:
             await self._units.pool.execute(_RETRY, pause, timer.subject, timer.name, timer.armed, timer.attempt)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             return  # the lease brings it back

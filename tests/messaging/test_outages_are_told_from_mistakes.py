@@ -1,0 +1,48 @@
+"""An outage is waited out; a mistake is not: whoever takes one for the other loses events, or hides a bug for ever."""
+
+import asyncpg
+import pytest
+from aiokafka import errors as kafka
+
+from shared.messaging import DependencyUnavailableError, is_outage
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DependencyUnavailableError("the vault"),
+        ConnectionResetError(),
+        TimeoutError(),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.DiskFullError("could not extend file"),
+        asyncpg.DeadlockDetectedError("deadlock detected"),
+        kafka.KafkaConnectionError("Unable to bootstrap"),
+        kafka.KafkaTimeoutError(),
+        kafka.UnknownTopicOrPartitionError("a broker that has just come up knows no topic yet"),
+        kafka.NotLeaderForPartitionError(),
+        kafka.NotEnoughReplicasError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_by_itself_is_an_outage(error: Exception) -> None:
+    assert is_outage(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a rule was broken"),
+        KeyError("a field that is not there"),
+        asyncpg.UniqueViolationError("duplicate key"),
+        asyncpg.UndefinedTableError("relation does not exist"),
+        asyncpg.InsufficientPrivilegeError("permission denied"),
+        asyncpg.DataError("invalid input for query argument"),
+        kafka.MessageSizeTooLargeError("1048577"),
+        kafka.TopicAuthorizationFailedError("lostphone.log.v1"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_stays_wrong_is_none(error: Exception) -> None:
+    assert not is_outage(error)
