@@ -26,6 +26,7 @@ _WORDS = {
     "seals": ("封印", "seals"),
     "partitions": ("Kafka の連続性", "continuity of Kafka"),
     "detached": ("別置きの内容", "detached parts"),
+    "index": ("案件の索引", "indexes of the incidents"),
     "consistency": ("以前のチェックポイント", "earlier checkpoints"),
     "events": ("イベントの署名", "signatures of the events"),
 }

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from lostphone.screen import Sentence
 from lostphone.verify.report import Offence
 from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_leaf
+from services.audit.domain.own import IndexRow
+from services.audit.tlog import EMPTY_ROOT, Edge
+from services.audit.tlog import leaf_hash as hash_of
 from shared.events import Event, KeyRing, Received, read
 from shared.events.reporter import IncidentClosed
 
@@ -56,6 +59,8 @@ class Entries:
             closes = may_close and open_leaf(leaf, data).attribute("type") == IncidentClosed.event_type
             self._chain(seq, kind, header, leaf_hash, closes=closes)
             self._partition(seq, kind, header)
+            if kind is Kind.INDEX:
+                self._index(seq, header)
             if kind is Kind.EVENT and self.keyring is not None:
                 self._event(seq, open_leaf(leaf, data), self.keyring)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
@@ -136,6 +141,19 @@ class Entries:
                 seq,
             )
         self.next_offsets[stream] = end
+
+    def _index(self, seq: int, header: Json) -> None:
+        rows = [IndexRow(subject, last.n + 1, last.hash, last.seq) for subject, last in self.chains.items()]
+        rows.sort(key=lambda row: row.subject.encode())
+        edge, _ = Edge().append(hash_of(row.line()) for row in rows)
+        root = edge.root() if rows else EMPTY_ROOT
+        if (header["size"], header["rows"], header["root"]) != (seq, len(rows), root.hex()):
+            self._offend(
+                "index",
+                "これより前の項目の索引ではありません",
+                "it is not the index of the entries before it",
+                seq,
+            )
 
     def _event(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
         self.events_checked += 1

@@ -36,7 +36,9 @@ class Check:
     detail: Sentence
 
 
-CHECKS = ("signature", "leaves", "root", "chains", "seals", "partitions", "detached", "consistency", "events")
+CHECKS = (
+    "signature", "leaves", "root", "chains", "seals", "partitions", "detached", "index", "consistency", "events"
+)  # fmt: skip
 """In the order in which they are reported."""
 
 

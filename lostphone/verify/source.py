@@ -1,5 +1,6 @@
 """Where a log is read from: its HTTP address, or a directory with the same paths."""
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -8,6 +9,12 @@ import httpx2
 
 MAX_BYTES = 32 * 1024 * 1024
 """More than the largest bundle can have: 256 entries of 64 KB."""
+
+
+_TRIES = 5
+_PAUSE_SECONDS = 0.25
+_COMES_BACK = (409, 425, 429, 502, 503, 504)
+"""What a server answers that is busy, or has not got the tree of that size ready yet."""
 
 
 class UnreadableError(Exception):
@@ -29,16 +36,26 @@ class HttpSource:
         self._client = httpx2.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=30.0)
 
     def read(self, path: str) -> bytes:
-        """Raises `UnreadableError`."""
-        try:
-            answer = self._client.get(path)
-        except httpx2.HTTPError as error:
-            raise UnreadableError(f"{path}: {type(error).__name__} at {self._client.base_url}") from error
+        """Raises `UnreadableError`, once what may come back did not."""
+        answer = self._answer(path)
         if answer.status_code != httpx2.codes.OK:
             raise UnreadableError(f"{path}: HTTP {answer.status_code} from {self._client.base_url}")
         if len(answer.content) > MAX_BYTES:
             raise UnreadableError(f"{path}: more than {MAX_BYTES} bytes")
         return answer.content
+
+    def _answer(self, path: str) -> httpx2.Response:
+        for left in reversed(range(_TRIES)):
+            try:
+                answer = self._client.get(path)
+            except httpx2.HTTPError as error:
+                if not left:
+                    raise UnreadableError(f"{path}: {type(error).__name__} at {self._client.base_url}") from error
+            else:
+                if not left or answer.status_code not in _COMES_BACK:
+                    return answer
+            time.sleep(_PAUSE_SECONDS * (_TRIES - left))
+        raise AssertionError("the last try returns or raises")
 
     def __enter__(self) -> Self:
         return self

@@ -240,6 +240,11 @@ class _Walk:
             ("seals", f"{entries.kinds['seal']} 個、終結の直後", f"{entries.kinds['seal']}, each behind a closing"),
             ("partitions", f"{len(report.partitions)} 個、欠けなし", f"{len(report.partitions)} without a hole"),
             ("detached", f"{entries.detached} 個が一致", f"{entries.detached}, each what its entry names"),
+            (
+                "index",
+                f"{entries.kinds['index']} 個、それまでの項目どおり",
+                f"{entries.kinds['index']}, each of exactly the entries before it",
+            ),
         )
         for name, ja, en in facts:
             report.add(name, ja, en, undecided=unreadable)

@@ -1,12 +1,18 @@
 """The composition root of the audit service."""
 
+from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
+from services.audit.evidence.desk import EvidenceDesk
 from services.audit.feeds.feeder import Feeder
-from services.audit.http import routes
+from services.audit.guard import Guard
+from services.audit.hourly import Hourly
+from services.audit.http import evidence_routes, policy_route, routes
 from services.audit.publisher import Publisher
 from services.audit.reader import LogReader
 from services.audit.settings import Settings
 from services.audit.timeline import CAUSE_TIMER, Causes, Timeline
+from services.audit.tlog import Policy
+from services.audit.witnesses import Witnesses
 from shared.messaging.kafka import Producer
 from shared.service import Kit, Parts
 from shared.web import create_app
@@ -16,13 +22,24 @@ async def build(kit: Kit[Settings]) -> Parts:
     """Puts the parts together. Raises `ValueError` or `OSError` when a key of the log cannot be read."""
     settings = kit.settings
     dsn = settings.postgres_dsn.get_secret_value()
+    keys, policy, reader = settings.log_keys(), settings.log_policy(), LogReader(kit.pool)
+    witnesses = Witnesses(Policy.parse(policy), kit.http)
+    guard = Guard(settings.log_origin, [key.verifier for key in keys], settings.log_state_dir, witnesses)
+    await guard.look()
+    builder = LeafBuilder(settings.blinding_key())
+    timeline = Timeline(builder, guard)
+    clerk = Clerk(kit.units, timeline, builder)
+    desk = EvidenceDesk(reader, clerk, keys[0], policy)
     app = create_app(kit, title="timeline")
-    routes(app, LogReader(kit.pool), kit.identity, settings.operator_organisation)
-    publisher = Publisher(dsn, settings.log_origin, settings.log_keys(), kit.health)
+    routes(app, reader, kit.identity, settings.operator_organisation)
+    evidence_routes(app, reader, kit.identity, desk, settings.operator_organisation)
+    policy_route(app, policy)
+    publisher = Publisher(dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units)
+    hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kit.health)
     feeder = Feeder(dsn, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health)
     return Parts(
-        sink=Timeline(LeafBuilder(settings.blinding_key())),
+        sink=timeline,
         app=app,
         timers={CAUSE_TIMER: Causes(kit.units).look},
-        background=(publisher.run, feeder.run),
+        background=(publisher.run, feeder.run, hourly.run),
     )

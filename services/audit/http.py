@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Path as InPath
 from starlette.responses import PlainTextResponse, Response
 
+from services.audit.evidence.desk import EvidenceDesk, EvidenceRequest
 from services.audit.reader import LogReader, Published
 from services.audit.story import Story, tell
 from services.audit.tlog import Proofs, TilePath
@@ -23,6 +25,9 @@ _MAX_SEQ = 2**53 - 1
 
 READERS = (Role.DESK, Role.APPROVER, Role.LEAD, Role.PRIVACY, Role.EXECUTIVE, Role.PR, Role.AUDITOR)
 """Who reads timelines, each of the own organisation."""
+
+_HANDS_OUT = (Role.PRIVACY, Role.AUDITOR)
+_SUBJECT = r"^[A-Za-z0-9_.-]{1,100}$"
 
 type Seq = Annotated[int, Query(ge=0, le=_MAX_SEQ)]
 
@@ -177,3 +182,40 @@ def _whole_log(person: Person, operator: str | None) -> None:
 
 def _not_there() -> Problem:
     return Problem(404, "not_found", ja="見つかりません。", en="There is no such thing here.")
+
+
+def evidence_routes(
+    app: FastAPI, reader: LogReader, identity: Identity, desk: EvidenceDesk, operator: str | None
+) -> None:
+    """Add the door by which evidence leaves."""
+
+    @app.post("/v1/incidents/{subject}/evidence")
+    async def evidence(
+        subject: Annotated[str, InPath(pattern=_SUBJECT)],
+        asked: EvidenceRequest,
+        person: Annotated[Person, Depends(identity.require(*_HANDS_OUT))],
+    ) -> Response:
+        """A bundle of evidence, for privacy officers and auditors of the incident's organisation. That there is no such
+        incident is proved to the operator's auditors: its neighbours in the index may be others'."""
+        head = await reader.head(subject)
+        whole = Role.AUDITOR in person.roles and person.organisation == operator
+        theirs = head["organisation"] == person.organisation if head is not None else whole
+        if not theirs:
+            raise _not_there()
+        role = next(role for role in _HANDS_OUT if role in person.roles)
+        archive = await desk.hand_out(subject, person.organisation, asked, person.actor(role))
+        name = f"evidence-{subject}.zip"
+        return Response(
+            archive,
+            media_type="application/zip",
+            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+        )
+
+
+def policy_route(app: FastAPI, policy: str) -> None:
+    """Add the policy file of the log."""
+
+    @app.get("/v1/policy")
+    async def log_policy() -> Response:
+        """Keys of the log and of its witnesses (c2sp.org/tlog-policy). Compare it with one from elsewhere."""
+        return PlainTextResponse(policy)

@@ -6,15 +6,25 @@ from datetime import UTC, datetime
 
 import structlog
 
+from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT
+from services.audit.feeds.ocsf_own import tell
+from services.audit.guard import ForkedError, Guard
 from services.audit.listening import Listening, listen
+from services.audit.reader import LogReader
 from services.audit.store import Connection
-from services.audit.tlog import Checkpoint, LogKey, SignedNote
+from services.audit.timeline import ACTOR
+from services.audit.tlog import Checkpoint, LogKey, Proofs, SignedNote
+from services.audit.witnesses import Refusal, Witnesses
+from shared.events.audit import IntegrityFinding
 from shared.messaging.outage import is_outage
+from shared.messaging.unit import Scope, Units
 from shared.telemetry import Health
 
 INTERVAL_SECONDS = 1.0
 """A checkpoint a batch would multiply the partial tiles that must stay available."""
 _PAUSE_SECONDS = 1.0
+_REFUSED_PAUSE_SECONDS = 5.0
+"""After a refusal: it may have been a fault of the witness, and then publication goes on by itself."""
 
 _STATE = "SELECT size, root FROM log_state"
 _NEWEST = "SELECT size, root FROM checkpoint ORDER BY size DESC LIMIT 1"
@@ -27,14 +37,39 @@ class ForkError(Exception):
     """The log is not what it signed before, as after a restore of an older backup. Nothing is signed any more."""
 
 
+class UnwitnessedError(Exception):
+    """The witnesses that the policy asks for did not sign. `refusals` is empty when they were only away."""
+
+    def __init__(self, refusals: Sequence[Refusal], away: Sequence[str]) -> None:
+        said = [f"{refusal.witness} refuses: {refusal.reason}" for refusal in refusals]
+        said += [f"{name} does not answer" for name in away]
+        super().__init__(f"no checkpoint is published; {'; '.join(said) or 'too few witnesses signed'}")
+        self.refusals = tuple(refusals)
+
+
 class Publisher:
     """The one place that uses the log's keys."""
 
-    def __init__(self, dsn: str, origin: str, keys: Sequence[LogKey], health: Health) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        origin: str,
+        keys: Sequence[LogKey],
+        health: Health,
+        *,
+        witnesses: Witnesses | None = None,
+        guard: Guard | None = None,
+        units: Units | None = None,
+    ) -> None:
+        """`guard` keeps what is published outside the database; with `units` a refusal becomes a finding."""
         self._dsn = dsn
         self._origin = origin
         self._keys = keys
         self._health = health
+        self._witnesses = witnesses
+        self._guard = guard
+        self._units = units
+        self._told: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out; a fork stops the signing and is shown as unhealthy."""
@@ -42,7 +77,7 @@ class Publisher:
             try:
                 async with listen(self._dsn, "publisher") as listening:
                     await self._serve(listening)
-            except ForkError as error:
+            except (ForkError, ForkedError) as error:
                 self._health.fail("publisher", str(error))
                 _log.critical("log_forked", reason=str(error))
                 await asyncio.Event().wait()
@@ -56,14 +91,20 @@ class Publisher:
         self._health.ok("publisher")
         await listening.take_turn("publisher")
         while True:
-            published = await self.publish(listening.connection)
+            try:
+                published = await self.publish(listening.connection)
+            except UnwitnessedError as error:
+                await self._wait_for_witnesses(error)
+                continue
+            self._told.clear()
             self._health.ok("publisher")
             if published:
                 await asyncio.sleep(INTERVAL_SECONDS)
             await listening.wait()
 
     async def publish(self, connection: Connection) -> bool:
-        """Sign the committed tree unless it is signed already. Raises `ForkError`."""
+        """Sign the committed tree unless it is signed already, have it witnessed, store it. Raises `ForkError`, and
+        `UnwitnessedError` when the policy is not fulfilled or a witness refuses: then nothing was stored."""
         state = await connection.fetchrow(_STATE)
         if state is None:
             raise AssertionError("the migration made the row")
@@ -78,5 +119,37 @@ class Publisher:
         checkpoint = Checkpoint(self._origin, size, root)
         signatures = tuple(key.sign(checkpoint, int(now.timestamp())) for key in self._keys)
         note = SignedNote(checkpoint.text(), signatures)
+        if self._witnesses is not None and size:
+            note = await self._witnessed(self._witnesses, connection, checkpoint, note, newest["size"] if newest else 0)
+        if self._guard is not None:
+            # Outside first: what is published must be known there even if the database is lost in this moment.
+            await self._guard.check(connection, size)
+            self._guard.keep(bytes(note))
         await connection.execute(_KEEP, size, root, bytes(note), now)
         return True
+
+    async def _witnessed(
+        self, witnesses: Witnesses, connection: Connection, checkpoint: Checkpoint, note: SignedNote, published: int
+    ) -> SignedNote:
+        async def prove(old: int) -> list[bytes]:
+            # Several witnesses are asked at once over one connection.
+            async with reading:
+                return await reader.hashes(checkpoint.size, Proofs(checkpoint.size).consistency(old))
+
+        reading, reader = asyncio.Lock(), LogReader(connection)
+        answers = await witnesses.cosign(checkpoint, note, prove, published)
+        if answers.refusals or not witnesses.policy.is_fulfilled(answers.signed):
+            raise UnwitnessedError(answers.refusals, answers.away)
+        return SignedNote(note.text, (*note.signatures, *answers.signatures))
+
+    async def _wait_for_witnesses(self, error: UnwitnessedError) -> None:
+        self._health.fail("publisher", str(error))
+        _log.error("checkpoint_not_witnessed", reason=str(error))
+        for refusal in error.refusals:
+            key = (refusal.witness, refusal.code)
+            if self._units is not None and key not in self._told:
+                async with self._units.begin() as unit:
+                    finding = IntegrityFinding(finding=refusal.code)
+                    await tell(unit, finding, Scope(LOG_SUBJECT, INSTALLATION), actor=ACTOR)
+                self._told.add(key)
+        await asyncio.sleep(_REFUSED_PAUSE_SECONDS if error.refusals else _PAUSE_SECONDS)

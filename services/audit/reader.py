@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from services.audit.store import Connection
 from services.audit.tlog import ProofFile, Proofs, SignedNote, TilePath, pack_bundle
-from services.audit.tlog.proof import Range
+from services.audit.tlog.proof import Range, subtrees
 from services.audit.tlog.tiles import TILE_WIDTH
+from services.audit.tlog.tree import EMPTY_ROOT, fold
 
 _NEWEST = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
 _CHECKPOINT = "SELECT size, note FROM checkpoint WHERE size = $1"
@@ -25,7 +27,19 @@ SELECT entry.seq, entry.n, entry.kind, entry.leaf_hash, entry.leaf, detached.dat
 FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
 WHERE entry.subject = $1 AND entry.seq < $2 ORDER BY entry.n
 """
-_PLACES = "SELECT event_id, seq FROM entry WHERE event_id = ANY($1) AND organisation = $2 ORDER BY seq DESC"
+_PLACES = """
+SELECT event_id, seq FROM entry
+WHERE event_id = ANY($1) AND organisation = $2 AND subject IS NOT NULL ORDER BY seq DESC
+"""
+
+_OWN = "SELECT seq, leaf FROM entry WHERE kind = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq"
+_LEAF = "SELECT leaf FROM entry WHERE seq = $1"
+_TIMESTAMPS = """
+SELECT stamp.size, stamp.response, entry.seq, entry.leaf
+FROM timestamp_response AS stamp JOIN entry ON entry.seq = stamp.seq
+WHERE stamp.seq < $1 ORDER BY stamp.size DESC LIMIT 10
+"""
+_ERASURES = "SELECT seq, leaf FROM entry WHERE kind = 'erasure' AND seq < $1 ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +51,9 @@ class Published:
 
 
 class LogReader:
-    """Queries for the HTTP faces."""
+    """Queries for the HTTP faces, on a pool or on one connection."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool | Connection) -> None:
         self._pool = pool
 
     async def newest(self) -> Published | None:
@@ -55,8 +69,9 @@ class LogReader:
     async def tile(self, path: TilePath) -> bytes | None:
         """The bytes at this path; None when no checkpoint covers it."""
         published = await self.newest()
-        if published is None or path.end > published.size:
-            return None
+        return None if published is None or path.end > published.size else await self._stored(path)
+
+    async def _stored(self, path: TilePath) -> bytes:
         if path.level is None:
             return pack_bundle(row["leaf"] for row in await self._rows(_LEAVES, path))
         if path.width == TILE_WIDTH:
@@ -73,10 +88,14 @@ class LogReader:
         return list(await self._pool.fetch(query, first, first + path.width))
 
     async def hashes(self, size: int, ranges: list[Range]) -> list[bytes]:
-        """The lines of a proof in the tree of this size."""
+        """The lines of a proof in the tree of this size, which is committed, whether it was published or not."""
         proofs = Proofs(size)
-        tiles = {path: await self.tile(path) or b"" for path in proofs.tiles_for(ranges)}
+        tiles = {path: await self._stored(path) for path in proofs.tiles_for(ranges)}
         return proofs.hashes(ranges, tiles)
+
+    async def root(self, size: int) -> bytes:
+        """The root over the first `size` entries, which are committed."""
+        return fold(await self.hashes(size, subtrees(size))) if size else EMPTY_ROOT
 
     async def proof(self, seq: int, published: Published) -> ProofFile:
         """The proof of one entry. Raises `ValueError` when the checkpoint does not cover it."""
@@ -104,3 +123,20 @@ class LogReader:
     async def places(self, event_ids: list[str], organisation: str) -> dict[str, int]:
         """Where these events of an organisation stand in the log, by id."""
         return {row["event_id"]: row["seq"] for row in await self._pool.fetch(_PLACES, event_ids, organisation)}
+
+    async def own(self, kind: str, first: int, last: int) -> list[asyncpg.Record]:
+        """`seq` and `leaf` of the entries of a kind that the log writes itself, or of gaps, in these places."""
+        return list(await self._pool.fetch(_OWN, kind, first, last))
+
+    async def leaf(self, seq: int) -> bytes:
+        """The bytes of an entry that is known to be there."""
+        data: bytes = await self._pool.fetchval(_LEAF, seq)
+        return data
+
+    async def timestamps(self, size: int) -> list[asyncpg.Record]:
+        """The newest timestamps whose anchors are in the log of this size: `size`, `response`, and the anchor."""
+        return list(await self._pool.fetch(_TIMESTAMPS, size))
+
+    async def erasures(self, size: int) -> list[asyncpg.Record]:
+        """`seq` and `leaf` of every erasure."""
+        return list(await self._pool.fetch(_ERASURES, size))

@@ -4,8 +4,10 @@ import base64
 import binascii
 from pathlib import Path
 
+import httpx2
 from pydantic import Field
 
+from services.audit.timestamps import Timestamps
 from services.audit.tlog import LogKey
 from shared.settings import ServiceSettings
 
@@ -20,6 +22,31 @@ class Settings(ServiceSettings):
     operator_organisation: str | None = Field(
         None, description="Whose auditors may read the whole log; others read what is their organisation's."
     )
+
+    log_policy_file: Path | None = Field(
+        None,
+        description="tlog-policy: the log's keys, its witnesses with their addresses, the quorum. None: no witnesses.",
+    )
+    log_state_dir: Path | None = Field(
+        None,
+        description="Outside the database: the newest published checkpoint, which a restored database must continue.",
+    )
+    tsa_url: str | None = Field(None, description="An RFC 3161 authority that certifies when checkpoints existed.")
+    tsa_roots_file: Path | None = Field(None, description="PEM: what the authority's certificate must lead to.")
+
+    def timestamps(self, http: httpx2.AsyncClient) -> Timestamps | None:
+        """The authority that is asked for timestamps, if one is. Raises `OSError` or `ValueError`."""
+        if self.tsa_url is None:
+            return None
+        if self.tsa_roots_file is None:
+            raise ValueError("LOSTPHONE_TSA_ROOTS_FILE must say whom the timestamping authority is trusted by")
+        return Timestamps(self.tsa_url, self.tsa_roots_file.read_bytes(), http)
+
+    def log_policy(self) -> str:
+        """The policy's text: the file's, or one that asks for no witness. Raises `OSError`."""
+        if self.log_policy_file is not None:
+            return self.log_policy_file.read_text(encoding="utf-8")
+        return "".join(f"log {key.verifier}\n" for key in self.log_keys()) + "quorum none\n"
 
     def log_keys(self) -> list[LogKey]:
         """Raises `OSError` or `ValueError` when a key cannot be read."""

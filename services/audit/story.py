@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
-import asyncpg
 from pydantic import BaseModel, ValidationError
 
 from services.audit.domain.leaf import Kind, Opened, open_leaf
@@ -14,6 +13,12 @@ from shared.events import find
 from shared.events.payload import Payload
 
 type Facts = dict[str, Any]
+
+
+class Row(Protocol):
+    """`n`, `seq`, `kind`, `leaf_hash`, `leaf` and `detached` of an entry, from the database or from a bundle."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class Story:
         }
 
 
-def tell(subject: str, organisation: str, size: int, rows: Iterable[asyncpg.Record]) -> Story:
+def tell(subject: str, organisation: str, size: int, rows: Iterable[Row]) -> Story:
     """The story in these rows, which are the chain of the subject in order."""
     steps: list[Step] = []
     places: dict[str, Step] = {}
@@ -120,7 +125,7 @@ def tell(subject: str, organisation: str, size: int, rows: Iterable[asyncpg.Reco
     return Story(subject, organisation, size, tuple(steps))
 
 
-def _step(row: asyncpg.Record, opened: Opened) -> Step:
+def _step(row: Row, opened: Opened) -> Step:
     header = opened.header
     step = Step(
         n=row["n"],

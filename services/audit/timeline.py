@@ -6,16 +6,17 @@ together with the position, the findings in the outbox and the timers. Nothing i
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import structlog
 
 from services.audit import store
-from services.audit.domain.chain import Batch, Recorder
+from services.audit.domain.chain import Batch, Entry, Known, Recorder
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT, Finding, FindingCode, to_report
-from services.audit.domain.leaf import LeafBuilder
+from services.audit.domain.leaf import Leaf, LeafBuilder
 from services.audit.feeds.ocsf_own import tell
+from services.audit.guard import Guard
 from services.audit.tlog import Edge
 from shared.events import Event, Reading
 from shared.events.audit import IntegrityFinding, TimelineSealed
@@ -45,28 +46,51 @@ class Timeline:
     """The sink of the consume loop. Any number may run: the lock on the log's state puts them in a line, and one that
     finds the log changed by another reads the edge of the tree again."""
 
-    def __init__(self, builder: LeafBuilder) -> None:
+    def __init__(self, builder: LeafBuilder, guard: Guard | None = None) -> None:
         self._builder = builder
+        self._guard = guard
         self._writer = secrets.token_hex(8)
         self._edge = Edge()
         self._state: store.State | None = None
 
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
-        """Record a batch. Raises `StaleWriterError` when the log's state is moved by someone who did not lock it."""
-        before = await store.lock_state(unit.connection)
+        """Record a batch. Raises `StaleWriterError` when the log's state is moved by someone who did not lock it, and
+        `ForkedError`, for which the consume loop waits, when it would fork what was published."""
+        before = await self._lock(unit)
         known = await store.load_known(unit.connection, readings)
         orders = await _orders(unit, readings)
         batch = Recorder(self._builder, known).build(zip(readings, orders, strict=True))
         if not batch.entries:
             return
+        after = await self._append(unit, before, batch, known)
+        await self._tell(unit, before.size, after.size, batch)
+
+    async def add(self, unit: Unit, make: Callable[[int], Awaitable[Sequence[Leaf]]]) -> int:
+        """Add what the log says about itself. `make` is given the size of the log, which is locked; it is returned.
+        Raises like `take`."""
+        before = await self._lock(unit)
+        leaves = await make(before.size)
+        if leaves:
+            await self._append(unit, before, Batch([Entry(leaf) for leaf in leaves]), Known({}, {}, {}))
+            await unit.connection.execute(_NOTIFY, CHANNEL)
+        return before.size
+
+    async def _lock(self, unit: Unit) -> store.State:
+        state = await store.lock_state(unit.connection)
+        if self._guard is not None and (self._state is None or state.size < self._state.size):
+            # At the start, and when the log became smaller: a rollback of ours, or a database from a backup.
+            await self._guard.check(unit.connection, state.size)
+        return state
+
+    async def _append(self, unit: Unit, before: store.State, batch: Batch, known: Known) -> store.State:
         edge, tiles = (await self._edge_at(unit, before)).append([entry.leaf.hash for entry in batch.entries])
         await store.add(unit.connection, before.size, batch, tiles, known)
         epoch = before.epoch + (before.writer != self._writer)
         after = store.State(edge.size, edge.root(), epoch, self._writer)
         await store.move_state(unit.connection, before, after)
-        await self._tell(unit, before.size, after.size, batch)
         # Believed only as long as the committed state says the same: a rollback shows there.
         self._edge, self._state = edge, after
+        return after
 
     async def _edge_at(self, unit: Unit, state: store.State) -> Edge:
         if state != self._state:

@@ -115,7 +115,7 @@ def test_a_whole_log_is_proved(copy: Copy) -> None:
     report = copy.verify()
     assert [check for check in report.checks if check.outcome is not Outcome.PROVED] == []
     assert [check.name for check in report.checks] == [
-        "signature", "leaves", "root", "chains", "seals", "partitions", "detached", "consistency", "events"
+        "signature", "leaves", "root", "chains", "seals", "partitions", "detached", "index", "consistency", "events"
     ]  # fmt: skip
     assert (report.exit_status, report.size, report.subjects) == (0, 300, 2)
     assert report.kinds == {"event": 299, "seal": 1}

@@ -6,10 +6,13 @@ Everything the decisions need is given; nothing is read here.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from services.audit.domain.finding import Finding, FindingCode
 from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, attributes_line, body_hash
+from services.audit.domain.own import erasure_facts
 from shared.events import Envelope, Event, Reading, Received, Rejection
-from shared.events.reporter import IncidentClosed
+from shared.events.reporter import IncidentClosed, PersonalDataErased
 
 type Stream = tuple[str, int]
 """Topic and partition."""
@@ -128,6 +131,19 @@ class Recorder:
             self._batch.causes.append((len(self._batch.entries) - 1, envelope))
         if envelope.type == IncidentClosed.event_type:
             self._seal(envelope)
+        if envelope.type == PersonalDataErased.event_type:
+            self._erasure(event)
+
+    def _erasure(self, event: Event) -> None:
+        try:
+            said = PersonalDataErased.read(event.value)
+        except ValidationError:
+            # It is recorded as what it is; what it says cannot be told.
+            return
+        kind = Kind.HOLD if said.on_hold else Kind.ERASURE
+        envelope = event.envelope
+        facts = erasure_facts(envelope.id, envelope.organisation, envelope.actor, said)
+        self._add(Entry(self._builder.own(kind, f"{envelope.source}/{envelope.id}", envelope.sequence, facts)))
 
     def _seal(self, closed: Envelope) -> None:
         link = self._known.heads[closed.subject]

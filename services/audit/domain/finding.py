@@ -26,6 +26,10 @@ class FindingCode(StrEnum):
     """Another event of the same source and id is recorded, and it says something else."""
     CAUSE_UNKNOWN = "cause_unknown"
     """It names a cause that is not in the log."""
+    WITNESS_REFUSED = "witness_refused"
+    """A witness did not sign a checkpoint; nothing is published until it does."""
+    WITNESS_FORK = "witness_fork"
+    """A witness knows another history of the log."""
 
 
 @dataclass(frozen=True, slots=True)

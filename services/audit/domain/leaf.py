@@ -20,6 +20,8 @@ only strings, integers below 2^53, booleans and null, where this is the same byt
 | `nil` | true: the record had no value at all | such records |
 | `of` `d` `sha256` `size` | the kind it would be, what is apart (`value` or `body`), its hash, its length | detached |
 | `end` | the first offset behind the hole; `o` is the first in it | gap |
+
+What the log says about itself (`OWN`) is a header alone, with facts of its own; `domain/own.py` lists them.
 """
 
 import base64
@@ -62,6 +64,24 @@ class Kind(StrEnum):
     """The incident was closed; in its chain."""
     DETACHED = "detached"
     """A record too long for a leaf: its hash and size."""
+    INDEX = "index"
+    """The root of the index of all chains, as of the size that the log had before this entry."""
+    EXPORT = "export"
+    """A bundle of evidence was handed out, and what it claims."""
+    ERASURE = "erasure"
+    """The personal data of one person was destroyed; behind the event that says so."""
+    HOLD = "hold"
+    """Erasure was asked for and a legal hold kept the data; behind the event that says so."""
+    KEY = "key"
+    """The log goes on with other keys; the old one signs them."""
+    ANCHOR = "anchor"
+    """The digest of a timestamp that a third party gave to a checkpoint."""
+    RESTORE = "restore"
+    """The first entry of a log that goes on where another one had to be closed."""
+
+
+OWN = frozenset((Kind.INDEX, Kind.EXPORT, Kind.ERASURE, Kind.HOLD, Kind.KEY, Kind.ANCHOR, Kind.RESTORE))
+"""What the log says about itself: outside every chain and every partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +183,14 @@ class LeafBuilder:
         """The leaf after `IncidentClosed`: `n` says how many entries the incident has, `prev` which was the last."""
         header = {"k": Kind.SEAL.value, "r": self._blinding(f"seal/{link.subject}", 0, link.n), "v": _VERSION}
         return Leaf(Kind.SEAL, canonical(header | link.header()))
+
+    def own(self, kind: Kind, place: str, number: int, facts: Json) -> Leaf:
+        """A leaf of what the log says about itself. `place` and `number` name it among those of its kind."""
+        header = {"k": kind.value, "r": self._blinding(f"{kind.value}/{place}", 0, number), "v": _VERSION}
+        data = canonical(facts | header)
+        if len(data) > MAX_INLINE_BYTES:
+            raise ValueError(f"a leaf of kind {kind.value} with {len(data)} bytes is too long")
+        return Leaf(kind, data)
 
     def _blinding(self, topic: str, partition: int, offset: int) -> str:
         # The name of a topic has no slash, so that the blinding of a seal is never that of a record.
@@ -328,7 +356,7 @@ def open_leaf(data: bytes, detached: bytes | None = None) -> Opened:
     """
     first, _, rest = data.partition(b"\n")
     header = json.loads(first)
-    if header["k"] in (Kind.GAP, Kind.SEAL):
+    if header["k"] in (Kind.GAP, Kind.SEAL) or header["k"] in OWN:
         return Opened(header, None, (), None)
     if header.get("d") == "body":
         if detached is None:

@@ -1,4 +1,5 @@
-"""The keys of a log: Ed25519 over the note's text, and ML-DSA-44 over the statement of c2sp.org/tlog-cosignature.
+"""The keys of a log: Ed25519 over the note's text, and ML-DSA-44 over the statement of c2sp.org/tlog-cosignature; and
+the keys of witnesses, which sign both with the time.
 
 log_vkey(Path("keys/log-ed25519.pem"), "log.example/acme")     # what a verifier is given
 """
@@ -20,9 +21,11 @@ from services.audit.tlog.checkpoint import Checkpoint, CheckpointError
 from services.audit.tlog.note import Signature
 
 ED25519 = 0x01
+COSIGNATURE = 0x04
+"""A witness's timestamped Ed25519 signature (`cosignature/v1`)."""
 MLDSA44 = 0x06
 """A timestamped ML-DSA-44 signature over the checkpoint that the note's text states."""
-_PUBLIC_BYTES = {ED25519: 32, MLDSA44: 1312}
+_PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, MLDSA44: 1312}
 _NAME = re.compile(r"[^\s+]{1,200}")
 
 
@@ -52,7 +55,7 @@ class VerifierKey:
         except binascii.Error:
             raise ValueError("the verifier key is not base64") from None
         if not _NAME.fullmatch(name) or not data or len(data) - 1 != _PUBLIC_BYTES.get(data[0]):
-            raise ValueError("not a verifier key of type Ed25519 or ML-DSA-44")
+            raise ValueError("not a verifier key of type Ed25519, cosignature or ML-DSA-44")
         key = cls(name, data[0], data[1:])
         if key.keyid.hex() != keyid:
             raise ValueError(f"the verifier key of {name} does not match its own id")
@@ -63,8 +66,11 @@ class VerifierKey:
         try:
             if self.type == ED25519:
                 Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
+                return True
+            (time,) = struct.unpack_from(">Q", signature)
+            if self.type == COSIGNATURE:
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature[8:], _cosigned_text(time, text))
             else:
-                (time,) = struct.unpack_from(">Q", signature)
                 statement = _cosigned_message(self.name, time, Checkpoint.parse(text))
                 MLDSA44PublicKey.from_public_bytes(self.public).verify(signature[8:], statement)
         except (InvalidSignature, CheckpointError, ValueError, struct.error):
@@ -104,6 +110,32 @@ class LogKey:
             statement = _cosigned_message(self.origin, time, checkpoint)
             value = struct.pack(">Q", time) + self.key.sign(statement)
         return Signature(self.origin, self.verifier.keyid, value)
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessKey:
+    """A private key of a witness, under the witness's name."""
+
+    name: str
+    key: Ed25519PrivateKey | MLDSA44PrivateKey
+
+    @property
+    def verifier(self) -> VerifierKey:
+        kind = COSIGNATURE if isinstance(self.key, Ed25519PrivateKey) else MLDSA44
+        return VerifierKey(self.name, kind, self.key.public_key().public_bytes_raw())
+
+    def cosign(self, text: str, time: int) -> Signature:
+        """The line that goes under the checkpoint: at `time`, in seconds since 1970, this was the newest one seen."""
+        if isinstance(self.key, Ed25519PrivateKey):
+            value = self.key.sign(_cosigned_text(time, text))
+        else:
+            value = self.key.sign(_cosigned_message(self.name, time, Checkpoint.parse(text)))
+        return Signature(self.name, self.verifier.keyid, struct.pack(">Q", time) + value)
+
+
+def _cosigned_text(time: int, text: str) -> bytes:
+    """What an Ed25519 cosignature signs."""
+    return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 
 def _cosigned_message(name: str, time: int, checkpoint: Checkpoint) -> bytes:

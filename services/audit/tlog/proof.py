@@ -86,6 +86,17 @@ def _consistency(old: int, start: int, end: int, *, whole: bool) -> Iterator[Ran
         yield (start, middle)
 
 
+def subtrees(size: int) -> list[Range]:
+    """The perfect subtrees that a tree of this size consists of, left to right; `fold` their hashes for its root."""
+    ranges: list[Range] = []
+    start = 0
+    for bit in reversed(range(size.bit_length())):
+        if size >> bit & 1:
+            ranges.append((start, start + (1 << bit)))
+            start += 1 << bit
+    return ranges
+
+
 def _nodes(start: int, end: int) -> Iterator[tuple[int, int]]:
     """The perfect subtrees of a range that a proof names, as (height, index), left to right."""
     while start < end:

@@ -1,0 +1,1509 @@
+#!/usr/bin/env python3
+"""Check evidence of a Lostphone timeline, or a whole log, without trusting whoever handed it over.
+
+    python3 -I -S verify.py bundle evidence.zip --policy policy.txt [--earlier checkpoint …] [--tsa-root ca.pem …]
+    python3 -I -S verify.py log https://log.example | copy/ --vkey KEY [--token TOKEN] [--earlier checkpoint …]
+    python3 -I -S verify.py consistency OLD NEW PROOF --vkey KEY
+    python3 -I -S verify.py proof LEAF PROOF.tlog-proof --vkey KEY
+    python3 -I -S verify.py diff ONE OTHER
+
+Needs Python 3.11 or newer and its standard library, nothing else; a bundle is checked without any network. Keys and
+policy are yours: get them from somebody else than whoever gave you the evidence. ML-DSA-44 signatures and the
+signatures of timestamps are checked when the package `cryptography` is there, and else reported as not checked.
+
+The report is JSON on standard output. Exit status: 0 proved, 1 disproved, 2 not decidable.
+
+Formats: RFC 6962 (tree, proofs), c2sp.org signed-note, tlog-checkpoint, tlog-cosignature, tlog-tiles, tlog-proof and
+tlog-policy, RFC 9901 (disclosures), RFC 3161 (timestamps). Every byte of an entry is hashed again; nothing that the
+evidence says about itself is taken for true.
+"""
+
+# One file that stands alone: it raises where it stands, and says things in long lines.
+# ruff: noqa: E501, TRY301
+
+import argparse
+import base64
+import binascii
+import hashlib
+import itertools
+import json
+import re
+import struct
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+PROVED, DISPROVED, UNDECIDED, UNCHECKED = "proved", "disproved", "not_decidable", "not_checked"
+EXIT = {PROVED: 0, DISPROVED: 1, UNDECIDED: 2}
+BUNDLE_FORMAT = "lostphone.evidence/v1"
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
+IN_CHAINS = ("event", "seal")
+IN_PARTITIONS = ("event", "unparsed", "unverified", "duplicate", "gap")
+OWN = ("index", "export", "erasure", "hold", "key", "anchor", "restore")
+CLOSED = "lostphone.incident-closed.v1"
+Json = dict[str, Any]
+
+
+class BadError(Exception):
+    """What was read is not what it must be: disproved."""
+
+
+class UnreadableError(Exception):
+    """What is needed cannot be had: not decidable."""
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+class Report:
+    """Checks in order, each with its outcome, and every offence with the entry that it is about."""
+
+    def __init__(self) -> None:
+        self.checks: list[Json] = []
+        self.offences: list[Json] = []
+        self.findings: list[Json] = []
+        self.facts: Json = {}
+
+    def offend(self, check: str, reason: str, entry: int | None = None) -> None:
+        self.offences.append({"check": check, "reason": reason, "seq": entry})
+
+    def conclude(self, name: str, detail: str, undecided: str | None = None, unchecked: str | None = None) -> None:
+        own = [offence for offence in self.offences if offence["check"] == name]
+        if own:
+            more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
+            self._add(name, DISPROVED, own[0]["reason"] + more)
+        elif undecided is not None:
+            self._add(name, UNDECIDED, undecided)
+        elif unchecked is not None:
+            self._add(name, UNCHECKED, unchecked)
+        else:
+            self._add(name, PROVED, detail)
+
+    def _add(self, name: str, outcome: str, detail: str) -> None:
+        self.checks.append({"name": name, "outcome": outcome, "detail": detail})
+
+    @property
+    def outcome(self) -> str:
+        if self.offences:
+            return DISPROVED
+        outcomes = {check["outcome"] for check in self.checks}
+        return UNDECIDED if UNDECIDED in outcomes or PROVED not in outcomes else PROVED
+
+    def document(self) -> Json:
+        named = [offence for offence in self.offences if offence["seq"] is not None]
+        first = min(named, key=lambda offence: int(offence["seq"])) if named else None
+        return {
+            "outcome": self.outcome,
+            **self.facts,
+            "checks": self.checks,
+            "first_offence": first or (self.offences[0] if self.offences else None),
+            "offences": self.offences[:100],
+            "findings": self.findings,
+        }
+
+
+# --- Ed25519 (RFC 8032, 5.1), verification only ------------------------------------------------------------------------
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_D = -121665 * pow(121666, _P - 2, _P) % _P
+_ROOT = pow(2, (_P - 1) // 4, _P)
+Point = tuple[int, int, int, int]
+
+
+def _point_add(one: Point, other: Point) -> Point:
+    a = (one[1] - one[0]) * (other[1] - other[0]) % _P
+    b = (one[1] + one[0]) * (other[1] + other[0]) % _P
+    c = 2 * one[3] * other[3] * _D % _P
+    d = 2 * one[2] * other[2] % _P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % _P, g * h % _P, f * g % _P, e * h % _P)
+
+
+def _times(number: int, point: Point) -> Point:
+    product: Point = (0, 1, 1, 0)
+    while number:
+        if number & 1:
+            product = _point_add(product, point)
+        point = _point_add(point, point)
+        number >>= 1
+    return product
+
+
+def _decompress(data: bytes) -> Point | None:
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    if y >= _P:
+        return None
+    square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
+    x = pow(square, (_P + 3) // 8, _P)
+    if (x * x - square) % _P:
+        x = x * _ROOT % _P
+    if (x * x - square) % _P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = _P - x
+    return (x, y, 1, x * y % _P)
+
+
+_BASE = _decompress((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
+
+
+def ed25519_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether this key signed exactly this message."""
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    key, nonce = _decompress(public), _decompress(signature[:32])
+    scalar = int.from_bytes(signature[32:], "little")
+    if key is None or nonce is None or _BASE is None or scalar >= _L:
+        return False
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % _L
+    left, right = _times(scalar, _BASE), _point_add(nonce, _times(challenge, key))
+    return (left[0] * right[2] - right[0] * left[2]) % _P == 0 and (left[1] * right[2] - right[1] * left[2]) % _P == 0
+
+
+def mldsa44_verifies(public: bytes, message: bytes, signature: bytes) -> bool | None:
+    """None when the package that can tell is not here."""
+    try:
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - optional
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey  # noqa: PLC0415
+    except ImportError:
+        return None
+    try:
+        MLDSA44PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+# --- keys, notes, checkpoints, policies -----------------------------------------------------------------------------------
+
+ED25519, COSIGNATURE, MLDSA44 = 1, 4, 6
+_SIZES = {ED25519: 32, COSIGNATURE: 32, MLDSA44: 1312}
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+def unbase64(text: str) -> bytes:
+    """Strict: what encodes to the same text again."""
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise BadError("not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise BadError("not canonical base64")
+    return data
+
+
+class Key:
+    """A public key by the text that a policy gives: name+id+base64(type, key)."""
+
+    def __init__(self, name: str, kind: int, public: bytes) -> None:
+        self.name, self.kind, self.public = name, kind, public
+
+    @property
+    def keyid(self) -> bytes:
+        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public).digest()[:4]
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        name, _, rest = text.strip().partition("+")
+        keyid, _, material = rest.partition("+")
+        data = unbase64(material)
+        if not name or not data or len(data) - 1 != _SIZES.get(data[0]):
+            raise BadError("not a verifier key of type Ed25519, cosignature or ML-DSA-44")
+        key = cls(name, data[0], data[1:])
+        if key.keyid.hex() != keyid:
+            raise BadError(f"the verifier key of {name} does not match its own id")
+        return key
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.keyid.hex()})"
+
+    def verifies(self, text: str, signature: bytes) -> bool | None:
+        """Whether the key signed the text of a note; None when that cannot be told here."""
+        if self.kind == ED25519:
+            return ed25519_verifies(self.public, text.encode(), signature)
+        if len(signature) < 8:
+            return False
+        (time,) = struct.unpack_from(">Q", signature)
+        if self.kind == COSIGNATURE:
+            signed = f"cosignature/v1\ntime {time}\n{text}".encode()
+            return ed25519_verifies(self.public, signed, signature[8:])
+        return mldsa44_verifies(self.public, _cosigned(self.name, time, Checkpoint(text)), signature[8:])
+
+
+def _cosigned(name: str, time: int, checkpoint: "Checkpoint") -> bytes:
+    cosigner, origin = name.encode(), checkpoint.origin.encode()
+    lengths = bytes([len(cosigner)]) + cosigner + struct.pack(">Q", time) + bytes([len(origin)]) + origin
+    return b"subtree/v1\n\x00" + lengths + struct.pack(">QQ", 0, checkpoint.size) + checkpoint.root
+
+
+class Checkpoint:
+    """The text of a log's note: origin, size, root."""
+
+    def __init__(self, text: str) -> None:
+        lines = text.split("\n")
+        if len(lines) < 4 or lines.pop() or not all(lines) or not _DECIMAL.fullmatch(lines[1]):
+            raise BadError("not a checkpoint")
+        self.origin, self.size, self.root = lines[0], int(lines[1]), unbase64(lines[2])
+        if len(self.root) != 32:
+            raise BadError("the root of the checkpoint is not a SHA-256 hash")
+
+
+class Note:
+    """A signed note. Nothing is believed yet."""
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            note = data.decode()
+        except UnicodeDecodeError:
+            raise BadError("a note is not UTF-8") from None
+        if len(data) > 1_000_000 or any(character < " " and character != "\n" for character in note):
+            raise BadError("a note is too long or holds control characters")
+        text, separator, lines = note.rpartition("\n\n")
+        if not separator or not lines.endswith("\n"):
+            raise BadError("a note has no signatures")
+        self.text = text + "\n"
+        self.signatures: list[tuple[str, bytes, bytes]] = []
+        for line in lines[:-1].split("\n"):
+            dash, _, rest = line.partition(" ")
+            name, _, value = rest.partition(" ")
+            data = unbase64(value)
+            if dash != "\u2014" or not name or len(data) < 5:
+                raise BadError("a line under a note is not a signature")
+            self.signatures.append((name, data[:4], data[4:]))
+
+    def signed_by(self, key: Key) -> bool | None:
+        """Whether the key signed; None when it did, for all that can be told here. Raises when it is claimed falsely."""
+        said: bool | None = False
+        for name, keyid, value in self.signatures:
+            if (name, keyid) == (key.name, key.keyid):
+                verdict = key.verifies(self.text, value)
+                if verdict is False:
+                    raise BadError(f"the signature of {key} is wrong")
+                said = True if verdict or said else None
+        return said
+
+
+class Policy:
+    """What the reader trusts."""
+
+    def __init__(self, text: str) -> None:
+        self.logs: list[Key] = []
+        self.witnesses: dict[str, Key] = {}
+        self.groups: dict[str, tuple[int, list[str]]] = {}
+        self.quorum: str | None = None
+        for line in text.splitlines():
+            words = line.split()
+            if words and not words[0].startswith("#"):
+                self._line(words)
+        if not self.logs or self.quorum is None:
+            raise BadError("a policy names at least one key of the log, and one quorum")
+
+    def _line(self, words: list[str]) -> None:
+        known = {*self.witnesses, *self.groups}
+        if words[0] == "log" and len(words) in (2, 3):
+            self.logs.append(Key.parse(words[1]))
+        elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in known:
+            key = Key.parse(words[2])
+            kind = COSIGNATURE if key.kind == ED25519 else key.kind
+            self.witnesses[words[1]] = Key(key.name, kind, key.public)
+        elif words[0] == "group" and len(words) > 3 and words[1] not in known and set(words[3:]) <= known:
+            members = words[3:]
+            needed = {"any": "1", "all": str(len(members))}.get(words[2], words[2])
+            if not needed.isdecimal() or not 0 < int(needed) <= len(members) or len(set(members)) != len(members):
+                raise BadError(f"a policy has a group {words[1]} that cannot be fulfilled")
+            self.groups[words[1]] = (int(needed), members)
+        elif words[0] == "quorum" and len(words) == 2 and self.quorum is None and words[1] in {*known, "none"}:
+            self.quorum = words[1]
+        else:
+            raise BadError(f"not a line of a policy: {' '.join(words)[:80]}")
+
+    def fulfilled(self, signed: set[str]) -> bool:
+        return self.quorum == "none" or self._has(str(self.quorum), signed)
+
+    def _has(self, name: str, signed: set[str]) -> bool:
+        if name not in self.groups:
+            return name in signed
+        needed, members = self.groups[name]
+        return sum(self._has(member, signed) for member in members) >= needed
+
+
+def policy_of(vkeys: Sequence[str]) -> Policy:
+    """The policy of a reader who gives keys of the log alone."""
+    return Policy("".join(f"log {vkey}\n" for vkey in vkeys) + "quorum none\n")
+
+
+# --- tree ---------------------------------------------------------------------------------------------------------------
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Frontier:
+    """The roots of the perfect subtrees of a growing tree (compact range): all that is kept of a log."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.roots: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        size, self.size = self.size, self.size + 1
+        while size & 1:
+            leaf = node_hash(self.roots.pop(), leaf)
+            size >>= 1
+        self.roots.append(leaf)
+
+    def root(self) -> bytes:
+        if not self.roots:
+            return hashlib.sha256(b"").digest()
+        root = self.roots[-1]
+        for left in reversed(self.roots[:-1]):
+            root = node_hash(left, root)
+        return root
+
+
+def is_included(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> bool:
+    """RFC 9162, 2.1.3.2."""
+    if not 0 <= index < size or any(len(item) != 32 for item in proof):
+        return False
+    node, last, computed = index, size - 1, leaf
+    for item in proof:
+        if last == 0:
+            return False
+        if node & 1 or node == last:
+            computed = node_hash(item, computed)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            computed = node_hash(computed, item)
+        node, last = node >> 1, last >> 1
+    return last == 0 and computed == root
+
+
+def is_consistent(old: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> bool:
+    """RFC 9162, 2.1.4.2. An empty old tree proves nothing and is refused."""
+    if not 0 < old <= size or any(len(item) != 32 for item in proof):
+        return False
+    if old == size:
+        return not proof and old_root == root
+    path = list(proof)
+    if old & (old - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        return False
+    node, last = old - 1, size - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    first = second = path[0]
+    for item in path[1:]:
+        if last == 0:
+            return False
+        if node & 1 or node == last:
+            first, second = node_hash(item, first), node_hash(item, second)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            second = node_hash(second, item)
+        node, last = node >> 1, last >> 1
+    return last == 0 and first == old_root and second == root
+
+
+def hash_lines(text: str) -> list[bytes]:
+    """Proof lines: base64, one hash each."""
+    return [unbase64(line) for line in text.split("\n") if line]
+
+
+def read_proof(data: bytes) -> tuple[int, list[bytes], bytes]:
+    """A tlog-proof: index, proof, and the checkpoint as it stands in it."""
+    head, separator, note = data.partition(b"\n\n")
+    lines = head.decode(errors="replace").split("\n")
+    if not separator or lines.pop(0) != "c2sp.org/tlog-proof@v1":
+        raise BadError("not a tlog-proof")
+    if lines and lines[0].startswith("extra "):
+        lines.pop(0)
+    words = lines.pop(0).split(" ") if lines else []
+    if len(words) != 2 or words[0] != "index" or not _DECIMAL.fullmatch(words[1]):
+        raise BadError("a tlog-proof has no index")
+    return int(words[1]), [unbase64(line) for line in lines], note
+
+
+# --- leaves ---------------------------------------------------------------------------------------------------------------
+
+
+class Leaf:
+    """One entry, taken apart as far as the checks need."""
+
+    def __init__(self, seq: int, data: bytes, detached: bytes | None = None) -> None:
+        self.seq, self.data, self.hash = seq, data, leaf_hash(data)
+        self.detached = detached
+        try:
+            first, _, rest = data.partition(b"\n")
+            self.header: Json = json.loads(first)
+            self.kind = str(self.header.get("of") or self.header["k"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BadError("it is not a leaf") from None
+        self.rest = rest
+
+    def attributes(self) -> dict[str, str]:
+        """`id`, `type`, `causationid` and the other attributes of the event, as far as they are at hand."""
+        if self.kind not in ("event", "unparsed", "unverified", "duplicate"):
+            return {}
+        rest = self.detached if self.header.get("d") == "body" else self.rest
+        if rest is None:
+            return {}
+        try:
+            line, _, value = rest.partition(b"\n")
+            named = {name[3:]: text for name, text in json.loads(line)["h"] if name.startswith("ce_")}
+            if str(self.header.get("m")).startswith("application/cloudevents+json"):
+                document = json.loads(value)
+                named = {name: str(text) for name, text in document.items() if name != "data"}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        return named
+
+    def values(self) -> set[str]:
+        """Every text in what the event says: there a commitment stands."""
+        if self.kind not in IN_CHAINS:
+            return set()
+        rest = self.detached if self.header.get("d") == "body" else self.rest
+        value = self.detached if self.header.get("d") == "value" else (rest or b"").partition(b"\n")[2]
+        try:
+            return set(_texts(json.loads(value or b"null")))
+        except (ValueError, TypeError):
+            return set()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+class Walk:
+    """Rules between the entries of a whole log: chains, seals, partitions, indexes."""
+
+    def __init__(self, report: Report, fetch: Callable[[str], bytes]) -> None:
+        self.report, self.fetch = report, fetch
+        self.chains: dict[str, tuple[int, int, bytes, bool]] = {}
+        self.offsets: dict[tuple[str, int], int] = {}
+        self.kinds: dict[str, int] = {}
+        self.indexes = 0
+
+    def take(self, seq: int, data: bytes) -> None:
+        try:
+            leaf = Leaf(seq, data)
+            if "sha256" in leaf.header:
+                self._detached(leaf)
+            self.kinds[leaf.kind] = self.kinds.get(leaf.kind, 0) + 1
+            if leaf.kind in IN_CHAINS:
+                self._chain(leaf)
+            elif {"i", "n", "prev"} & set(leaf.header):
+                self.report.offend("chains", f"an entry of kind {leaf.kind} claims a place in a chain", seq)
+            if leaf.kind in IN_PARTITIONS:
+                self._partition(leaf)
+            elif leaf.kind == "index":
+                self._index(leaf)
+            elif leaf.kind not in OWN and leaf.kind not in IN_CHAINS:
+                raise BadError(f"its kind {leaf.kind} is not known")
+        except BadError as error:
+            self.report.offend("chains", str(error), seq)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.report.offend("chains", "its header lacks what its kind needs", seq)
+
+    def finish(self) -> None:
+        for subject, (seq, _, _, closes) in self.chains.items():
+            if closes:
+                self.report.offend("seals", f"{subject} was closed by it, and no seal follows", seq)
+
+    def _detached(self, leaf: Leaf) -> None:
+        data = self.fetch(f"detached/{leaf.header['sha256']}")
+        if hashlib.sha256(data).hexdigest() != leaf.header["sha256"] or len(data) != leaf.header["size"]:
+            self.report.offend("detached", "its detached part is not the one that it names", leaf.seq)
+        leaf.detached = data
+
+    def _chain(self, leaf: Leaf) -> None:
+        subject, n, prev = leaf.header["i"], leaf.header["n"], leaf.header["prev"]
+        before = self.chains.get(subject)
+        wanted = (before[1] + 1, before[2].hex()) if before else (0, None)
+        if (n, prev) != wanted:
+            self.report.offend("chains", f"{subject} needs n={wanted[0]} after {wanted[1]}, not n={n}", leaf.seq)
+        if before and before[3] and leaf.kind != "seal":
+            self.report.offend("seals", f"{subject} was closed by it, and no seal follows", before[0])
+        if leaf.kind == "seal" and not (before and before[3]):
+            self.report.offend("seals", f"it seals {subject}, which was not closed", leaf.seq)
+        closes = leaf.kind == "event" and leaf.attributes().get("type") == CLOSED
+        self.chains[subject] = (leaf.seq, n, leaf.hash, closes)
+
+    def _partition(self, leaf: Leaf) -> None:
+        stream = (leaf.header["s"], leaf.header["p"])
+        expected, offset = self.offsets.get(stream, 0), leaf.header["o"]
+        end = leaf.header["end"] if leaf.kind == "gap" else offset + 1
+        if offset != expected or end <= offset:
+            self.report.offend(
+                "partitions", f"{stream[0]}-{stream[1]} goes on at offset {offset}, not {expected}", leaf.seq
+            )
+        self.offsets[stream] = end
+
+    def _index(self, leaf: Leaf) -> None:
+        self.indexes += 1
+        tree = Frontier()
+        for subject in sorted(self.chains, key=str.encode):
+            last, n, head, _ = self.chains[subject]
+            tree.append(leaf_hash(index_line(subject, n + 1, head.hex(), last)))
+        said = (leaf.header["size"], leaf.header["rows"], leaf.header["root"])
+        if said != (leaf.seq, tree.size, tree.root().hex()):
+            self.report.offend("index", "it is not the index of the entries before it", leaf.seq)
+
+
+def canonical(document: Json) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def index_line(subject: str, n: int, head: str, last: int) -> bytes:
+    return canonical({"head": head, "i": subject, "last": last, "n": n})
+
+
+# --- a bundle -------------------------------------------------------------------------------------------------------------
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    """The one zip archive of these files: stored, in the order of their names, without dates."""
+    body, directory = b"", b""
+    for name in sorted(files):
+        data, path = files[name], name.encode()
+        facts = struct.pack("<HHHHIII", 0x0800, 0, 0, 0x21, binascii.crc32(data), len(data), len(data))
+        facts += struct.pack("<HH", len(path), 0)
+        directory += b"PK\x01\x02" + struct.pack("<HH", 20, 20) + facts
+        directory += struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + path
+        body += b"PK\x03\x04" + struct.pack("<H", 20) + facts + path + data
+    count = len(files)
+    return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), len(body), 0)
+
+
+def unpack(place: Path) -> dict[str, bytes]:
+    """The files of a bundle, from the archive or from a folder into which it was unpacked."""
+    if place.is_dir():
+        return {file.relative_to(place).as_posix(): file.read_bytes() for file in place.rglob("*") if not file.is_dir()}
+    data = place.read_bytes()
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise UnreadableError("the bundle is larger than any that is handed out")
+    try:
+        with zipfile.ZipFile(place) as archive:
+            infos = archive.infolist()
+            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+                raise BadError("a file in the archive is compressed; a bundle is stored as it is")
+            files = {info.filename: archive.read(info) for info in infos}
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
+        raise BadError(f"the archive is damaged: {error}") from None
+    if pack(files) != data:
+        raise BadError("the archive is not byte for byte the one that holds these files")
+    return files
+
+
+class Bundle:
+    """The checks of one bundle, in their order."""
+
+    def __init__(self, files: dict[str, bytes], options: "Options") -> None:
+        self.files, self.options = files, options
+        self.report = Report()
+        self.leaves: dict[int, Leaf] = {}
+        self.manifest: Json = {}
+        self.checkpoint: Checkpoint | None = None
+        self.policy: Policy | None = None
+        self.earlier: dict[int, Checkpoint] = {}
+
+    def check(self) -> Report:
+        steps: list[tuple[str, Callable[[], str | None]]] = [
+            ("manifest", self._manifest),
+            ("policy", self._policy),
+            ("signature", self._signature),
+            ("quorum", self._quorum),
+            ("leaves", self._leaves),
+            ("inclusion", self._inclusion),
+            ("chain", self._chain),
+            ("index", self._index),
+            ("seal", self._seal),
+            ("export", self._export),
+            ("consistency", self._consistency),
+            ("partitions", self._partitions),
+            ("disclosures", self._disclosures),
+            ("erasures", self._erasures),
+            ("timestamps", self._timestamps),
+            ("keys", self._keys),
+        ]
+        for name, step in steps:
+            undecided = unchecked = None
+            detail = ""
+            try:
+                detail = step() or ""
+            except BadError as error:
+                self.report.offend(name, str(error))
+            except UnreadableError as error:
+                undecided = str(error)
+            except NotChecked as error:
+                unchecked = str(error)
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+                self.report.offend(name, f"what it needs is malformed ({type(error).__name__})")
+            self.report.conclude(name, detail, undecided, unchecked)
+        self._causes()
+        return self.report
+
+    def _file(self, name: str) -> bytes:
+        if name not in self.files:
+            raise BadError(f"{name} is missing")
+        return self.files[name]
+
+    def _manifest(self) -> str:
+        data = self._file("MANIFEST.json")
+        manifest = json.loads(data)
+        if canonical(manifest) != data or manifest.get("format") != BUNDLE_FORMAT:
+            raise BadError(f"MANIFEST.json is not a manifest of {BUNDLE_FORMAT}")
+        listed = manifest["files"]
+        beside = {"MANIFEST.json", "MANIFEST.note"}
+        for name in sorted({*listed, *self.files} - beside):
+            if name not in listed or name not in self.files:
+                self.report.offend("manifest", f"{name} is {'not listed' if name in self.files else 'missing'}")
+                continue
+            said = {"sha256": hashlib.sha256(self.files[name]).hexdigest(), "size": len(self.files[name])}
+            if said != listed[name]:
+                match = re.match(r"(?:entries|proofs)/([0-9]+)\.", name)
+                self.report.offend("manifest", f"{name} was changed", int(match[1]) if match else None)
+        self.manifest = manifest
+        self.report.facts = {
+            key: manifest.get(key) for key in ("incident", "organisation", "origin", "size", "entries", "as_of")
+        }
+        return f"{len(listed)} files, each with the hash that is listed"
+
+    def _policy(self) -> str:
+        given = self.options.policy
+        if given is None:
+            self.policy = Policy(self._file("policy.txt").decode())
+            raise UnreadableError(
+                "no policy or key was given by the reader; the bundle's own was used, which proves nothing about who signed"
+            )
+        self.policy = given
+        return f"the reader's: {len(given.logs)} keys of the log, {len(given.witnesses)} of witnesses"
+
+    def _signature(self) -> str:
+        policy = self._needed_policy()
+        note = Note(self._file("checkpoint"))
+        self.checkpoint = Checkpoint(note.text)
+        signed = _log_signatures(policy, note, self.checkpoint)
+        manifest = Note(self._file("MANIFEST.note"))
+        if manifest.text != f"{BUNDLE_FORMAT}\n{hashlib.sha256(self._file('MANIFEST.json')).hexdigest()}\n":
+            raise BadError("MANIFEST.note is not about this manifest")
+        if len(manifest.signatures) != 1 or not any(manifest.signed_by(key) for key in policy.logs):
+            raise BadError("the manifest is not signed by a key of the log that the reader trusts")
+        return signed
+
+    def _quorum(self) -> str:
+        return _quorum(self._needed_policy(), Note(self._file("checkpoint")))
+
+    def _needed_policy(self) -> Policy:
+        if self.policy is None:
+            raise UnreadableError("there is no policy to check it by")
+        return self.policy
+
+    def _needed_checkpoint(self) -> Checkpoint:
+        if self.checkpoint is None:
+            raise UnreadableError("there is no checkpoint to check it by")
+        return self.checkpoint
+
+    def _leaves(self) -> str:
+        for name in sorted(self.files):
+            match = re.fullmatch(r"entries/(0|[1-9][0-9]*)\.leaf", name)
+            if not match:
+                continue
+            seq = int(match[1])
+            try:
+                leaf = Leaf(seq, self.files[name], self.files.get(f"entries/{seq}.detached"))
+                if "sha256" in leaf.header and leaf.detached is None:
+                    raise BadError("its detached part is missing")
+                if leaf.detached is not None and (
+                    leaf.header.get("sha256") != hashlib.sha256(leaf.detached).hexdigest()
+                    or leaf.header.get("size") != len(leaf.detached)
+                ):
+                    raise BadError("its detached part is not the one that it names")
+            except BadError as error:
+                self.report.offend("leaves", str(error), seq)
+                continue
+            self.leaves[seq] = leaf
+        return f"{len(self.leaves)} entries, each hashed again"
+
+    def _inclusion(self) -> str:
+        checkpoint, note = self._needed_checkpoint(), self._file("checkpoint")
+        for seq, leaf in sorted(self.leaves.items()):
+            try:
+                index, proof, own = read_proof(self._file(f"proofs/{seq}.tlog-proof"))
+            except BadError as error:
+                self.report.offend("inclusion", str(error), seq)
+                continue
+            if index != seq or own != note:
+                self.report.offend("inclusion", "its proof is of another entry or another checkpoint", seq)
+            elif not is_included(seq, checkpoint.size, leaf.hash, proof, checkpoint.root):
+                self.report.offend("inclusion", "it is not in the log of the checkpoint", seq)
+        return f"{len(self.leaves)} entries are in the signed log of {checkpoint.size}"
+
+    def _own(self, kind: str) -> list[Leaf]:
+        return [leaf for _, leaf in sorted(self.leaves.items()) if leaf.kind == kind]
+
+    def _entries(self) -> list[Leaf]:
+        incident = self.manifest["incident"]
+        return [
+            leaf
+            for _, leaf in sorted(self.leaves.items())
+            if leaf.kind in IN_CHAINS and leaf.header.get("i") == incident
+        ]
+
+    def _chain(self) -> str:
+        previous: str | None = None
+        entries = self._entries()
+        for n, leaf in enumerate(entries):
+            if leaf.header["n"] != n or leaf.header["prev"] != previous:
+                self.report.offend("chain", f"entry n={n} of the incident does not follow the one before it", leaf.seq)
+                break
+            previous = leaf.hash.hex()
+        stray = [leaf for leaf in self.leaves.values() if leaf.kind in IN_CHAINS and leaf not in entries]
+        for leaf in stray:
+            if leaf.header.get("i") != f"org-{self.manifest['organisation']}":
+                self.report.offend("chain", "it is of another incident", leaf.seq)
+        return f"{len(entries)} entries, n from 0 to {len(entries) - 1}, each naming the one before"
+
+    def _index(self) -> str:
+        entries, said = self._entries(), self.manifest["index"]
+        leaf = self.leaves.get(said["seq"])
+        if leaf is None or leaf.kind != "index" or leaf.header["size"] != leaf.seq:
+            raise BadError("the index leaf is not in the bundle")
+        root, rows = bytes.fromhex(leaf.header["root"]), leaf.header["rows"]
+        document = json.loads(self._file("index/rows.json"))
+        found = []
+        for row in document["rows"]:
+            line = row["line"].encode()
+            proof = [unbase64(item) for item in row["proof"]]
+            if not is_included(row["at"], rows, leaf_hash(line), proof, root):
+                raise BadError(f"row {row['at']} is not in the index")
+            found.append((row["at"], json.loads(line), line))
+        incident, size = self.manifest["incident"], leaf.header["size"]
+        own = [(parsed, line) for _, parsed, line in found if parsed["i"] == incident]
+        if own:
+            parsed, line = own[0]
+            if line != index_line(incident, parsed["n"], parsed["head"], parsed["last"]):
+                raise BadError("the row of the index is not in its one form")
+            covered = [entry for entry in entries if entry.seq < size]
+            last = covered[-1] if covered else None
+            got = (len(covered), last.hash.hex() if last else None, last.seq if last else None)
+            if got != (parsed["n"], parsed["head"], parsed["last"]):
+                raise BadError(
+                    f"as of {size} the incident has {parsed['n']} entries, and the bundle has {len(covered)}"
+                )
+            return f"exactly {parsed['n']} entries as of the log of {size}, the last of them entry {parsed['last']}"
+        self._absent(found, incident, rows, len(entries))
+        return f"no entry of {incident} as of the log of {size}"
+
+    @staticmethod
+    def _absent(found: list[tuple[int, Json, bytes]], incident: str, rows: int, entries: int) -> None:
+        below = [at for at, row, _ in found if row["i"].encode() < incident.encode()]
+        above = [at for at, row, _ in found if row["i"].encode() > incident.encode()]
+        left, right = max(below, default=-1), min(above, default=rows)
+        if entries or right != left + 1 or (left == -1 and right == rows and rows):
+            raise BadError("the index neither has the incident nor two neighbours that leave no place for it")
+
+    def _seal(self) -> str:
+        entries = self._entries()
+        for before, leaf in zip([None, *entries], entries, strict=False):
+            closes = before is not None and before.attributes().get("type") == CLOSED
+            if closes != (leaf.kind == "seal"):
+                at = leaf if leaf.kind == "seal" else before
+                what = (
+                    "it seals what was not closed"
+                    if leaf.kind == "seal"
+                    else "it closed the incident, and no seal follows"
+                )
+                self.report.offend("seal", what, at.seq if at else None)
+        if entries and entries[-1].attributes().get("type") == CLOSED:
+            self.report.offend("seal", "it closed the incident, and no seal follows", entries[-1].seq)
+        if entries and entries[-1].kind == "seal":
+            return f"sealed by entry {entries[-1].seq}; nothing stands behind it"
+        return "not sealed: more may be added to the incident"
+
+    def _export(self) -> str:
+        seq = self.manifest["export"]
+        leaf = self.leaves.get(seq)
+        if leaf is None or leaf.kind != "export":
+            raise BadError("the log has no entry that says that this bundle was handed out")
+        facts, entries = leaf.header, [entry for entry in self._entries() if entry.seq < self.manifest["as_of"]]
+        said = (facts["incident"], facts["organisation"], facts["entries"], facts["head"], facts["index"])
+        head = entries[-1].hash.hex() if entries else None
+        own = (self.manifest["incident"], self.manifest["organisation"], len(entries), head)
+        if said != (*own, self.manifest["index"]["seq"]) or own[2:] != (
+            self.manifest["entries"],
+            self.manifest["head"],
+        ):
+            raise BadError("the log's entry about this bundle says something else than the bundle")
+        return f"handed out by entry {seq}"
+
+    def _consistency(self) -> str:
+        checkpoint, policy = self._needed_checkpoint(), self._needed_policy()
+        for name in sorted(self.files):
+            if re.fullmatch(r"previous/[1-9][0-9]*", name):
+                self.earlier[int(name[9:])] = self._continued(name[9:], self.files[name], policy, checkpoint)
+        for number, data in enumerate(self.options.earlier):
+            older = Checkpoint(Note(data).text)
+            self._continued(f"of the reader, number {number + 1}", data, policy, checkpoint)
+            self.earlier[older.size] = older
+        return f"the log continues {len(self.earlier)} earlier checkpoints"
+
+    def _continued(self, name: str, data: bytes, policy: Policy, newest: Checkpoint) -> Checkpoint:
+        note = Note(data)
+        older = Checkpoint(note.text)
+        _log_signatures(policy, note, older)
+        if older.origin != newest.origin or older.size > newest.size:
+            raise BadError(f"the checkpoint {name} is not of an earlier state of this log")
+        if older.size in (newest.size, 0):
+            if older.size and older.root != newest.root:
+                raise BadError(f"two roots were signed for the size {older.size}: the log was forked")
+            return older
+        proof = self.files.get(f"consistency/{older.size}-{newest.size}") or self.options.proofs.get(older.size)
+        if proof is None:
+            raise UnreadableError(
+                f"no proof leads from {older.size} to {newest.size}; ask the log for "
+                f"/v1/consistency?from={older.size}&to={newest.size} and give it with --proof {older.size}=FILE"
+            )
+        if not is_consistent(older.size, newest.size, older.root, newest.root, hash_lines(proof.decode())):
+            raise BadError(f"the log does not continue the checkpoint {name} of {older.size} entries")
+        return older
+
+    def _partitions(self) -> str:
+        document = json.loads(self._file("gaps.json"))
+        places: dict[tuple[str, int], list[Leaf]] = {}
+        for _, leaf in sorted(self.leaves.items()):
+            if leaf.kind in IN_PARTITIONS:
+                places.setdefault((leaf.header["s"], leaf.header["p"]), []).append(leaf)
+        for stream, leaves in places.items():
+            for one, other in itertools.pairwise(leaves):
+                end = one.header["end"] if one.kind == "gap" else one.header["o"] + 1
+                if other.header["o"] < end:
+                    self.report.offend("partitions", f"{stream[0]}-{stream[1]} steps back in the log", other.seq)
+        said = {(part["topic"], part["partition"]): part for part in document["partitions"]}
+        gaps = 0
+        for (topic, partition), leaves in places.items():
+            part = said.pop((topic, partition), None)
+            own = [[leaf.header["o"], leaf.seq] for leaf in leaves if leaf.kind != "gap"]
+            holes = [[leaf.header["o"], leaf.header["end"], leaf.seq] for leaf in leaves if leaf.kind == "gap"]
+            gaps += len(holes)
+            if part is None or part["entries"] != own or part["gaps"] != holes:
+                raise BadError(f"gaps.json does not say what the entries of {topic}-{partition} say")
+        if said:
+            raise BadError("gaps.json speaks of a partition that no entry comes from")
+        return f"{len(places)} partitions in the order of their offsets, {gaps} accounted gaps; the rest is other entries' (log check)"
+
+    def _disclosures(self) -> str:
+        shown = erased = 0
+        for name in sorted(self.files):
+            match = re.fullmatch(r"disclosures/([0-9]+)\.json", name)
+            if not match:
+                continue
+            leaf = self.leaves.get(int(match[1]))
+            if leaf is None:
+                raise BadError(f"{name} is about an entry that is not here")
+            for item in json.loads(self.files[name])["fields"]:
+                if item["digest"] not in leaf.values():
+                    self.report.offend("disclosures", f"{item['digest']} is not committed to by it", leaf.seq)
+                if item.get("disclosure") is None:
+                    erased += 1
+                    continue
+                shown += 1
+                if read_disclosure(item["disclosure"])[0] != item["digest"]:
+                    self.report.offend(
+                        "disclosures", f"what is shown is not what {item['digest']} commits to", leaf.seq
+                    )
+        return f"{shown} fields shown are what their entries commit to, {erased} cannot be shown"
+
+    def _erasures(self) -> str:
+        erased: set[int] = set()
+        for name in sorted(self.files):
+            if not re.fullmatch(r"disclosures/[0-9]+\.json", name):
+                continue
+            seq = int(name.partition("/")[2][:-5])
+            for item in json.loads(self.files[name])["fields"]:
+                if item.get("disclosure") is not None:
+                    continue
+                by = item.get("erased_by") or []
+                if any(self.leaves[at].kind != "erasure" for at in by):
+                    raise BadError("an erasure is named that the log does not have")
+                if not by:
+                    self.report.findings.append(
+                        {"finding": "not_shown_without_erasure", "seq": seq, "digest": item["digest"]}
+                    )
+                erased |= set(by)
+        for leaf in self._own("erasure"):
+            if leaf.header["organisation"] != self.manifest["organisation"]:
+                raise BadError("an erasure is of another organisation")
+        return "no field was erased" if not erased else f"erased by entries {', '.join(map(str, sorted(erased)))}"
+
+    def _timestamps(self) -> str:
+        anchors = {leaf.header["size"]: leaf for leaf in self._own("anchor")}
+        times: list[tuple[int, datetime]] = []
+        unchecked = 0
+        for name in sorted(self.files):
+            match = re.fullmatch(r"timestamps/([0-9]+)\.tsr", name)
+            if not match:
+                continue
+            size, response = int(match[1]), self.files[name]
+            anchor, note = anchors.get(size), self._file(f"previous/{size}")
+            if anchor is None or anchor.header["response"] != hashlib.sha256(response).hexdigest():
+                raise BadError(f"the log has no anchor for the timestamp of {size}")
+            if anchor.header["note"] != hashlib.sha256(note).hexdigest():
+                raise BadError(f"the anchor of {size} is for another checkpoint")
+            stamp = Stamp(response)
+            if stamp.imprint != hashlib.sha256(note).digest():
+                raise BadError(f"the timestamp of {size} is over something else")
+            times.append((size, stamp.time))
+            if stamp.verifies(self.options.tsa_roots) is None:
+                unchecked += 1
+        if any(later[1] < earlier[1] for earlier, later in zip(sorted(times), sorted(times)[1:], strict=False)):
+            raise BadError("a later checkpoint bears an earlier timestamp")
+        if not times:
+            raise NotChecked("the bundle has no timestamp of a third party")
+        said = "; ".join(f"size {size} existed at {time.isoformat()}" for size, time in sorted(times))
+        if unchecked:
+            raise NotChecked(f"{said}; signatures of the authority need the package cryptography and --tsa-root")
+        return said
+
+    def _keys(self) -> str:
+        known = {key.keyid for key in self._needed_policy().logs}
+        count = 0
+        for leaf in self._own("key"):
+            count += 1
+            old = Key.parse(leaf.header["signed"])
+            statement = b"lostphone.log-keys/v1\n" + canonical(
+                {"keys": leaf.header["keys"], "origin": self._needed_checkpoint().origin}
+            )
+            if old.kind != ED25519 or not ed25519_verifies(old.public, statement, unbase64(leaf.header["signature"])):
+                self.report.offend("keys", "the old key did not sign the change of keys", leaf.seq)
+            if old.keyid not in known and not known & {Key.parse(vkey).keyid for vkey in leaf.header["keys"]}:
+                self.report.findings.append({"finding": "keys_changed_outside_the_policy", "seq": leaf.seq})
+        return f"{count} changes of keys, each signed by the old one"
+
+    def _causes(self) -> None:
+        places: dict[str, int] = {}
+        try:
+            entries = self._entries()
+        except (KeyError, TypeError):
+            return
+        for leaf in entries:
+            places.setdefault(leaf.attributes().get("id", ""), leaf.seq)
+        for leaf in entries:
+            cause = leaf.attributes().get("causationid")
+            if cause and places.get(cause, -1) > leaf.seq:
+                self.report.findings.append({"finding": "cause_later", "seq": leaf.seq, "cause": places[cause]})
+            elif cause and cause not in places:
+                self.report.findings.append({"finding": "cause_not_in_incident", "seq": leaf.seq, "cause": cause})
+
+
+class NotChecked(Exception):  # noqa: N818 - not an error
+    """Something is there and cannot be checked here; it takes nothing away from the rest."""
+
+
+def read_disclosure(text: str) -> tuple[str, str, str]:
+    """Digest, name and value of an RFC 9901 disclosure."""
+    padded = text + "=" * (-len(text) % 4)
+    array = json.loads(base64.urlsafe_b64decode(padded))
+    if not (isinstance(array, list) and len(array) == 3 and all(isinstance(part, str) for part in array)):
+        raise BadError("a disclosure is an array of salt, name and value")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode("ascii")).digest()).rstrip(b"=").decode()
+    return digest, array[1], array[2]
+
+
+def _log_signatures(policy: Policy, note: Note, checkpoint: Checkpoint) -> str:
+    verdicts = [(key, note.signed_by(key)) for key in policy.logs if key.name == checkpoint.origin]
+    good = [key for key, verdict in verdicts if verdict]
+    unknown = [key for key, verdict in verdicts if verdict is None]
+    if not good and unknown:
+        raise UnreadableError("only ML-DSA-44 keys were given, and the package cryptography is not here")
+    if not good:
+        raise BadError("no key of the log that the reader trusts signed the checkpoint")
+    more = f"; not checked here: {', '.join(map(str, unknown))}" if unknown else ""
+    return f"signed by {', '.join(map(str, good))}{more}"
+
+
+def _quorum(policy: Policy, note: Note) -> str:
+    signed, unknown = set(), set()
+    for name, key in policy.witnesses.items():
+        verdict = note.signed_by(key)
+        if verdict:
+            signed.add(name)
+        elif verdict is None:
+            unknown.add(name)
+    if policy.fulfilled(signed):
+        return f"cosigned by {', '.join(sorted(signed)) or 'nobody'}; the policy asks for {policy.quorum}"
+    if policy.fulfilled(signed | unknown):
+        raise UnreadableError("the quorum rests on ML-DSA-44 signatures, and the package cryptography is not here")
+    raise BadError(f"the witnesses that the policy asks for ({policy.quorum}) did not sign")
+
+
+# --- RFC 3161 -------------------------------------------------------------------------------------------------------------
+
+
+class Der:
+    """One element of DER: its tag, its content, its whole bytes."""
+
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        self.tag, length, start = data[at], data[at + 1], at + 2
+        if length & 0x80:
+            count = length & 0x7F
+            length, start = int.from_bytes(data[start : start + count], "big"), start + count
+        self.content, self.whole, self.end = data[start : start + length], data[at : start + length], start + length
+        if len(self.content) != length:
+            raise BadError("a timestamp ends inside an element")
+
+    def parts(self) -> list["Der"]:
+        parts, at = [], 0
+        while at < len(self.content):
+            parts.append(Der(self.content, at))
+            at = parts[-1].end
+        return parts
+
+
+_SHA = {"60864801650304020" + digit: name for digit, name in (("1", "sha256"), ("2", "sha384"), ("3", "sha512"))}
+_CONTENT_TYPE, _MESSAGE_DIGEST = "2a864886f70d010903", "2a864886f70d010904"
+_TST_INFO = "2a864886f70d0109100104"
+
+
+class Stamp:
+    """A timestamp response: what it is over, and when."""
+
+    def __init__(self, response: bytes) -> None:
+        status, token = Der(response).parts()
+        if status.parts()[0].content not in (b"\x00", b"\x01"):
+            raise BadError("the authority did not grant the timestamp")
+        signed = token.parts()[1].parts()[0].parts()
+        self._signers, self._certificates = signed[-1].parts(), [part for part in signed if part.tag == 0xA0]
+        kind, wrapped = signed[2].parts()
+        if kind.content.hex() != _TST_INFO:
+            raise BadError("the response holds no timestamp")
+        self._info = wrapped.parts()[0].content
+        fields = Der(self._info).parts()
+        algorithm, imprint = fields[2].parts()
+        if _SHA.get(algorithm.parts()[0].content.hex()) != "sha256":
+            raise BadError("the timestamp is not over a SHA-256 digest")
+        self.imprint = imprint.content
+        text = next(field for field in fields if field.tag == 0x18).content.decode()
+        whole, _, fraction = text.rstrip("Z").partition(".")
+        self.time = datetime.strptime(whole, "%Y%m%d%H%M%S").replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.9
+        self.time = self.time.replace(microsecond=int((fraction + "000000")[:6]))
+
+    def verifies(self, roots: Sequence[bytes]) -> bool | None:
+        """True when the authority's key signed, and leads to one of the roots (PEM); None when that cannot be told
+        here. Raises `BadError` when it is wrong."""
+        try:
+            from cryptography import x509  # noqa: PLC0415 - optional
+            from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+        except ImportError:
+            return None
+        if not roots:
+            return None
+        try:
+            certificates = [
+                x509.load_der_x509_certificate(part.whole) for part in self._certificates[0].parts() if part.tag == 0x30
+            ]
+            trusted = [one for pem in roots for one in x509.load_pem_x509_certificates(pem)]
+            signer = self._signer([*certificates, *trusted])
+            self._leads_to(signer, certificates, trusted)
+        except (InvalidSignature, ValueError, IndexError, TypeError) as error:
+            raise BadError(f"the signature of the timestamp is wrong ({type(error).__name__})") from None
+        return True
+
+    def _signer(self, certificates: Sequence[Any]) -> Any:
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+        from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa  # noqa: PLC0415
+
+        parts = self._signers[0].parts()
+        serial = int.from_bytes(parts[1].parts()[-1].content, "big")
+        algorithm = getattr(hashes, _SHA[parts[2].parts()[0].content.hex()].upper())()
+        attributes = parts[3]
+        said = {one.parts()[0].content.hex(): one.parts()[1].parts()[0] for one in attributes.parts()}
+        digest = hashlib.new(algorithm.name, self._info).digest()
+        if (
+            attributes.tag != 0xA0
+            or said[_MESSAGE_DIGEST].content != digest
+            or said[_CONTENT_TYPE].content.hex() != _TST_INFO
+        ):
+            raise BadError("the timestamp's signature is over something else")
+        signed, signature = b"\x31" + attributes.whole[1:], parts[5].content
+        for certificate in certificates:
+            if certificate.serial_number != serial:
+                continue
+            usage = certificate.extensions.get_extension_for_oid(_oid("2.5.29.37")).value
+            if _oid("1.3.6.1.5.5.7.3.8") not in usage:
+                raise BadError("the authority's certificate is not for timestamps")
+            if not certificate.not_valid_before_utc <= self.time <= certificate.not_valid_after_utc:
+                raise BadError("the authority's certificate was not valid at that time")
+            key = certificate.public_key()
+            if isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, signed, padding.PKCS1v15(), algorithm)
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, signed, ec.ECDSA(algorithm))
+            else:
+                key.verify(signature, signed)
+            return certificate
+        raise InvalidSignature
+
+    @staticmethod
+    def _leads_to(signer: Any, certificates: Sequence[Any], trusted: Sequence[Any]) -> None:
+        current = signer
+        for _ in range(8):
+            if any(current == root for root in trusted):
+                return
+            issuers = [one for one in [*trusted, *certificates] if one.subject == current.issuer and one != current]
+            if not issuers:
+                break
+            current.verify_directly_issued_by(issuers[0])
+            current = issuers[0]
+        raise BadError("the authority's certificate does not lead to one that the reader trusts")
+
+
+def _oid(dotted: str) -> Any:
+    from cryptography.x509 import ObjectIdentifier  # noqa: PLC0415
+
+    return ObjectIdentifier(dotted)
+
+
+# --- a whole log ----------------------------------------------------------------------------------------------------------
+
+
+class Options:
+    """What the reader gives."""
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        earlier: Sequence[bytes] = (),
+        proofs: dict[int, bytes] | None = None,
+        tsa_roots: Sequence[bytes] = (),
+        token: str | None = None,
+    ) -> None:
+        self.policy, self.earlier, self.proofs = policy, list(earlier), proofs or {}
+        self.tsa_roots, self.token = list(tsa_roots), token
+
+
+def reader_of(place: str, token: str | None) -> Callable[[str], bytes]:
+    """Reads the files of a log from its address or from a folder."""
+    if not place.startswith(("http://", "https://")):
+        folder = Path(place)
+
+        def read_file(path: str) -> bytes:
+            try:
+                return (folder / path).read_bytes()
+            except OSError as error:
+                raise UnreadableError(f"{path}: {error.strerror}") from None
+
+        return read_file
+
+    def read_address(path: str) -> bytes:
+        request = urllib.request.Request(f"{place.rstrip('/')}/{path}")  # noqa: S310 - http or https, see above
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                data: bytes = answer.read(MAX_FILE_BYTES)
+        except (urllib.error.URLError, OSError) as error:
+            raise UnreadableError(f"{path}: {error}") from None
+        return data
+
+    return read_address
+
+
+def tile_path(kind: str, index: int, width: int) -> str:
+    digits = f"{index % 1000:03d}"
+    while index >= 1000:
+        index //= 1000
+        digits = f"x{index % 1000:03d}/{digits}"
+    return f"tile/{kind}/{digits}" + ("" if width == 256 else f".p/{width}")
+
+
+def entries_of(read: Callable[[str], bytes], size: int) -> Iterator[tuple[int, bytes, bytes]]:
+    """Each entry of a log with its place and the hash that its tile has for it."""
+    for start in range(0, size, 256):
+        width = min(256, size - start)
+        tile = read(tile_path("0", start // 256, width))
+        bundle, at = read(tile_path("entries", start // 256, width)), 0
+        for number in range(width):
+            if at + 2 > len(bundle) or at + 2 + int.from_bytes(bundle[at : at + 2], "big") > len(bundle):
+                raise BrokenError(start + number, "the bundle of entries ends inside it")
+            length = int.from_bytes(bundle[at : at + 2], "big")
+            yield start + number, bundle[at + 2 : at + 2 + length], tile[number * 32 : number * 32 + 32]
+            at += 2 + length
+        if at != len(bundle) or len(tile) != width * 32:
+            raise BrokenError(start, "its bundle or tile is longer than it may be")
+
+
+class BrokenError(Exception):
+    """A log cannot be read on from this entry."""
+
+    def __init__(self, seq: int, reason: str) -> None:
+        super().__init__(reason)
+        self.seq = seq
+
+
+def check_log(place: str, options: Options) -> Report:
+    """Derive a whole log again from its entries."""
+    report, read = Report(), reader_of(place, options.token)
+    try:
+        note = Note(read("checkpoint"))
+        checkpoint = Checkpoint(note.text)
+        report.facts = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
+    except (BadError, UnreadableError) as error:
+        report.offend("signature", str(error)) if isinstance(error, BadError) else None
+        report.conclude("signature", "", str(error))
+        return report
+    policy = options.policy
+    for name, step in (
+        ("signature", lambda one: _log_signatures(one, note, checkpoint)),
+        ("quorum", lambda one: _quorum(one, note)),
+    ):
+        _judge(report, name, policy, step)
+    earlier = _earlier(report, options, policy, checkpoint)
+    walk, tree, unread = Walk(report, read), Frontier(), None
+    try:
+        for seq, leaf, hashed in entries_of(read, checkpoint.size):
+            _compare(report, earlier.get(tree.size), tree)
+            own = leaf_hash(leaf)
+            if own != hashed:
+                report.offend("leaves", "its bytes do not have the hash in its tile", seq)
+            walk.take(seq, leaf)
+            tree.append(own)
+        _compare(report, earlier.get(tree.size), tree)
+        walk.finish()
+        if tree.root() != checkpoint.root:
+            report.offend("root", "the entries do not give the root that was signed")
+    except BrokenError as error:
+        report.offend("leaves", str(error), error.seq)
+        unread = "not all of the log could be read"
+    except UnreadableError as error:
+        unread = f"not all of the log could be read: {error}"
+    for name, detail in (
+        ("leaves", f"{tree.size} entries have the hashes in the tiles"),
+        ("root", "the entries give the root that was signed"),
+        ("chains", f"{len(walk.chains)} chains, each from 0 without a break"),
+        ("seals", f"{walk.kinds.get('seal', 0)} seals, each behind a closing"),
+        ("partitions", f"{len(walk.offsets)} partitions without a hole"),
+        ("detached", "each detached part is what its entry names"),
+        ("index", f"{walk.indexes} indexes are those of the entries before them"),
+        ("consistency", f"the log begins with {len(earlier)} earlier checkpoints"),
+    ):
+        report.conclude(name, detail, unread)
+    report.facts["kinds"] = dict(sorted(walk.kinds.items()))
+    return report
+
+
+def _judge(report: Report, name: str, policy: Policy | None, step: Callable[[Policy], str]) -> None:
+    detail, undecided = "", None
+    try:
+        if policy is None:
+            raise UnreadableError("no policy or key was given by the reader")
+        detail = step(policy)
+    except BadError as error:
+        report.offend(name, str(error))
+    except UnreadableError as error:
+        undecided = str(error)
+    report.conclude(name, detail, undecided)
+
+
+def _earlier(report: Report, options: Options, policy: Policy | None, newest: Checkpoint) -> dict[int, Checkpoint]:
+    found: dict[int, Checkpoint] = {}
+    for data in options.earlier:
+        try:
+            note = Note(data)
+            older = Checkpoint(note.text)
+            if policy is not None:
+                _log_signatures(policy, note, older)
+            if older.size > newest.size:
+                raise BadError(f"the log had {older.size} entries before, and has {newest.size} now")
+            if older.size in found and found[older.size].root != older.root:
+                raise BadError(f"two roots were signed for the size {older.size}: the log was forked")
+            found[older.size] = older
+        except (BadError, UnreadableError) as error:
+            report.offend("consistency", f"an earlier checkpoint: {error}")
+    return found
+
+
+def _compare(report: Report, older: Checkpoint | None, tree: Frontier) -> None:
+    if older is not None and older.root != tree.root():
+        report.offend("consistency", f"the first {older.size} entries are not those that were signed before")
+
+
+# --- single proofs and comparisons ----------------------------------------------------------------------------------------
+
+
+def check_consistency(old: bytes, new: bytes, proof: bytes, options: Options) -> Report:
+    report = Report()
+    notes = [Note(old), Note(new)]
+    older, newer = (Checkpoint(note.text) for note in notes)
+    for name, note, checkpoint in (("signature", notes[0], older), ("signature", notes[1], newer)):
+        _judge(report, name, options.policy, lambda policy, n=note, c=checkpoint: _log_signatures(policy, n, c))  # type: ignore[misc]
+    if older.origin != newer.origin:
+        report.offend("consistency", "the checkpoints are of two logs")
+    elif not is_consistent(older.size, newer.size, older.root, newer.root, hash_lines(proof.decode())):
+        report.offend("consistency", f"the log of {newer.size} entries does not begin with that of {older.size}")
+    report.conclude("consistency", f"the log of {newer.size} entries begins with that of {older.size}")
+    return report
+
+
+def check_proof(leaf: bytes, proof: bytes, options: Options) -> Report:
+    report = Report()
+    index, lines, data = read_proof(proof)
+    note = Note(data)
+    checkpoint = Checkpoint(note.text)
+    _judge(report, "signature", options.policy, lambda policy: _log_signatures(policy, note, checkpoint))
+    _judge(report, "quorum", options.policy, lambda policy: _quorum(policy, note))
+    if not is_included(index, checkpoint.size, leaf_hash(leaf), lines, checkpoint.root):
+        report.offend("inclusion", "the entry is not in the log of the checkpoint", index)
+    report.conclude("inclusion", f"it is entry {index} of the log of {checkpoint.size}")
+    return report
+
+
+def check_diff(one: str, other: str, options: Options) -> Report:
+    """Whether two bundles of one incident, or two copies of one log, tell the same as far as both go."""
+    report = Report()
+    pair = [_told(place, options) for place in (one, other)]
+    report.facts = {"compared": [one, other]}
+    same = 0
+    missing = object()
+    streams = [iter(entries) for entries in pair]
+    while True:
+        left, right = (next(stream, missing) for stream in streams)
+        if left is missing or right is missing:
+            break
+        if left != right:
+            seq = min(left[0], right[0])  # type: ignore[index]
+            report.offend("diff", f"after {same} entries that are the same they tell different things", seq)
+            break
+        same += 1
+    report.conclude("diff", f"the first {same} entries are the same; one of them may go on")
+    return report
+
+
+def _told(place: str, options: Options) -> Iterable[tuple[int, bytes]]:
+    path = Path(place)
+    if place.startswith("http") or (path / "tile").is_dir():
+        read = reader_of(place, options.token)
+        size = Checkpoint(Note(read("checkpoint")).text).size
+        return ((seq, leaf_hash(leaf)) for seq, leaf, _ in entries_of(read, size))
+    bundle = Bundle(unpack(path), options)
+    bundle.manifest = json.loads(bundle.files["MANIFEST.json"])
+    bundle._leaves()  # noqa: SLF001 - of the same file
+    return [(leaf.seq, leaf.hash) for leaf in bundle._entries()]  # noqa: SLF001
+
+
+# --- command line ---------------------------------------------------------------------------------------------------------
+
+
+def check_bundle(place: Path, options: Options) -> Report:
+    """All checks of a bundle, an archive or a folder."""
+    try:
+        files = unpack(place)
+    except BadError as error:
+        report = Report()
+        report.offend("manifest", str(error))
+        report.conclude("manifest", "")
+        return report
+    return Bundle(files, options).check()
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="verify.py", description="Check evidence of a timeline without trusting its holder."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shapes = {
+        "bundle": ("BUNDLE",),
+        "log": ("LOG",),
+        "consistency": ("OLD", "NEW", "PROOF"),
+        "proof": ("LEAF", "PROOF"),
+        "diff": ("ONE", "OTHER"),
+    }
+    for name, places in shapes.items():
+        command = commands.add_parser(name)
+        for place in places:
+            command.add_argument(place)
+        command.add_argument("--policy", help="your policy file (c2sp.org/tlog-policy)")
+        command.add_argument("--vkey", action="append", default=[], help="a verifier key of the log that you trust")
+        command.add_argument("--earlier", action="append", default=[], help="a checkpoint that you kept from before")
+        command.add_argument(
+            "--proof",
+            dest="proof_files",
+            action="append",
+            default=[],
+            help="SIZE=FILE: consistency proof from that size",
+        )
+        command.add_argument(
+            "--tsa-root", action="append", default=[], help="PEM: an authority's certificate you trust"
+        )
+        command.add_argument("--token", help="bearer token for a log that is served")
+    return parser
+
+
+def _options(given: argparse.Namespace) -> Options:
+    policy = None
+    if given.policy:
+        policy = Policy(Path(given.policy).read_text(encoding="utf-8"))
+        policy.logs += [Key.parse(vkey) for vkey in given.vkey]
+    elif given.vkey:
+        policy = policy_of(given.vkey)
+    proofs = {int(item.partition("=")[0]): Path(item.partition("=")[2]).read_bytes() for item in given.proof_files}
+    return Options(
+        policy,
+        [Path(name).read_bytes() for name in given.earlier],
+        proofs,
+        [Path(name).read_bytes() for name in given.tsa_root],
+        given.token,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _arguments().parse_args(arguments)
+    try:
+        options = _options(given)
+        if given.command == "bundle":
+            report = check_bundle(Path(given.BUNDLE), options)
+        elif given.command == "log":
+            report = check_log(given.LOG, options)
+        elif given.command == "consistency":
+            old, new, proof = (Path(name).read_bytes() for name in (given.OLD, given.NEW, given.PROOF))
+            report = check_consistency(old, new, proof, options)
+        elif given.command == "proof":
+            report = check_proof(Path(given.LEAF).read_bytes(), Path(given.PROOF).read_bytes(), options)
+        else:
+            report = check_diff(given.ONE, given.OTHER, options)
+    except BadError as error:
+        report = Report()
+        report.offend("input", str(error))
+        report.conclude("input", "")
+    except (UnreadableError, OSError, ValueError) as error:
+        report = Report()
+        report.conclude("input", "", str(error))
+    sys.stdout.write(json.dumps(report.document(), indent=2, ensure_ascii=False) + "\n")
+    return EXIT[report.outcome]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

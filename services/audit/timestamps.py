@@ -1,0 +1,51 @@
+"""RFC 3161 timestamps over published checkpoints: a third party's word for when they existed."""
+
+import httpx2
+from cryptography import x509
+from rfc3161_client import (
+    HashAlgorithm,
+    TimestampRequestBuilder,
+    VerificationError,
+    VerifierBuilder,
+    decode_timestamp_response,
+)
+
+_TIMEOUT_SECONDS = 15.0
+MAX_RESPONSE_BYTES = 64 * 1024
+
+
+class TimestampError(Exception):
+    """The authority did not answer with a timestamp that verifies."""
+
+
+class Timestamps:
+    """One authority, and the certificates that it must lead to."""
+
+    def __init__(self, url: str, roots: bytes, http: httpx2.AsyncClient) -> None:
+        """Raises `ValueError` when `roots` (PEM) holds no certificate."""
+        self._url = url
+        self._roots = x509.load_pem_x509_certificates(roots)
+        self._http = http
+
+    async def stamp(self, note: bytes) -> bytes:
+        """The authority's verified response over the SHA-256 of a note. Raises `TimestampError`, also in an outage."""
+        request = TimestampRequestBuilder().data(note).hash_algorithm(HashAlgorithm.SHA256).build()
+        try:
+            answer = await self._http.post(
+                self._url,
+                content=request.as_bytes(),
+                headers={"Content-Type": "application/timestamp-query"},
+                timeout=_TIMEOUT_SECONDS,
+            )
+        except httpx2.HTTPError as error:
+            raise TimestampError(f"the timestamping authority cannot be reached: {type(error).__name__}") from error
+        if answer.status_code != httpx2.codes.OK or len(answer.content) > MAX_RESPONSE_BYTES:
+            raise TimestampError(f"the timestamping authority answered HTTP {answer.status_code}")
+        builder = VerifierBuilder.from_request(request)
+        for root in self._roots:
+            builder = builder.add_root_certificate(root)
+        try:
+            builder.build().verify_message(decode_timestamp_response(answer.content), note)
+        except (VerificationError, ValueError) as error:
+            raise TimestampError(f"the timestamp does not verify: {error}") from error
+        return answer.content
