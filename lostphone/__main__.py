@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lostphone.commands import approve, drill, lazy, ops, report, stack, tail, timeline
+from lostphone.commands import approve, backup, dead_letters, drill, lazy, ops, report, stack, standing, tail, timeline
 from lostphone.screen import COULD_NOT, NO, CouldNotError, SaidNoError
 
 app = typer.Typer(
@@ -25,6 +25,10 @@ app.command()(timeline.timeline)
 app.command()(tail.tail)
 app.command(context_settings=lazy.PASS_ON)(lazy.verify)
 app.command()(drill.drill)
+ops.ops.command()(standing.status)
+ops.ops.command()(backup.backup)
+ops.ops.command()(backup.restore)
+ops.ops.add_typer(dead_letters.dead_letters, name="dead-letters")
 app.add_typer(ops.ops, name="ops")
 
 

@@ -26,7 +26,7 @@ type Place = tuple[str, int, int]
 """Topic, partition and offset."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One parked record: whose, when, what it was, where it lay, and why it was parked. `id` names it to the command;
     `state` is `waiting`, `redriven`, `copy` (another copy of it acted), or empty where the database was not asked."""

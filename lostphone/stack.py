@@ -83,6 +83,14 @@ class LocalStack:
         self._nanomdm = _NanoMDM(data / "nanomdm", self._make_nanomdm)
         self._bearer = ""
 
+    @property
+    def installation(self) -> Installation:
+        return self._installation
+
+    def superuser_dsn(self, name: str) -> str:
+        """The embedded server's superuser; the address is known once it was started."""
+        return _with_password(self._postgres.dsn(name), self._installation.passwords["postgres"])
+
     def stages(self) -> Sequence[Stage]:
         return [
             Stage(
@@ -94,7 +102,7 @@ class LocalStack:
             ),
             Stage(
                 [],
-                self._prepare,
+                self.prepare,
                 ("トピックとデータベースの準備ができました", "Topics and databases are as they should be"),
             ),
             Stage([self._nanomdm], said=("NanoMDM が動いています", "NanoMDM runs")),
@@ -143,32 +151,38 @@ class LocalStack:
             secrets=Secrets(api_key=passwords["nanomdm_api"], webhook_hmac_key=passwords["nanomdm_webhook"]),
         )
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Topics, ACLs, database roles and schemas, and what the MDM server needs."""
         self._prepare_broker()
         asyncio.run(self._prepare_databases())
         authority(*self._ca())
 
     def _prepare_broker(self) -> None:
-        connection: dict[str, str] = {"bootstrap.servers": self._kafka.bootstrap}
+        connection = self.admin_connection()
+        topics.apply(connection, topics.manifest())
         security = self._kafka.security
         if isinstance(security, Plaintext):
-            topics.apply(connection, topics.manifest())
             return
-        connection |= signed_in("admin", security.users["admin"], security.truststore)
-        topics.apply(connection, topics.manifest())
         acls.apply(connection, INTEGRATORS)
         for principal in OUTSIDERS:
             write_client_files(
                 self._installation.kafka_folder, principal, security.users[principal], security.truststore
             )
 
+    def admin_connection(self) -> dict[str, str]:
+        """librdkafka's settings of the one who may do everything on the broker."""
+        connection: dict[str, str] = {"bootstrap.servers": self._kafka.bootstrap}
+        security = self._kafka.security
+        if not isinstance(security, Plaintext):
+            connection |= signed_in("admin", security.users["admin"], security.truststore)
+        return connection
+
     async def _prepare_databases(self) -> None:
         passwords = self._installation.passwords
-        superuser = _with_password(self._postgres.dsn(), passwords["postgres"])
+        superuser = self.superuser_dsn("postgres")
         await database.require_passwords(superuser, passwords["postgres"])
         await database.prepare(superuser, database.DATABASE, {name: passwords[name] for name in SERVICES})
-        inside = _with_password(self._postgres.dsn(database.DATABASE), passwords["postgres"])
+        inside = self.superuser_dsn(database.DATABASE)
         await database.migrate_all(inside, SERVICES)
         await database.prepare_nanomdm(superuser, passwords["nanomdm"], schema_file().read_text(), "mdm_actions")
 

@@ -1,0 +1,203 @@
+"""A backup of what an installation cannot make again: the databases and the log, as of one moment, while it runs.
+
+    made = make(Source(...), file)
+
+The file is a tar: `manifest.json`, `lostphone.dump` and `nanomdm.dump` (pg_dump's own format), `log.jsonl.gz`. It holds
+no key: without the vault's keys, which are backed up apart, nobody reads a person's data in it.
+"""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import orjson
+
+from lostphone import backup_log
+from lostphone.database import DATABASE, NANOMDM
+from lostphone.embedded.postgres import find_programs
+from lostphone.installation import SERVICES
+from shared.events import LOG_TOPIC, KeyRing
+from shared.events.contracts import dead_letter_topic
+
+FORMAT: Final = 1
+LOG_FILE: Final = "log.jsonl.gz"
+KEY_PATHS: Final = ("installation.json", "event-keys.json", "approvers.json", "keys")
+"""What of an installation's directory is secret or says which keys count; never in a backup, always beside one."""
+
+_SEQUENCES = """
+SELECT '/lostphone/' || $1::text AS source, subject, last FROM {schema}.subject_sequence
+"""
+_LOG_STATE = "SELECT size, encode(root, 'hex') AS root FROM audit.log_state"
+_OUTBOX = "SELECT count(*) FROM {schema}.outbox"
+
+
+class BackupError(Exception):
+    """It could not be made or restored; the message says why, and what is left as it was."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where everything is. `superuser_dsn` names the database; `kafka` is librdkafka's settings of the operator, None
+    to leave the log out."""
+
+    superuser_dsn: str
+    event_keys: Path
+    kafka: Mapping[str, Any] | None
+
+
+def make(source: Source, file: Path) -> dict[str, Any]:
+    """Write the backup, whole or not at all, readable by its owner only; its manifest. Raises `BackupError`,
+    `BrokerError`, or what asyncpg raises."""
+    if file.exists():
+        raise BackupError(f"{file} exists already")
+    with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".backup-") as place:
+        folder = Path(place)
+        manifest = asyncio.run(_collect(source, folder))
+        (folder / "manifest.json").write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        whole = folder / "whole.tar"
+        names = ["manifest.json", *manifest["files"]]
+        _pack(whole, [(folder / name, name) for name in names])
+        whole.replace(file)
+    return manifest
+
+
+def keep_keys(data_dir: Path, file: Path) -> None:
+    """Write the installation's keys, passwords and ports to a file of its own, readable by its owner only."""
+    if file.exists():
+        raise BackupError(f"{file} exists already")
+    _pack(file, [(data_dir / name, name) for name in KEY_PATHS if (data_dir / name).exists()])
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """What a backup says of itself. Raises `BackupError` when it is none, or of a later format."""
+    try:
+        with tarfile.open(file) as packed:
+            member = packed.extractfile("manifest.json")
+            manifest: dict[str, Any] = orjson.loads(member.read()) if member else {}
+    except (OSError, KeyError, tarfile.TarError, orjson.JSONDecodeError) as error:
+        raise BackupError(f"{file} is not a backup: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise BackupError(f"{file} has format {manifest.get('format')}, and this version reads {FORMAT}")
+    return manifest
+
+
+def unpack(file: Path, folder: Path) -> dict[str, Any]:
+    """The files of a backup, each as it was written. Raises `BackupError` when one differs from the manifest."""
+    manifest = read_manifest(file)
+    with tarfile.open(file) as packed:
+        packed.extractall(folder, filter="data")
+    for name, said in manifest["files"].items():
+        if not (folder / name).exists() or _sha256(folder / name) != said["sha256"]:
+            raise BackupError(f"{name} in {file} is not what was written: the file was damaged or changed")
+    return manifest
+
+
+async def _collect(source: Source, folder: Path) -> dict[str, Any]:
+    connection = await asyncpg.connect(source.superuser_dsn, timeout=10)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
+            moment = datetime.now(UTC)
+            # After the snapshot: every record that left an outbox before it lies below these ends.
+            ends = await asyncio.to_thread(backup_log.ends, source.kafka, LOG_TOPIC) if source.kafka else {}
+            dumping = asyncio.to_thread(dump, source.superuser_dsn, folder / f"{DATABASE}.dump", snapshot)
+            sequences = await _sequences(connection)
+            facts = await _facts(connection)
+            await dumping
+            has_nanomdm = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", NANOMDM)
+    finally:
+        await connection.close()
+    files = [f"{DATABASE}.dump"]
+    if has_nanomdm:
+        await asyncio.to_thread(dump, _database(source.superuser_dsn, NANOMDM), folder / f"{NANOMDM}.dump")
+        files.append(f"{NANOMDM}.dump")
+    counts: dict[str, int] = {}
+    if source.kafka is not None:
+        counts = await asyncio.to_thread(_write_log, source, folder / LOG_FILE, ends, sequences)
+        files.append(LOG_FILE)
+    described = {name: {"sha256": _sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in files}
+    return {"format": FORMAT, "at": moment.isoformat(), **facts, "records": counts, "files": described}
+
+
+async def _sequences(connection: asyncpg.Connection) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for service in SERVICES:
+        rows = await connection.fetch(_SEQUENCES.format(schema=service), service)
+        found |= {(row["source"], row["subject"]): row["last"] for row in rows}
+    return found
+
+
+async def _facts(connection: asyncpg.Connection) -> dict[str, Any]:
+    state = (await connection.fetch(_LOG_STATE))[0]
+    outbox = {name: await connection.fetchval(_OUTBOX.format(schema=name)) for name in SERVICES}
+    version = await connection.fetchval("SHOW server_version")
+    return {"timeline": dict(state), "outbox": outbox, "postgres": version}
+
+
+def _write_log(source: Source, file: Path, ends: Mapping[int, int], sequences: backup_log.Sequences) -> dict[str, int]:
+    kafka = source.kafka or {}
+    keyring = KeyRing(source.event_keys)
+
+    def all_of_it() -> Any:
+        yield from backup_log.cut(backup_log.records(kafka, LOG_TOPIC, ends), keyring, sequences)
+        for service in SERVICES:
+            topic = dead_letter_topic(service)
+            yield from backup_log.records(kafka, topic, backup_log.ends(kafka, topic))
+
+    return backup_log.write(file, all_of_it())
+
+
+def dump(dsn: str, file: Path, snapshot: str | None = None) -> None:
+    """One database by pg_dump. Raises `BackupError`."""
+    chosen = [f"--snapshot={snapshot}"] if snapshot else []
+    run("pg_dump", dsn, "--format=custom", "--compress=gzip:6", *chosen, f"--file={file}")
+
+
+def run(program: str, dsn: str, *arguments: str) -> None:
+    """One of PostgreSQL's programs; the password is not on its command line. Raises `BackupError`."""
+    parts = urlsplit(dsn)
+    told = {
+        "PGHOST": parts.hostname or "127.0.0.1",
+        "PGPORT": str(parts.port or 5432),
+        "PGUSER": unquote(parts.username or ""),
+        "PGPASSWORD": unquote(parts.password or ""),
+        "PGDATABASE": parts.path.lstrip("/"),
+    }
+    done = subprocess.run(
+        [find_programs() / program, *arguments],
+        env={**os.environ, **told},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BackupError(f"{program} failed: {done.stderr.strip()[-800:]}")
+
+
+def _database(dsn: str, name: str) -> str:
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+def _pack(file: Path, members: list[tuple[Path, str]]) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        with tarfile.open(fileobj=out, mode="w") as packed:
+            for path, name in members:
+                packed.add(path, name)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

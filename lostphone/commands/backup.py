@@ -1,0 +1,155 @@
+"""`ops backup` and `ops restore`."""
+
+import asyncio
+import tarfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+import typer
+
+from lostphone import backup as made
+from lostphone import running
+from lostphone.commands.options import AsJson, DataDir
+from lostphone.database import DATABASE
+from lostphone.embedded import EmbeddedError
+from lostphone.installation import Installation
+from lostphone.kafka_access import connection_from_environment, running_connection
+from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result
+from lostphone.status import data_directory
+from lostphone.topics import BrokerError
+
+_FAILURES: Final = (BrokerError, EmbeddedError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+Postgres = Annotated[
+    str | None,
+    typer.Option(
+        envvar="LOSTPHONE_SUPERUSER_DSN",
+        help="スーパーユーザーの DSN · Superuser's DSN of the database; default the installation here.",
+        show_default=False,
+    ),
+]
+EventKeys = Annotated[
+    Path | None, typer.Option(envvar="LOSTPHONE_EVENT_KEYS_FILE", help="イベントの公開鍵 · Public keys of the events.")
+]
+
+
+def backup(
+    *,
+    file: Annotated[Path, typer.Argument(help="作るファイル · The file to make.")],
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="鍵を別のファイルに残す · Keep the keys too, in a file of their own.")
+    ] = None,
+    without_log: Annotated[
+        bool, typer.Option("--without-log", help="ログを含めない · Leave the log to Kafka's own replication.")
+    ] = False,
+    postgres: Postgres = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka のアドレス · Broker.")] = None,
+    event_keys: EventKeys = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """動かしたままバックアップする(鍵は含まない)· Back up databases and log while all runs; keys are kept apart."""
+    directory = data_directory(data_dir)
+    status = None if postgres else running.required(directory)
+    kafka = running_connection(status.kafka) if status and not bootstrap else connection_from_environment(bootstrap)
+    if "bootstrap.servers" not in kafka and not without_log:
+        raise CouldNotError(
+            "--bootstrap を指定するか --without-log を付けてください。", "Give --bootstrap or --without-log."
+        )
+    if status is not None:
+        address = urlsplit(status.postgres["audit"].dsn).netloc.rpartition("@")[2]
+        postgres = f"postgresql://lostphone:{Installation.read(directory).passwords['postgres']}@{address}/{DATABASE}"
+    source = made.Source(postgres or "", event_keys or directory / "event-keys.json", None if without_log else kafka)
+    try:
+        manifest = made.make(source, file)
+        if keys is not None:
+            made.keep_keys(directory, keys)
+    except made.BackupError as error:
+        raise SaidNoError(f"バックアップできません: {error}", f"No backup: {error}") from error
+    except _FAILURES as error:
+        raise CouldNotError(f"バックアップできません: {error}", f"No backup: {error}") from error
+    said = {"file": str(file), "keys": str(keys) if keys else None, **manifest}
+    result(said, as_json, lambda out: out.print(str(_made(manifest)), markup=False))
+    if keys is None:
+        progress(
+            "鍵は含まれません。なければ個人データは読めず、続きの署名もできません。--keys で別の場所に残してください。",
+            "It holds no keys. Without them nobody reads a person's data in it, and the timeline cannot be signed on: "
+            "keep them in another place with --keys.",
+        )
+
+
+def restore(
+    *,
+    file: Annotated[Path, typer.Argument(help="バックアップ · The backup.")],
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="鍵のファイル(新しい場所へ戻すとき)· The keys, for a new place.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="今あるデータベースを捨てる · Give up what the database holds now.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """止めた環境へ戻す · Restore into an installation that does not run; then start it with `up`."""
+    from lostphone.commands.restoring import restore_embedded  # noqa: PLC0415 - the whole stack; others need not wait
+
+    directory = data_directory(data_dir)
+    if running.supervisor_pid(directory) is not None:
+        raise SaidNoError(
+            "動いています。lostphone down で止めてください。", "It runs. End it with lostphone down first."
+        )
+    try:
+        made.read_manifest(file)
+        if keys is not None:
+            _unpack_keys(keys, directory)
+        restored = asyncio.run(restore_embedded(directory, file, replace=replace))
+    except made.BackupError as error:
+        raise SaidNoError(f"復元できません: {error}", f"Not restored: {error}") from error
+    except _FAILURES as error:
+        raise CouldNotError(f"復元できません: {error}", f"Not restored: {error}") from error
+    said: dict[str, Any] = asdict(restored)
+    result(said, as_json, lambda out: out.print(str(_restored(said)), markup=False))
+    for subject in restored.incidents:
+        progress(
+            f"{subject}: バックアップより後の記録があります。担当者が確かめてください。",
+            f"{subject}: the log knows more of it than the restored services; the desk has to look at it.",
+        )
+
+
+def _unpack_keys(keys: Path, directory: Path) -> None:
+    """Into a place that holds no installation yet."""
+    if (directory / "installation.json").exists():
+        raise made.BackupError(f"{directory} has keys of its own; restore into an empty place, or without --keys")
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(keys) as packed:
+            names = {member.name.partition("/")[0] for member in packed.getmembers()}
+            if not names <= set(made.KEY_PATHS) or "installation.json" not in names:
+                raise made.BackupError(f"{keys} does not hold an installation's keys")
+            packed.extractall(directory, filter="data")
+    except tarfile.TarError as error:
+        raise made.BackupError(f"{keys} cannot be read: {error}") from error
+
+
+def _made(manifest: dict[str, Any]) -> Sentence:
+    records, entries = sum(manifest["records"].values()), manifest["timeline"]["size"]
+    size = sum(part["bytes"] for part in manifest["files"].values()) / 1_000_000
+    return Sentence(
+        f"{manifest['at']} の状態を保存しました(ログ {records} 件、タイムライン {entries} 件、{size:.1f} MB)。",
+        f"Kept as of {manifest['at']}: {records} records of the log, {entries} timeline entries, {size:.1f} MB.",
+    )
+
+
+def _restored(said: dict[str, Any]) -> Sentence:
+    if said["log"] == "written":
+        return Sentence(
+            f"{said['at']} の状態に戻し、ログ {said['records']} 件を書きました。lostphone up で起動します。",
+            f"As of {said['at']}, with {said['records']} records of the log written. Start it with lostphone up.",
+        )
+    return Sentence(
+        f"{said['at']} の状態に戻しました。ログはその後 {said['ahead']} 件進んでいます。lostphone up で追いつきます。",
+        f"As of {said['at']}. The log has gone on by {said['ahead']} events since; lostphone up catches up.",
+    )

@@ -1,0 +1,33 @@
+"""The embedded broker and database, started for a restore alone and ended again."""
+
+import asyncio
+from pathlib import Path
+
+from lostphone.database import DATABASE
+from lostphone.installation import SERVICES, Installation
+from lostphone.restore import Restored, Target, restore
+from lostphone.stack import LocalStack
+from lostphone.timeline_again import AuditKeys
+
+
+async def restore_embedded(directory: Path, file: Path, *, replace: bool) -> Restored:
+    """Restore into the installation of this directory, made when there is none. Raises `BackupError`, `BrokerError`,
+    `EmbeddedError`, or what asyncpg raises."""
+    stack = await asyncio.to_thread(LocalStack, Installation.open(directory))
+    installation = stack.installation
+    parts = stack.stages()[0].parts
+    try:
+        for part in parts:
+            await asyncio.to_thread(part.start)
+        await asyncio.to_thread(stack.prepare)
+        keys = AuditKeys(
+            installation.key_file("audit", "event-signing.pem"),
+            installation.key_file("audit", "blinding.key"),
+            installation.event_keys_file,
+        )
+        passwords = {str(name): installation.passwords[name] for name in SERVICES}
+        target = Target(stack.superuser_dsn(DATABASE), passwords, stack.admin_connection(), keys)
+        return await restore(target, file, replace=replace)
+    finally:
+        for part in reversed(parts):
+            await asyncio.to_thread(part.stop)

@@ -1,0 +1,200 @@
+"""Restores a backup into an installation's databases and log, and leaves it such that it goes on by itself.
+
+The services must not run. Two cases, told apart by the log that the broker has:
+
+- it is empty (a new machine): the log of the backup is written, every record at its offset, and the outward topics are
+  filled again from the timeline;
+- it is there and has gone on since the backup (only the database was lost): nothing of it is touched. The timeline is
+  recorded on in the order that its topic tells, so that it does not fork; each service's sequences are raised above
+  what it had said, so that nothing new is taken for a repeat; and the incidents are named about which the log knows
+  more than the restored services do.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from lostphone import backup_log, database
+from lostphone.backup import LOG_FILE, BackupError, run, unpack
+from lostphone.database import DATABASE, NANOMDM
+from lostphone.installation import SERVICES
+from lostphone.timeline_again import AuditKeys, record_again
+from shared.events import LOG_TOPIC, Event, KeyRing, read
+
+_HOLDS = "SELECT (SELECT count(*) FROM reporter.incident) + (SELECT size FROM audit.log_state)"
+_RAISE = """
+INSERT INTO {schema}.subject_sequence (subject, last) SELECT * FROM unnest($1::text[], $2::bigint[])
+ON CONFLICT (subject) DO UPDATE SET last = greatest(subject_sequence.last, excluded.last)
+"""
+_REFEED = "UPDATE audit.feed SET next_seq = 0"
+_FORGET_REDRIVES = "DELETE FROM {schema}.position WHERE topic LIKE 'lostphone.%.redrive.v1'"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to. `superuser_dsn` names the database; passwords are those of the services' roles."""
+
+    superuser_dsn: str
+    passwords: Mapping[str, str]
+    kafka: Mapping[str, Any]
+    audit_keys: AuditKeys
+
+
+@dataclass
+class Restored:
+    """What was done."""
+
+    at: str
+    log: str
+    """`written` or `ahead` or `same`."""
+    records: int = 0
+    ahead: int = 0
+    """Events that the log has and the restored services do not know as their own."""
+    incidents: list[str] = field(default_factory=list)
+    """Subjects of these events, to be looked at by the desk."""
+
+
+async def restore(target: Target, file: Path, *, replace: bool = False) -> Restored:
+    """Put the backup in place. Raises `BackupError`; before anything was changed when the database holds incidents and
+    `replace` is not set, or the log is not the one that the backup was made of."""
+    with tempfile.TemporaryDirectory(prefix="lostphone-restore-") as place:
+        folder = Path(place)
+        manifest = await asyncio.to_thread(unpack, file, folder)
+        await _refuse_to_overwrite(target, replace)
+        ends = await asyncio.to_thread(backup_log.ends, target.kafka, LOG_TOPIC)
+        if any(ends.values()):
+            await asyncio.to_thread(_compare, target, folder, ends)
+        await _databases(target, folder, manifest)
+        if not any(ends.values()):
+            return await _write_log(target, folder, manifest)
+        return await _catch_up(target, manifest, ends)
+
+
+async def _refuse_to_overwrite(target: Target, replace: bool) -> None:
+    server = await asyncpg.connect(_named(target.superuser_dsn, "postgres"), timeout=10)
+    try:
+        exists = await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", _name(target.superuser_dsn))
+    finally:
+        await server.close()
+    if replace or not exists:
+        return
+    inside = await asyncpg.connect(target.superuser_dsn, timeout=10)
+    try:
+        held = await inside.fetchval(_HOLDS)
+    except asyncpg.UndefinedTableError:
+        held = 0
+    finally:
+        await inside.close()
+    if held:
+        raise BackupError("the database holds incidents or timeline entries; say --replace to put the backup in place")
+
+
+def _compare(target: Target, folder: Path, ends: Mapping[int, int]) -> None:
+    """Raises `BackupError` when the log does not begin with the backup's."""
+    kept = [record for record in backup_log.read_file(folder / LOG_FILE) if record.topic == LOG_TOPIC]
+    until: dict[int, int] = {}
+    for record in kept:
+        until[record.partition] = record.offset + 1
+    short = [number for number, end in until.items() if ends.get(number, 0) < end]
+    if short:
+        raise BackupError(
+            f"the log ends before the backup's in partition {short[0]}: it is another log, or lost its end"
+        )
+    for mine, theirs in zip(kept, backup_log.records(target.kafka, LOG_TOPIC, until), strict=True):
+        if mine != theirs:
+            raise BackupError(f"the log is not the backup's: {theirs.topic}/{theirs.partition}@{theirs.offset} differs")
+
+
+async def _databases(target: Target, folder: Path, manifest: Mapping[str, Any]) -> None:
+    server_dsn = _named(target.superuser_dsn, "postgres")
+    name = _name(target.superuser_dsn)
+    await database.prepare(server_dsn, name, target.passwords)
+    await _fresh(server_dsn, name, None)
+    await asyncio.to_thread(run, "pg_restore", target.superuser_dsn, *_options(name), str(folder / f"{DATABASE}.dump"))
+    # Rights on the database itself are no part of a dump; then whatever this version has added.
+    await database.prepare(server_dsn, name, target.passwords)
+    await database.migrate_all(target.superuser_dsn, SERVICES)
+    if f"{NANOMDM}.dump" in manifest["files"]:
+        await _fresh(server_dsn, NANOMDM, NANOMDM)
+        dsn = _named(target.superuser_dsn, NANOMDM)
+        await asyncio.to_thread(run, "pg_restore", dsn, *_options(NANOMDM), str(folder / f"{NANOMDM}.dump"))
+
+
+def _options(name: str) -> list[str]:
+    return [f"--dbname={name}", "--exit-on-error", "--single-transaction"]
+
+
+async def _fresh(server_dsn: str, name: str, owner: str | None) -> None:
+    server = await asyncpg.connect(server_dsn, timeout=10)
+    try:
+        if owner and not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", owner):
+            await server.execute(f"CREATE ROLE {owner} NOLOGIN")
+        await server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        owned = f"OWNER {owner}" if owner else ""
+        await server.execute(f"CREATE DATABASE {name} {owned} TEMPLATE template0 ENCODING 'UTF8'")
+    finally:
+        await server.close()
+
+
+async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) -> Restored:
+    if LOG_FILE not in manifest["files"]:
+        raise BackupError("the broker's log is empty and the backup holds none: restore the log first")
+    found = backup_log.read_file(folder / LOG_FILE)
+    written = await asyncio.to_thread(backup_log.fill, target.kafka, found, exactly=frozenset({LOG_TOPIC}))
+    connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
+    try:
+        await connection.execute(_REFEED)
+        for service in SERVICES:
+            # Their topics are new and empty; who redrove something does it again.
+            await connection.execute(_FORGET_REDRIVES.format(schema=service))
+    finally:
+        await connection.close()
+    return Restored(manifest["at"], "written", written)
+
+
+async def _catch_up(target: Target, manifest: Mapping[str, Any], ends: Mapping[int, int]) -> Restored:
+    sequences, ahead = await asyncio.to_thread(_said, target, ends)
+    connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
+    beyond: set[str] = set()
+    count = 0
+    try:
+        for service in SERVICES:
+            rows = await connection.fetch(f"SELECT subject, last FROM {service}.subject_sequence")  # noqa: S608 - ours
+            last = {row["subject"]: row["last"] for row in rows}
+            said = {subject: n for (source, subject), n in sequences.items() if source == f"/lostphone/{service}"}
+            more = {subject: n - last.get(subject, 0) for subject, n in said.items() if n > last.get(subject, 0)}
+            count += sum(more.values())
+            beyond |= set(more)
+            await connection.execute(_RAISE.format(schema=service), list(said), list(said.values()))
+    finally:
+        await connection.close()
+    await record_again(target.superuser_dsn, target.kafka, target.audit_keys)
+    return Restored(manifest["at"], "ahead" if count else "same", ahead, count, sorted(beyond))
+
+
+def _said(target: Target, ends: Mapping[int, int]) -> tuple[dict[tuple[str, str], int], int]:
+    """The last sequence of each source and subject in the log, and how many records there are."""
+    keyring = KeyRing(target.audit_keys.event_keys)
+    found: dict[tuple[str, str], int] = {}
+    count = 0
+    for record in backup_log.records(target.kafka, LOG_TOPIC, ends):
+        count += 1
+        reading = read(record, keyring)
+        if isinstance(reading, Event):
+            pair = (reading.envelope.source, reading.envelope.subject)
+            found[pair] = max(found.get(pair, 0), reading.envelope.sequence)
+    return found, count
+
+
+def _named(dsn: str, name: str) -> str:
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+def _name(dsn: str) -> str:
+    return urlsplit(dsn).path.lstrip("/")

@@ -1,0 +1,121 @@
+"""Records in the timeline what it had recorded after the backup, in the very order that its topic tells.
+
+A timeline that simply read the log on would interleave the partitions differently: another tree than the one whose
+checkpoints were published, a fork. The topic keeps every entry's place for ever, and leaves depend on nothing but the
+records, their order and the blinding key; so the same entries come out, and each is compared.
+"""
+
+import asyncio
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+
+from lostphone import backup_log
+from lostphone.backup import BackupError
+from services.audit.domain.leaf import LeafBuilder
+from services.audit.timeline import Timeline
+from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Received, Signer, read
+from shared.messaging import Units
+from shared.messaging.position import advance, lock_positions
+from shared.postgres import connect
+
+_RECORDS = ("event", "duplicate", "unparsed", "unverified")
+"""Entries that stand for a record; gaps and seals follow by themselves."""
+
+
+@dataclass(frozen=True)
+class AuditKeys:
+    """What the timeline needs to build the same leaves."""
+
+    signing_key: Path
+    blinding_key: Path
+    event_keys: Path
+
+
+@dataclass(frozen=True)
+class _Told:
+    seq: int
+    kind: str
+    leaf: str
+    partition: int | None
+    offset: int | None
+
+
+async def record_again(dsn: str, kafka: Mapping[str, Any], keys: AuditKeys) -> int:
+    """Record on up to the last entry that the timeline topic tells of; how many entries. Raises `BackupError` when
+    they do not come out the same: then nothing may be signed."""
+    pool = await connect(dsn, "audit", max_size=2)
+    try:
+        size = await pool.fetchval("SELECT size FROM log_state")
+        told = await asyncio.to_thread(_told, kafka, size)
+        wanted = {(entry.partition, entry.offset) for entry in told if entry.kind in _RECORDS}
+        records = await asyncio.to_thread(_records, kafka, wanted)
+        before = await pool.fetchval("SELECT coalesce(max(place), 0) FROM outbox")
+        await _record(pool, told, records, keys)
+        # What these entries had the timeline say was said when they were recorded first.
+        await pool.execute("DELETE FROM outbox WHERE place > $1", before)
+        await _compare(pool, told)
+    finally:
+        await pool.close()
+    return len(told)
+
+
+def _told(kafka: Mapping[str, Any], size: int) -> list[_Told]:
+    by_seq: dict[int, _Told] = {}
+    for record in backup_log.records(kafka, TIMELINE_TOPIC, backup_log.ends(kafka, TIMELINE_TOPIC)):
+        said = orjson.loads(record.value or b"{}")
+        if said.get("seq", -1) >= size:
+            entry = _Told(said["seq"], said["kind"], said["leaf"], said.get("partition"), said.get("offset"))
+            if by_seq.setdefault(entry.seq, entry) != entry:
+                raise BackupError(f"{TIMELINE_TOPIC} tells two stories of entry {entry.seq}: it has forked before")
+    told = [by_seq[seq] for seq in sorted(by_seq)]
+    if [entry.seq for entry in told] != list(range(size, size + len(told))):
+        raise BackupError(f"{TIMELINE_TOPIC} does not tell of every entry from {size} on")
+    return told
+
+
+def _records(kafka: Mapping[str, Any], wanted: set[tuple[int | None, int | None]]) -> dict[tuple[int, int], Received]:
+    since: dict[int, int] = {}
+    until: dict[int, int] = {}
+    for partition, offset in wanted:
+        if partition is not None and offset is not None:
+            since[partition] = min(since.get(partition, offset), offset)
+            until[partition] = max(until.get(partition, 0), offset + 1)
+    found = backup_log.records(kafka, LOG_TOPIC, until, since)
+    return {(record.partition, record.offset): record for record in found}
+
+
+async def _record(
+    pool: asyncpg.Pool, told: list[_Told], records: Mapping[tuple[int, int], Received], keys: AuditKeys
+) -> None:
+    units = Units(pool, Signer.from_pem("audit", keys.signing_key))
+    timeline = Timeline(LeafBuilder(base64.b64decode(keys.blinding_key.read_bytes().strip(), validate=True)))
+    keyring = KeyRing(keys.event_keys)
+    for record in _in_order(told, records):
+        async with units.begin() as unit:
+            await lock_positions(unit, [(record.topic, record.partition)])
+            await timeline.take(unit, [read(record, keyring)])
+            await advance(unit, [record])
+
+
+def _in_order(told: list[_Told], records: Mapping[tuple[int, int], Received]) -> Iterator[Received]:
+    for entry in told:
+        if entry.kind in _RECORDS and entry.partition is not None and entry.offset is not None:
+            yield records[entry.partition, entry.offset]
+
+
+async def _compare(pool: asyncpg.Pool, told: list[_Told]) -> None:
+    if not told:
+        return
+    rows = await pool.fetch("SELECT seq, leaf_hash FROM entry WHERE seq >= $1 ORDER BY seq", told[0].seq)
+    recorded = [(row["seq"], row["leaf_hash"].hex()) for row in rows]
+    if recorded != [(entry.seq, entry.leaf) for entry in told]:
+        wrong = next((mine[0] for mine, entry in zip(recorded, told, strict=False) if mine[1] != entry.leaf), None)
+        raise BackupError(
+            f"the timeline does not come out as it was told, from entry {wrong} on: it must not be signed"
+        )
