@@ -136,5 +136,6 @@ _WORDS: dict[str, tuple[int, str, str]] = {
 def problem(refused: RefusedError) -> Problem:
     """The refusal as an answer to a request."""
     status, ja, en = _WORDS[refused.code]
-    facts: dict[str, Any] = dict(refused.facts)
+    # `status` of problem details is that of HTTP; the case has a state.
+    facts: dict[str, Any] = {"state" if name == "status" else name: fact for name, fact in refused.facts.items()}
     return Problem(status, refused.code, ja=ja, en=en, **facts)

@@ -253,8 +253,23 @@ def _track(track: Track) -> dict[str, Any]:
 
 def _tracks(incident: Incident, opened: Mapping[str, str]) -> dict[str, Any]:
     tracks = _plain(incident.tracks)
-    tracks["locate"]["where"] = opened.get(incident.tracks.locate.position or "")
+    tracks["locate"]["where"] = _where(opened.get(incident.tracks.locate.position or ""))
     return tracks
+
+
+def _where(position: str | None) -> dict[str, Any] | None:
+    """The position as mdm_actions laid it into the vault, or whatever else lies there as text."""
+    if position is None:
+        return None
+    try:
+        found = orjson.loads(position)
+        return {
+            "latitude": float(found["latitude"]),
+            "longitude": float(found["longitude"]),
+            "at": datetime.fromisoformat(found["at"]),
+        }
+    except (ValueError, KeyError, TypeError):
+        return {"text": position}
 
 
 def _device(device: store.Device | None) -> dict[str, Any] | None:

@@ -112,10 +112,12 @@ def _redacted(name: str, value: Any, depth: int) -> Any:
 
 
 def redact_text(text: str) -> str:
-    """The text, at most 4,000 characters, without secrets and without the values that an error message quotes."""
+    """The text without secrets and the values that error messages quote; of a long one 4,000 characters, its beginning
+    and its end.
+    """
     clean = _SECRET_VALUE.sub(lambda match: (match["scheme"] or match["bearer"] or "") + REDACTED, text)
     clean = _INPUT.sub(lambda match: (match["pydantic"] or match["postgres"]) + REDACTED, clean)
-    return clean if len(clean) <= _MAX_TEXT else clean[:_MAX_TEXT] + "…"
+    return clean if len(clean) <= _MAX_TEXT else f"{clean[: _MAX_TEXT // 3]}…{clean[-_MAX_TEXT * 2 // 3 :]}"
 
 
 def _of_service(service: str, _logger: Any, _method: str, entry: Entry) -> Entry:

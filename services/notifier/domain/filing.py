@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from services.notifier.domain import wording
-from services.notifier.domain.case import Case
+from services.notifier.domain.case import Case, Prevention
 from services.notifier.domain.document import information
 from services.notifier.domain.wording import LANGUAGES, Language, Words
 from shared.events.payload import Answer
@@ -128,14 +128,46 @@ def _published(ledgers: Ledgers) -> list[Words]:
     ]
 
 
+_MEASURES = {
+    "no_company_phone_at_drinking_events": Words(
+        "飲酒の席に会社の電話を持ち込まない", "No company phone at drinking events"
+    ),
+    "leave_check": Words("降車・退店時の確認", "Check on leaving a vehicle or shop"),
+    "carry_strap": Words("ストラップで携行", "Carry it on a strap"),
+    "lockable_storage": Words("施錠できる保管場所", "Lockable storage"),
+    "no_passcode_notes": Words("暗証番号を書いて持ち歩かない", "No written passcodes with the phone"),
+    "stronger_passcode": Words("暗証番号の強化", "Stronger passcode"),
+    "separation_alert": Words("置き忘れ通知を有効にする", "Separation alert"),
+    "auto_erase": Words("試行回数超過で自動消去", "Erase after failed attempts"),
+    "shorter_contact_retention": Words("電話帳の保存を減らす", "Keep fewer contacts on the phone"),
+    "managed_loss_desk": Words("24時間の紛失窓口", "24-hour loss desk"),
+    "yearly_drill": Words("年1回の訓練", "Yearly drill"),
+    "no_company_phone_at_social_events": Words("懇親会に会社の電話を持ち込まない", "No company phone at social events"),
+    "automatic_erase_after_ten_attempts": Words("10回の誤入力で自動消去", "Erase after ten failed attempts"),
+    "desk_locates_and_suspends_at_night": Words(
+        "夜間も窓口が位置確認と回線停止を行う", "A desk that locates and suspends at night"
+    ),
+}
+_STATES = {
+    "planned": Words("予定", "planned"),
+    "in_progress": Words("実施中", "in progress"),
+    "done": Words("実施済み", "done"),
+}
+
+
 def _prevention(case: Case) -> list[Words]:
-    return [
-        Words(
-            f"{item.measure}({item.state}{f'、期限 {item.due}' if item.due else ''})",
-            f"{item.measure} ({item.state}{f', due {item.due}' if item.due else ''})",
-        )
-        for item in case.prevention
-    ]
+    return [_measure(item) for item in case.prevention]
+
+
+def _measure(item: Prevention) -> Words:
+    what, state = (
+        known.get(code) or Words(code.replace("_", " "), code.replace("_", " "))
+        for known, code in ((_MEASURES, item.measure), (_STATES, item.state))
+    )
+    return Words(
+        f"{what.ja}（{state.ja}{f'、期限 {item.due}' if item.due else ''}）",
+        f"{what.en} ({state.en}{f', due {item.due}' if item.due else ''})",
+    )
 
 
 def _other(case: Case) -> list[Words]:

@@ -1,0 +1,89 @@
+"""Each operation of each service's OpenAPI document, as each role and as nobody: answers are as documented, and no 5xx.
+
+`LOSTPHONE_FUZZ_EXAMPLES` is how many requests each operation gets from a person with every role (`make fuzz`: 300);
+with it unset, requests are few and the same on every run.
+"""
+
+import asyncio
+import os
+import random
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS
+
+from tests.requests.running import ROLES, SERVICES, World
+from tests.requests.story import Known
+
+_WANTED = os.environ.get("LOSTPHONE_FUZZ_EXAMPLES")
+_MANY = int(_WANTED or 10)
+_FEW = max(1, _MANY // 10)
+_CHECKS = [
+    check
+    for check in CHECKS.get_all()
+    if check.__name__
+    in (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+        "negative_data_rejection",
+        "unsupported_method",
+    )
+]
+
+
+@pytest.mark.timeout(3600 if _WANTED else 120)
+@pytest.mark.parametrize("role", ["everything", *(role for role in ROLES if role != "everything"), None])
+@pytest.mark.parametrize("service", SERVICES)
+async def test_answers_are_as_documented(world: World, known: Known, service: str, role: str | None) -> None:
+    url, headers = world.services[service].url, await world.headers(role)
+    examples = _MANY if role == "everything" else _FEW
+    found = await asyncio.to_thread(_try_all, url, headers, known, examples)
+    assert not found, "\n\n".join(found[:8])
+    await world.tell()
+
+
+def _try_all(url: str, headers: dict[str, str], known: Known, examples: int) -> list[str]:
+    """What is wrong, one text for each operation that does not keep its promise."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+    found = []
+    for result in schema.get_all_operations():
+        try:
+            _try_one(result.ok(), url, headers, known, examples)
+        except AssertionError as error:
+            found.append(_said(result.ok().label, error))
+        except BaseExceptionGroup as group:
+            found.extend(_said(result.ok().label, error) for error in group.exceptions)
+    return found
+
+
+def _said(label: str, error: BaseException) -> str:
+    """The failure in words, with the request that brought it about."""
+    inner = [_said(label, one) for one in error.exceptions] if isinstance(error, BaseExceptionGroup) else []
+    return "\n".join([f"{label}: {error} {getattr(error, 'message', '')}", *inner, *getattr(error, "__notes__", [])])
+
+
+def _try_one(operation: Any, url: str, headers: dict[str, str], known: Known, examples: int) -> None:
+    chance = random.Random(f"{operation.method} {operation.path}")
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=_WANTED is None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy())
+    def attempt(case: Any) -> None:
+        if chance.random() < 0.7:
+            known.point(case, chance)
+        answer = case.call(base_url=url, headers=headers, timeout=30)
+        case.validate_response(answer, checks=_CHECKS)
+
+    attempt()
