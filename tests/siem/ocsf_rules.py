@@ -11,7 +11,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 VERSION = "1.8.0"
 _PROFILES = {"datetime", "host", "incident", "security_control"}
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-_DIGEST = re.compile(r"\b[A-Za-z0-9_-]{43}\b")
+_DIGEST = re.compile(r"(?!device-)[A-Za-z0-9_-]{43}")
 _PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]+|(?<![0-9a-f-])0\d{1,3}-\d{2,4}-\d{4}(?![0-9a-f-])")
 
 

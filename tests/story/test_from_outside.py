@@ -13,6 +13,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from sandbox.companies import companies, fleet
 from shared.events import LOG_TOPIC, Event, KeyRing, Received, read
+from tests.siem.ocsf_rules import personal, problems
 from tests.story.conftest import Played
 
 pytestmark = pytest.mark.timeout(600)
@@ -107,6 +108,16 @@ def test_every_entry_of_the_timeline_has_its_place(played: Played) -> None:
     chain = [entry["n"] for entry in entries if entry.get("incident") == played.incident and entry["kind"] == "event"]
     assert chain == list(range(len(chain)))
     assert any(entry["kind"] == "seal" for entry in entries)
+
+
+def test_the_siem_feed_has_every_event_of_the_log_as_valid_ocsf(played: Played) -> None:
+    log = {dict(record.headers())["ce_id"].decode() for record in played.records(LOG_TOPIC)}
+    events = [json.loads(record.value()) for record in played.records("lostphone.ocsf.v1")]
+    assert log <= {event["metadata"]["uid"] for event in events}
+    assert [problem for event in events for problem in problems(event)] == []
+    assert [text for event in events for text in personal(event)] == []
+    story = [event for event in events if event["metadata"]["correlation_uid"] == played.incident]
+    assert {event["metadata"]["tenant_uid"] for event in story} == {"acme-kk"}
 
 
 def _seq(entry: dict[str, int]) -> int:
