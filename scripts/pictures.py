@@ -35,7 +35,7 @@ def main() -> None:
         status = running.start_detached(directory, lambda line: progress(line, line))
         try:
             console = Console(record=True, force_terminal=True, width=118, highlight=False, legacy_windows=False)
-            told = play(status, directory, Path(place) / "demo", as_json=False, began=time.monotonic(), console=console)
+            told = play(status, directory, Path("build/demo"), as_json=False, began=time.monotonic(), console=console)
             _FOLDER.mkdir(parents=True, exist_ok=True)
             console.save_svg(str(_FOLDER / "demo.svg"), title="make demo")
             troupe = Cast(status, Installation.read(directory))

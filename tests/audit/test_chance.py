@@ -66,7 +66,7 @@ async def _rolled_back(bench: Bench, records: list[Received]) -> None:
 
 @pytest.mark.parametrize("seed", [20261124, 7])
 async def test_a_log_written_through_rollbacks_replays_holes_and_two_writers_is_proved(bench: Bench, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - a story, not a secret
+    chance = random.Random(seed)
     other = bench.new_writer()
     taken: list[Received] = []
     kept: list[bytes] = []

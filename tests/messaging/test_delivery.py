@@ -23,8 +23,8 @@ class Notebook:
 
     async def prepare(self) -> None:
         await self._bus.pools["notifier"].execute(
-            "CREATE TABLE IF NOT EXISTS note (place bigint GENERATED ALWAYS AS IDENTITY, subject text, sequence bigint, "
-            "reason text)"
+            "CREATE TABLE IF NOT EXISTS note (place bigint GENERATED ALWAYS AS IDENTITY, subject text, "
+            "sequence bigint, reason text)"
         )
 
     async def heard(self, unit: Unit, payload: IncidentReopened, event: Event) -> None:

@@ -63,7 +63,7 @@ async def test_no_address_stands_in_any_event_or_table(notifier: Notifier, incid
     await _send(notifier, incident)
     tables = ("principal", "notice", "notice_attempt", "batch", "outbox", "timer")
     for table in tables:
-        rows = await notifier.kit.pool.fetch(f"SELECT {table}::text AS row FROM {table}")  # noqa: S608 - our own names
+        rows = await notifier.kit.pool.fetch(f"SELECT {table}::text AS row FROM {table}")
         text = "".join(row["row"] for row in rows) + str(await notifier.said(incident))
         for planted in ("hanako", "花子", LINE_USER):
             assert planted not in text, table

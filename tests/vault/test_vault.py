@@ -230,7 +230,7 @@ async def test_services_reach_no_table_of_the_vault(installation: Installed, tab
     for role in ("reporter", "mdm_actions", "notifier", "audit"):
         async with as_role(installation, role) as connection:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await connection.fetch(f"SELECT * FROM vault.{table}")  # noqa: S608 - names of our own
+                await connection.fetch(f"SELECT * FROM vault.{table}")
 
 
 async def test_there_are_exactly_three_doors(superuser: asyncpg.Connection) -> None:
