@@ -63,7 +63,7 @@ def _common(service: Service, facts: Facts) -> dict[str, object]:
         "signing_key_file": installation.key_file(service, "event-signing.pem"),
         "event_keys_file": installation.event_keys_file,
         "vault_key_file": installation.vault_key_file,
-        "session_key_file": installation.key_file(service, "session.key"),
+        "session_key_file": installation.sign_in_key_file,
         "oidc_issuer": installation.url("identity"),
         "oidc_client_id": CLIENT_ID,
         "oidc_client_secret": installation.passwords["oidc_client"],

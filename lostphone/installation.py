@@ -149,6 +149,11 @@ class Installation:
         """Wraps the keys of people, and makes the references to them; every service that opens values holds it."""
         return self.data_dir / "keys" / "vault" / "vault-keys.json"
 
+    @property
+    def sign_in_key_file(self) -> Path:
+        """Seals the cookie of who is signed in; on one machine all services share it, so that one sign-in is enough."""
+        return self.data_dir / "keys" / "sign-in" / "session.key"
+
     def key_file(self, holder: str, name: str) -> Path:
         """A private key or secret of one holder: a service, `nanomdm`, or a person of the sandbox."""
         return self.data_dir / "keys" / holder / name
@@ -169,6 +174,7 @@ class Installation:
             public |= published(service, key)
             secret(self.key_file(service, "session.key"))
         replace_private(self.event_keys_file, json.dumps(public, indent=2).encode() + b"\n")
+        secret(self.sign_in_key_file)
         private_key(self.key_file("audit", "log-ed25519.pem"))
         _mldsa_key(self.key_file("audit", "log-mldsa44.pem"))
         secret(self.key_file("audit", "blinding.key"))
