@@ -6,8 +6,10 @@ together with the position, the findings in the outbox and the timers. Nothing i
 """
 
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from itertools import batched
 
 import structlog
 
@@ -26,7 +28,9 @@ from shared.messaging.unit import Scope, Unit, Units
 
 ACTOR = "service/audit"
 CHANNEL = "audit_entries"
-"""Notified when entries were added; publisher and feeder listen."""
+"""Notified when entries were added (store.py); publisher and feeder listen."""
+_PART = 100
+"""Entries that are built while the database takes in those before them."""
 CAUSE_WAIT = timedelta(seconds=60)
 """How long a cause may take to arrive: it may lie in a partition that is read later."""
 CAUSE_TIMER = "cause"
@@ -36,7 +40,6 @@ _ORDER = {
     Verdict.REPEAT: FindingCode.SEQUENCE_STEP_BACK,
     Verdict.CONFLICT: FindingCode.SEQUENCE_TAKEN,
 }
-_NOTIFY = "SELECT pg_notify($1, '')"
 _IS_RECORDED = "SELECT EXISTS (SELECT FROM entry WHERE event_id = $1 AND subject IS NOT NULL)"
 
 _log = structlog.get_logger()
@@ -56,38 +59,47 @@ class Timeline:
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Record a batch. Raises `StaleWriterError` when the log's state is moved by someone who did not lock it, and
         `ForkedError`, for which the consume loop waits, when it would fork what was published."""
-        before = await self._lock(unit)
-        known = await store.load_known(unit.connection, readings)
+        state, before = await store.open_batch(unit.connection, readings)
+        await self._check(unit, state)
+        if state != self._state:
+            before = await store.load_before(unit.connection, readings)
         orders = await _orders(unit, readings)
-        batch = Recorder(self._builder, known).build(zip(readings, orders, strict=True))
+        recorder = Recorder(self._builder, before.known)
+        parts = map(recorder.add, batched(zip(readings, orders, strict=True), _PART))
+        copied = len(readings) >= store.COPY_FROM
+        if copied:
+            await store.copy(unit.connection, state.size, parts, before.streams)
+        else:
+            deque(parts, maxlen=0)
+        batch = recorder.batch
         if not batch.entries:
             return
-        after = await self._append(unit, before, batch, known)
-        await self._tell(unit, before.size, after.size, batch)
+        after = await self._append(unit, state, batch, before, copied=copied)
+        await self._tell(unit, state.size, after.size, batch)
 
     async def add(self, unit: Unit, make: Callable[[int], Awaitable[Sequence[Leaf]]]) -> int:
         """Add what the log says about itself. `make` is given the size of the log, which is locked; it is returned.
         Raises like `take`."""
-        before = await self._lock(unit)
-        leaves = await make(before.size)
-        if leaves:
-            await self._append(unit, before, Batch([Entry(leaf) for leaf in leaves]), Known({}, {}, {}))
-            await unit.connection.execute(_NOTIFY, CHANNEL)
-        return before.size
-
-    async def _lock(self, unit: Unit) -> store.State:
         state = await store.lock_state(unit.connection)
+        await self._check(unit, state)
+        leaves = await make(state.size)
+        if leaves:
+            nothing = store.Before(Known({}, {}, {}), {})
+            await self._append(unit, state, Batch([Entry(leaf) for leaf in leaves]), nothing)
+        return state.size
+
+    async def _check(self, unit: Unit, state: store.State) -> None:
         if self._guard is not None and (self._state is None or state.size < self._state.size):
             # At the start, and when the log became smaller: a rollback of ours, or a database from a backup.
             await self._guard.check(unit.connection, state.size)
-        return state
 
-    async def _append(self, unit: Unit, before: store.State, batch: Batch, known: Known) -> store.State:
-        edge, tiles = (await self._edge_at(unit, before)).append([entry.leaf.hash for entry in batch.entries])
-        await store.add(unit.connection, before.size, batch, tiles, known)
-        epoch = before.epoch + (before.writer != self._writer)
+    async def _append(
+        self, unit: Unit, state: store.State, batch: Batch, before: store.Before, *, copied: bool = False
+    ) -> store.State:
+        edge, tiles = (await self._edge_at(unit, state)).append([entry.leaf.hash for entry in batch.entries])
+        epoch = state.epoch + (state.writer != self._writer)
         after = store.State(edge.size, edge.root(), epoch, self._writer)
-        await store.move_state(unit.connection, before, after)
+        await store.add(unit.connection, state, after, batch=batch, tiles=tiles, before=before, copied=copied)
         # Believed only as long as the committed state says the same: a rollback shows there.
         self._edge, self._state = edge, after
         return after
@@ -116,7 +128,6 @@ class Timeline:
                 "seq": start + at,
             }
             await unit.arm(envelope.subject, f"{CAUSE_TIMER}:{start + at}", unit.now + CAUSE_WAIT, payload)
-        await unit.connection.execute(_NOTIFY, CHANNEL)
 
 
 async def _orders(unit: Unit, readings: Sequence[Reading]) -> list[FindingCode | None]:

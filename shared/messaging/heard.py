@@ -5,20 +5,24 @@ from enum import Enum, auto
 
 from shared.events import Event
 from shared.messaging.unit import Unit
+from shared.postgres.literals import integers, texts
 
-_LAST = """
-SELECT source, subject, sequence, event_id FROM heard
-WHERE (source, subject) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+# One statement reads what was heard and remembers what is newer, in the order of the keys, so that two that share
+# subjects never wait for each other.
+_HEAR = """
+INSERT INTO heard (source, subject, sequence, event_id)
+SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::bigint[], $4::text::text[])
+ON CONFLICT (source, subject) DO UPDATE SET
+    sequence = greatest(heard.sequence, excluded.sequence),
+    event_id = CASE WHEN excluded.sequence > heard.sequence THEN excluded.event_id ELSE heard.event_id END
+RETURNING source, subject, old.sequence, old.event_id,
+    (SELECT EXISTS (SELECT FROM parked WHERE settled_at IS NULL)) AS some_are_parked
 """
 
 # An event that was parked and now acts as another copy of itself must not act a third time when it is redriven.
-_KEEP = """
-WITH settled AS (
-    UPDATE parked SET settled_at = now(), settled_by = 'copy'
-    WHERE settled_at IS NULL AND (source, event_id) IN (SELECT * FROM unnest($5::text[], $6::text[])))
-INSERT INTO heard (source, subject, sequence, event_id)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
-ON CONFLICT (source, subject) DO UPDATE SET sequence = excluded.sequence, event_id = excluded.event_id
+_SETTLE = """
+UPDATE parked SET settled_at = now(), settled_by = 'copy'
+WHERE settled_at IS NULL AND (source, event_id) IN (SELECT * FROM unnest($1::text::text[], $2::text::text[]))
 """
 
 
@@ -38,22 +42,33 @@ async def hear(unit: Unit, events: Sequence[Event]) -> list[Verdict]:
     """A verdict for each event, in order, remembered when the unit commits."""
     if not events:
         return []
-    pairs = sorted({(event.envelope.source, event.envelope.subject) for event in events})
-    rows = await unit.connection.fetch(_LAST, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
-    last: dict[tuple[str, str], tuple[int, str]] = {
-        (row["source"], row["subject"]): (row["sequence"], row["event_id"]) for row in rows
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    for envelope in (event.envelope for event in events):
+        pair = (envelope.source, envelope.subject)
+        if pair not in newest or envelope.sequence > newest[pair][0]:
+            newest[pair] = (envelope.sequence, envelope.id)
+    pairs = sorted(newest)
+    rows = await unit.connection.fetch(
+        _HEAR,
+        texts(source for source, _ in pairs),
+        texts(subject for _, subject in pairs),
+        integers(newest[pair][0] for pair in pairs),
+        texts(newest[pair][1] for pair in pairs),
+    )
+    last = {
+        (row["source"], row["subject"]): (row["sequence"], row["event_id"])
+        for row in rows
+        if row["sequence"] is not None
     }
-    before = dict(last)
     verdicts = [_judge(last, event) for event in events]
-    moved = [(*pair, *place) for pair, place in sorted(last.items()) if before.get(pair) != place]
-    if moved:
+    if rows[0]["some_are_parked"]:
         acting = [
-            (event.envelope.source, event.envelope.id)
+            event.envelope
             for event, verdict in zip(events, verdicts, strict=True)
             if verdict in (Verdict.NEXT, Verdict.GAP)
         ]
         await unit.connection.execute(
-            _KEEP, *map(list, zip(*moved, strict=True)), *map(list, zip(*acting, strict=True))
+            _SETTLE, texts(envelope.source for envelope in acting), texts(envelope.id for envelope in acting)
         )
     return verdicts
 

@@ -80,9 +80,20 @@ class Recorder:
         self._known = known
         self._batch = Batch()
 
+    @property
+    def batch(self) -> Batch:
+        """All that was built so far."""
+        return self._batch
+
     def build(self, readings: Iterable[tuple[Reading, FindingCode | None]]) -> Batch:
-        """All entries, in the order of the records, each given with what is wrong with its sequence. Records that
+        """A whole batch at once, as `add` does in parts."""
+        self.add(readings)
+        return self._batch
+
+    def add(self, readings: Iterable[tuple[Reading, FindingCode | None]]) -> list[Entry]:
+        """The entries of these records, in their order, each given with what is wrong with its sequence. Records that
         lie below what is recorded are dropped."""
+        first = len(self._batch.entries)
         for reading, order in readings:
             received = reading.received
             stream = (received.topic, received.partition)
@@ -96,7 +107,7 @@ class Recorder:
                 self._rejected(reading)
             else:
                 self._event(reading, order)
-        return self._batch
+        return self._batch.entries[first:]
 
     def _gap(self, stream: Stream, first: int, end: int) -> None:
         leaf = self._builder.gap(*stream, first, end, _NOT_GIVEN)
