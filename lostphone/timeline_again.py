@@ -7,7 +7,7 @@ records, their order and the blinding key; so the same entries come out, and eac
 
 import asyncio
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 
 from lostphone import backup_log
 from lostphone.backup import BackupError
+from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.timeline import Timeline
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Received, Signer, read
@@ -24,8 +25,10 @@ from shared.messaging import Units
 from shared.messaging.position import advance, lock_positions
 from shared.postgres import connect
 
-_RECORDS = ("event", "duplicate", "unparsed", "unverified")
-"""Entries that stand for a record; gaps and seals follow by themselves."""
+_RECORDS = ("event", "duplicate", "unparsed", "unverified", "detached")
+"""Entries that stand for a record."""
+_BY_THEMSELVES = ("gap", "seal")
+"""They follow from the records around them."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +97,24 @@ async def _record(
     pool: asyncpg.Pool, told: list[_Told], records: Mapping[tuple[int, int], Received], keys: AuditKeys
 ) -> None:
     units = Units(pool, Signer.from_pem("audit", keys.signing_key))
-    timeline = Timeline(LeafBuilder(base64.b64decode(keys.blinding_key.read_bytes().strip(), validate=True)))
+    builder = LeafBuilder(base64.b64decode(keys.blinding_key.read_bytes().strip(), validate=True))
+    timeline = Timeline(builder)
+    clerk = Clerk(units, timeline, builder)
     keyring = KeyRing(keys.event_keys)
-    for record in _in_order(told, records):
-        async with units.begin() as unit:
-            await lock_positions(unit, [(record.topic, record.partition)])
-            await timeline.take(unit, [read(record, keyring)])
-            await advance(unit, [record])
-
-
-def _in_order(told: list[_Told], records: Mapping[tuple[int, int], Received]) -> Iterator[Received]:
     for entry in told:
         if entry.kind in _RECORDS and entry.partition is not None and entry.offset is not None:
-            yield records[entry.partition, entry.offset]
+            record = records[entry.partition, entry.offset]
+            async with units.begin() as unit:
+                await lock_positions(unit, [(record.topic, record.partition)])
+                await timeline.take(unit, [read(record, keyring)])
+                await advance(unit, [record])
+        elif entry.kind == "index":
+            await clerk.index()
+        elif entry.kind not in _BY_THEMSELVES:
+            raise BackupError(
+                f"entry {entry.seq} of the timeline is of kind {entry.kind}, which only the published tiles hold: "
+                "restore a backup that was made after it"
+            )
 
 
 async def _compare(pool: asyncpg.Pool, told: list[_Told]) -> None:
