@@ -1,6 +1,7 @@
 """Text that PostgreSQL and JSON can hold: no NUL character, no half of a surrogate pair, no bottomless nesting."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -25,7 +26,8 @@ async def usable_text(request: Request) -> None:
     if isinstance(route.body_field.field_info, params.Form):
         must_be_usable(dict((await request.form()).multi_items()))
     else:
-        must_be_usable(await request.json())
+        with suppress(ValueError, RecursionError):  # what is no JSON, the framework refuses
+            must_be_usable(await request.json())
 
 
 def must_be_usable(value: Any) -> None:

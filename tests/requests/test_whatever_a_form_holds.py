@@ -14,7 +14,7 @@ from tests.requests.running import World
 from tests.requests.story import Known
 
 _WANTED = os.environ.get("LOSTPHONE_FUZZ_EXAMPLES")
-_EXAMPLES = int(_WANTED or 12)
+_EXAMPLES = int(_WANTED or 6)
 _HTML = {"Accept": "text/html"}
 _ACTS = (
     "verify", "triage", "amend", "steps", "suspend-line", "resume-line", "police", "facility", "assessment",
@@ -69,7 +69,7 @@ def _try_path(browser: httpx2.Client, path: str, hidden: dict[str, str]) -> None
         sent: dict[str, Any] = {"data": data}
         if multipart:
             sent["files"] = {"picture": ("a.png", b"\x89PNG", "image/png")} if len(fields) > 10 else None
-        answer = browser.post(path, headers={"Accept-Language": lang}, **sent)
+        answer = browser.post(f"{path}?lang={lang}", **sent)
         assert answer.status_code < 500, f"{path} {data!r}: {answer.status_code} {answer.text[:500]}"
         if answer.status_code >= 400:
             assert answer.headers["content-type"].startswith("text/html"), answer.headers
