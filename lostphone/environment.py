@@ -132,4 +132,6 @@ def _audit(facts: Facts) -> Mapping[str, object]:
         "log_mldsa44_key_file": installation.key_file("audit", "log-mldsa44.pem"),
         "blinding_key_file": installation.key_file("audit", "blinding.key"),
         "operator_organisation": OPERATOR,
+        "log_policy_file": installation.log_policy_file,
+        "log_state_dir": installation.log_state_dir,
     }

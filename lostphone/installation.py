@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lostphone.screen import CouldNotError
 from lostphone.status import INSTALLATION, PublicKey, replace_private
+from services.audit.tlog import WitnessKey, log_vkey
 from shared.events.contracts.acls import OPERATOR, SIEM
 from shared.events.signing import key_id
 from shared.vault.keys import VaultKeys
@@ -36,6 +37,10 @@ type Service = Literal["reporter", "mdm_actions", "notifier", "audit"]
 SERVICES: Final[tuple[Service, ...]] = ("reporter", "mdm_actions", "notifier", "audit")
 SANDBOX_PARTS: Final = ("identity", "carrier", "entra", "mail", "smtp", "line", "alerts", "phones")
 LOG_ORIGIN = "lostphone.example/log"
+WITNESS = "witness"
+"""A process of its own: it must not die, or be tricked, with the rest of the sandbox."""
+WITNESS_NAME = "witness.example/sandbox"
+WITNESS_KEYS = ("ed25519.pem", "mldsa44.pem")
 INTEGRATORS: Final = ("example",)
 """The integrators that a new installation knows."""
 OUTSIDERS: Final = ("admin", OPERATOR, SIEM, *(f"integrator-{name}" for name in INTEGRATORS))
@@ -45,8 +50,8 @@ PRINCIPALS: Final = ("broker", *SERVICES, *OUTSIDERS)
 
 _PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
-_LISTENERS = (*SERVICES, *SANDBOX_PARTS)
-_PRIVATE_FOLDERS = ("run", "processes", "kafka", "nanomdm", "sandbox")
+_LISTENERS = (*SERVICES, *SANDBOX_PARTS, WITNESS)
+_PRIVATE_FOLDERS = ("run", "processes", "kafka", "nanomdm", "sandbox", "log")
 _PASSWORDS = (
     *(*SERVICES, "postgres", "nanomdm", "nanomdm_api", "nanomdm_webhook", "oidc_client"),
     *(f"kafka_{principal}" for principal in PRINCIPALS),
@@ -100,6 +105,7 @@ class Installation:
             replace_private(file, kept.model_dump_json(indent=2).encode() + b"\n")
             installation = cls(data_dir, kept.ports, kept.passwords, kept.secure)
             installation._make_keys()
+            installation._write_policy()
             for name in _PRIVATE_FOLDERS:
                 _private_folder(data_dir / name)
         except (OSError, ValueError) as error:
@@ -154,6 +160,20 @@ class Installation:
         """Seals the cookie of who is signed in; on one machine all services share it, so that one sign-in is enough."""
         return self.data_dir / "keys" / "sign-in" / "session.key"
 
+    @property
+    def log_policy_file(self) -> Path:
+        """Keys of the log and its witness (c2sp.org/tlog-policy)."""
+        return self.data_dir / "log-policy.txt"
+
+    @property
+    def log_state_dir(self) -> Path:
+        """What the log has published, outside its database."""
+        return self.data_dir / "log"
+
+    def log_vkeys(self) -> list[str]:
+        """Verifier keys of the log."""
+        return [log_vkey(self.key_file("audit", name), LOG_ORIGIN) for name in ("log-ed25519.pem", "log-mldsa44.pem")]
+
     def key_file(self, holder: str, name: str) -> Path:
         """A private key or secret of one holder: a service, `nanomdm`, or a person of the sandbox."""
         return self.data_dir / "keys" / holder / name
@@ -178,9 +198,24 @@ class Installation:
         private_key(self.key_file("audit", "log-ed25519.pem"))
         _mldsa_key(self.key_file("audit", "log-mldsa44.pem"))
         secret(self.key_file("audit", "blinding.key"))
+        private_key(self.key_file(WITNESS, WITNESS_KEYS[0]))
+        _mldsa_key(self.key_file(WITNESS, WITNESS_KEYS[1]))
         if not self.vault_key_file.exists():
             _private_folder(self.vault_key_file.parent)
             VaultKeys.generate().write(self.vault_key_file)
+
+    def _write_policy(self) -> None:
+        """The witness counts by either of its keys: not every reader can check the second."""
+        lines = [f"log {vkey} {self.url('audit')}" for vkey in self.log_vkeys()]
+        for name in WITNESS_KEYS:
+            key = load_pem_private_key(self.key_file(WITNESS, name).read_bytes(), password=None)
+            if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
+                raise ValueError(f"{name} of the witness is not a key of a witness")  # noqa: TRY004 - the file is at fault
+            vkey = WitnessKey(WITNESS_NAME, key).verifier
+            lines.append(f"witness {name.partition('.')[0]} {vkey} {self.url(WITNESS)}")
+        members = " ".join(name.partition(".")[0] for name in WITNESS_KEYS)
+        lines += [f"group {WITNESS} any {members}", f"quorum {WITNESS}"]
+        replace_private(self.log_policy_file, ("\n".join(lines) + "\n").encode())
 
 
 def _may_guard(data_dir: Path, secure: bool) -> bool:

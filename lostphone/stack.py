@@ -31,6 +31,9 @@ from lostphone.installation import (
     PRINCIPALS,
     SANDBOX_PARTS,
     SERVICES,
+    WITNESS,
+    WITNESS_KEYS,
+    WITNESS_NAME,
     Installation,
     Service,
 )
@@ -106,7 +109,11 @@ class LocalStack:
                 ("トピックとデータベースの準備ができました", "Topics and databases are as they should be"),
             ),
             Stage([self._nanomdm], said=("NanoMDM が動いています", "NanoMDM runs")),
-            Stage([self._sandbox_part()], self._after_sandbox, ("サンドボックスが動いています", "The sandbox runs")),
+            Stage(
+                [self._sandbox_part(), self._witness()],
+                self._after_sandbox,
+                ("サンドボックスが動いています", "The sandbox runs"),
+            ),
             Stage(
                 [self._service(name) for name in SERVICES],
                 said=("4 つのサービスが動いています", "The four services run"),
@@ -121,7 +128,7 @@ class LocalStack:
             kafka=self._kafka_status(),
             postgres={name: status.Database(dsn=self._dsn(name)) for name in SERVICES},
             http={name: installation.url(name) for name in SERVICES},
-            sandbox={part: installation.url(part) for part in SANDBOX_PARTS},
+            sandbox={part: installation.url(part) for part in (*SANDBOX_PARTS, WITNESS)},
             events=status.Events(keys=installation.event_keys()),
             log=status.Log(url=installation.url("audit"), origin=LOG_ORIGIN, vkey=self._vkey(), bearer=self._bearer),
             processes={"supervisor": status.Process(pid=os.getpid()), **processes},
@@ -194,6 +201,25 @@ class LocalStack:
 
         ready = [f"{self._installation.url(part)}/health/ready" for part in _HTTP_PARTS]
         return Program("sandbox", self._programs, [sys.executable, "-m", "sandbox"], environment, ready)
+
+    def _witness(self) -> Part:
+        """The log's witness, which trusts only the keys that it was given."""
+        installation = self._installation
+
+        def environment() -> Mapping[str, str]:
+            file = self._programs / f"{WITNESS}.json"
+            said = {
+                "data_dir": str(installation.data_dir / "sandbox"),
+                "port": installation.ports[WITNESS],
+                "name": WITNESS_NAME,
+                "keys": [str(installation.key_file(WITNESS, name)) for name in WITNESS_KEYS],
+                "logs": installation.log_vkeys(),
+            }
+            file.write_text(json.dumps(said, indent=2))
+            return _environment({"LOSTPHONE_WITNESS_CONFIG": str(file)})
+
+        ready = [f"{installation.url(WITNESS)}/health/ready"]
+        return Program(WITNESS, self._programs, [sys.executable, "-m", "sandbox.witness"], environment, ready)
 
     def _sandbox_configuration(self) -> dict[str, object]:
         cert, key = self._ca()

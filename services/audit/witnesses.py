@@ -135,7 +135,7 @@ def _newer(answer: httpx2.Response, size: int) -> int:
             raise _RefusedError("witness_fork", f"it knows a log of {int(said)} entries, and this one has {size}")
         return int(said)
     # A 409 without a size, and a proof that does not fit, both mean that it knows another history.
-    forked = answer.status_code in (httpx2.codes.CONFLICT, httpx2.codes.UNPROCESSABLE_ENTITY)
+    forked = answer.status_code in (httpx2.codes.CONFLICT, httpx2.codes.UNPROCESSABLE_CONTENT)
     raise _RefusedError("witness_fork" if forked else "witness_refused", f"it answered HTTP {answer.status_code}")
 
 

@@ -65,7 +65,7 @@ def test_status_names_everything_that_a_tool_needs_to_join_in(lostphone: Command
     assert set(status["postgres"]) == set(status["http"]) == services
     assert set(status["log"]) == {"url", "origin", "vkey", "bearer"}
     assert {key["service"] for key in status["events"]["keys"].values()} == services
-    assert set(status["processes"]) == {"supervisor", "kafka", "postgres", "nanomdm", "sandbox", *services}
+    assert set(status["processes"]) == {"supervisor", "kafka", "postgres", "nanomdm", "sandbox", "witness", *services}
     assert all(process["pid"] for process in status["processes"].values())
     for service in services:
         assert httpx2.get(f"{status['http'][service]}/health/ready").status_code == 200
