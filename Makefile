@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help install demo up down status test lint format locks clean
+.PHONY: help install demo up down status test fuzz lint format locks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -26,6 +26,9 @@ status: install ## what runs, and where
 
 test: install ## every test, on a real broker and database
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+fuzz: install ## many requests of every kind against every service; N=… of each
+	@LOSTPHONE_FUZZ_EXAMPLES=$(or $(N),300) $(BIN)/python -m pytest tests/requests $(ARGS)
 
 lint: install ## style, types, import contracts, generated files
 	@$(BIN)/ruff check
