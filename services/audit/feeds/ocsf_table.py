@@ -338,5 +338,12 @@ LEFT_OUT: Mapping[str, str] = {
     "duplicate": "The same event sent once more; it is on the feed already, and a repeat says nothing new.",
     "gap": "Offsets that a partition does not give; told by the IntegrityFinding that is raised for it.",
     "seal": "Told by TimelineSealed.",
+    "erasure": "Told by PersonalDataErased, behind which it stands.",
+    "hold": "Told by PersonalDataErased, behind which it stands.",
+    "index": "Says nothing that happened: the root of the index of all chains.",
+    "anchor": "Says nothing that happened: a third party's timestamp of a checkpoint.",
+    "export": "Has no time of its own; it is on lostphone.timeline.v1.",
+    "key": "Has no time of its own; it is on lostphone.timeline.v1.",
+    "restore": "Has no time of its own; it is on lostphone.timeline.v1, first of the log that goes on.",
 }
 """Kinds of entries that give no OCSF event, and why."""
