@@ -69,6 +69,8 @@ class Report:
         self.offences: list[Json] = []
         self.findings: list[Json] = []
         self.facts: Json = {}
+        self.order: list[str] = []
+        """Checks of which an earlier one explains the later ones; without it the lowest entry comes first."""
 
     def offend(self, check: str, reason: str, entry: int | None = None) -> None:
         self.offences.append({"check": check, "reason": reason, "seq": entry})
@@ -97,7 +99,8 @@ class Report:
 
     def document(self) -> Json:
         named = [offence for offence in self.offences if offence["seq"] is not None]
-        first = min(named, key=lambda offence: int(offence["seq"])) if named else None
+        rank = {name: at for at, name in enumerate(self.order)}
+        first = min(named, key=lambda offence: (rank.get(offence["check"], 0), int(offence["seq"]))) if named else None
         return {
             "outcome": self.outcome,
             **self.facts,
@@ -648,6 +651,7 @@ class Bundle:
             ("timestamps", self._timestamps),
             ("keys", self._keys),
         ]
+        self.report.order = [name for name, _ in steps]
         for name, step in steps:
             undecided = unchecked = None
             detail = ""
