@@ -10,6 +10,7 @@ outage of a dependency parks nothing: readiness goes red with the reason, and th
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -219,10 +220,15 @@ class Consumer:
         consumer = self._subscriber.consumer
         if consumer is None:
             return
+        behind = False
         for record in _lasts(batch):
             highwater = consumer.highwater(TopicPartition(record.topic, record.partition))
             if highwater is not None:
                 metrics.LAG.labels(record.topic, str(record.partition)).set(highwater - record.offset - 1)
+                behind = behind or highwater > record.offset + 1
+        # What is waiting is about as old as the last that was taken.
+        age = time.time() - min(record.timestamp_ms for record in _lasts(batch)) / 1000 if behind else 0.0
+        metrics.OLDEST_UNPROCESSED.set(max(0.0, age))
 
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.
