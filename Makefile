@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help install demo up down status test fuzz lint format locks clean
+.PHONY: help install demo up down status test chaos fuzz lint format locks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -29,6 +29,9 @@ test: install ## every test, on a real broker and database
 
 fuzz: install ## many requests of every kind against every service; N=… of each
 	@LOSTPHONE_FUZZ_EXAMPLES=$(or $(N),300) $(BIN)/python -m pytest tests/requests $(ARGS)
+
+chaos: install ## kill, replay, cut off; KILLS=300 SEED=7 ARGS="--outage-seconds 60"
+	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: install ## style, types, import contracts, generated files
 	@$(BIN)/ruff check

@@ -18,7 +18,7 @@ import shared.messaging
 from lostphone.installation import SERVICES
 from lostphone.supervisor import stop_all
 from services.audit.domain.leaf import Kind, LeafBuilder
-from services.audit.feeds.feeder import _READ, outward
+from services.audit.feeds.feeder import READ, outward
 from services.audit.settings import Settings
 from services.audit.timeline import Timeline
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Signer, read
@@ -213,7 +213,7 @@ async def _compare(world: World, original: asyncpg.Pool, rebuilt: asyncpg.Pool) 
             )
             wrong.append(f"{name} differ: {len(one)} and {len(other)}, first at {first}")
     outside = [
-        [_bytes(record) for row in await pool.fetch(_READ, 0, 10**9) for record in outward(row)]
+        [_bytes(record) for row in await pool.fetch(READ, 0, 10**9) for record in outward(row)]
         for pool in (original, rebuilt)
     ]
     if outside[0] != outside[1]:
