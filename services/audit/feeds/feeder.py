@@ -23,6 +23,7 @@ from shared.messaging.outage import is_outage
 from shared.telemetry import Health
 
 BATCH = 500
+_TURN = 25
 _PAUSE_SECONDS = 1.0
 _SIGNATURE = "ce_signature"
 _CONTENT_TYPE = "content-type"
@@ -79,7 +80,12 @@ class Feeder:
         """Send the next entries and move the cursor; how many there were. Raises what Kafka answered."""
         start = await connection.fetchval(_CURSOR)
         rows = await connection.fetch(READ, start, BATCH)
-        records = [record for row in rows for record in outward(row)]
+        records: list[OutgoingRecord] = []
+        for at, row in enumerate(rows, 1):
+            records += outward(row)
+            if at % _TURN == 0:
+                # The writer works in the same loop, and its batches come first.
+                await asyncio.sleep(0)
         if not records:
             return 0
         errors = [error for error in await self._producer.send(records) if error is not None]
@@ -101,7 +107,7 @@ def outward(row: asyncpg.Record) -> Iterator[OutgoingRecord]:
         [(_CONTENT_TYPE, b"application/json")],
         _entry(row, opened).write(),
     )
-    if (ocsf := ocsf_of_entry(row)) is not None:
+    if (ocsf := ocsf_of_entry(row, opened)) is not None:
         yield ocsf
 
 

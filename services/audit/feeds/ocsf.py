@@ -10,7 +10,7 @@ type; `unmapped` is flat and holds strings. No value out of the vault is at hand
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
@@ -33,7 +33,7 @@ from services.audit.feeds.ocsf_classes import (
 )
 from services.audit.feeds.ocsf_parts import Part, Told, actor, device
 from services.audit.feeds.ocsf_table import REFUSED, ROWS, Row
-from services.audit.feeds.ocsf_text import neutral
+from services.audit.feeds.ocsf_text import MAX_TEXT, neutral
 from shared.events import Envelope, EventType, find
 from shared.events.contracts.topics import OCSF_TOPIC
 from shared.messaging.kafka import OutgoingRecord
@@ -54,10 +54,10 @@ _CLAIMS = ("ce_type", "ce_source", "ce_keyid")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,120}")
 
 
-def ocsf_of_entry(row: EntryRow) -> OutgoingRecord | None:
+def ocsf_of_entry(row: EntryRow, opened: Opened | None = None) -> OutgoingRecord | None:
     """The record of one entry of the timeline; None for what is left out (`ocsf_table.LEFT_OUT`), and for a type that
-    this version does not know."""
-    opened = open_leaf(row["leaf"], row["detached"])
+    this version does not know. `opened`: its leaf, where that is open already."""
+    opened = opened or open_leaf(row["leaf"], row["detached"])
     kind = row["kind"]
     if kind == Kind.EVENT and (entry := find(row["event_type"])) is not None:
         return _record(_event(row, opened, entry), ROWS[entry.name])
@@ -164,11 +164,11 @@ def _facts(entry: EventType, value: bytes) -> dict[str, Any]:
 
 
 def _record(told: Told, row: Row) -> OutgoingRecord:
-    return OutgoingRecord(OCSF_TOPIC, told.subject.encode(), _CONTENT_TYPE, orjson.dumps(document(told, row)))
+    return OutgoingRecord(OCSF_TOPIC, told.subject.encode(), _CONTENT_TYPE, _neutral_json(_document(told, row)))
 
 
-def document(told: Told, row: Row) -> Part:
-    """The OCSF event, neutral and with `time` first."""
+def _document(told: Told, row: Row) -> Part:
+    """The OCSF event, with `time` first."""
     more = row.more(told)
     event = _classified(row, more) | {"message": _message(told, row)}
     event |= {
@@ -193,11 +193,9 @@ def document(told: Told, row: Row) -> Part:
         },
         "raw_data_size": len(told.value),
     }
-    clean: Part = _neutral({"time": _milliseconds(told.at)} | _timed(event))
-    clean["observables"] = list(_observables(clean))
-    if not clean["observables"]:
-        del clean["observables"]
-    return clean
+    whole = {"time": _milliseconds(told.at)} | _timed(event)
+    observables = list(_observables(whole))
+    return whole | {"observables": observables} if observables else whole
 
 
 _DESK = {"name": "Security desk", "uid": "security_desk"}
@@ -314,18 +312,27 @@ def _written(moment: datetime) -> str:
     return moment.astimezone(ZONE).isoformat(timespec="milliseconds")
 
 
+def _neutral_json(event: Part) -> bytes:
+    data = orjson.dumps(event)
+    # Nearly every event is short plain ASCII, and JSON spells out what is not printable: nothing to look at again.
+    plain = data.isascii() and b"\\" not in data and b"\x7f" not in data
+    if plain and max(map(len, data.split(b'"'))) <= MAX_TEXT:
+        return data
+    return orjson.dumps(_neutral(event))
+
+
 def _neutral(value: Any) -> Any:
     if isinstance(value, str):
         return neutral(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {neutral(key): _neutral(inner) for key, inner in value.items()}
-    return [_neutral(inner) for inner in value] if isinstance(value, Sequence) else value
+    return [_neutral(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _observables(event: Part) -> Iterator[Part]:
     for path, (type_id, caption) in OBSERVED.items():
         found: Any = event
         for name in path.split("."):
-            found = found.get(name) if isinstance(found, Mapping) else None
+            found = found.get(name) if isinstance(found, dict) else None
         if found is not None:
             yield {"name": path, "type_id": type_id, "type": caption, "value": found}
