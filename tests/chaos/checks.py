@@ -351,7 +351,7 @@ def _check_vendors(world: World, stories: Sequence[Story]) -> Iterator[str]:
         should_stop = story.plot in ("wiped", "line")
         if stopped[story.sim] != int(should_stop) or opened[story.sim]:
             yield f"{story.plot} {story.tag}: line stopped {stopped[story.sim]} times, opened {opened[story.sim]}"
-        if revoked[story.account] > 1 or (story.plot != "cancelled" and not revoked[story.account]):
+        if revoked[story.account] != int(story.plot != "cancelled"):
             yield f"{story.plot} {story.tag}: sessions revoked {revoked[story.account]} times"
 
 

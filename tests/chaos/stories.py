@@ -3,7 +3,7 @@
 wiped      reported by the holder; two people sign, the phone is erased, the line stopped; people concerned are told
 found      reported without sign-in, verified by the desk, found again: unlocked, and the assessment says no leak
 line       the phone is out of reach: the line is stopped by a named order, and the case ends
-cancelled  a false alarm
+cancelled  a false alarm through the emergency door, called off before anybody verified it
 """
 
 import asyncio
@@ -231,7 +231,8 @@ class _Teller:
         await self._close("line_stopped")
 
     async def _cancelled(self) -> None:
-        await self._report_signed_in()
+        # Not signed in: a genuine report opens a duty at once, and a case with a duty is not cancelled.
+        await self._report_in_emergency()
         await self.act("cancel", "approver", "/cancel", {"reason": "false_alarm"}, _has_status("cancelled"))
 
     # -- steps -------------------------------------------------------------------------------------------------------
