@@ -89,8 +89,8 @@ def bindings(allowances: Iterable[Acl]) -> list[AclBinding]:
 
 
 def compare(connection: Mapping[str, Any], integrators: Iterable[str] = ()) -> list[Standing]:
-    """How the broker stands, changing nothing; integrators that it knows already belong there. Raises `BrokerError`,
-    also when the principal may not see ACLs."""
+    """How the broker stands, changing nothing; integrators that it knows already belong there. Raises `BrokerError`.
+    To a principal that may not see ACLs, all are missing."""
     return _standings(_admin(connection), integrators)
 
 

@@ -7,7 +7,7 @@ The schema `vault` belongs to `vault_owner`; its own migrations say which servic
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -68,7 +68,31 @@ async def migrate_all(dsn: str, services: Mapping[str, str] | tuple[str, ...]) -
     for service in services:
         folders = (_ROOT / "shared/messaging/migrations", _ROOT / f"services/{service}/migrations")
         applied += await migrate(dsn, service, *folders, owner=f"{service}_owner")
+    await _keep_from_services(dsn, services)
+    if "audit" in services:
+        await _guard_timeline(dsn)
     return applied
+
+
+async def _guard_timeline(dsn: str) -> None:
+    """Refuse DDL on the tables of the timeline. Only a superuser may say so; services and owners cannot unsay it."""
+    inside = await asyncpg.connect(dsn, timeout=10)
+    try:
+        async with inside.transaction():
+            await inside.execute((_ROOT / "services/audit/ddl_guard.sql").read_text())
+    finally:
+        await inside.close()
+
+
+async def _keep_from_services(dsn: str, services: Iterable[str]) -> None:
+    """Which migrations were applied is for a service to read, not to say."""
+    inside = await asyncpg.connect(dsn, timeout=10)
+    try:
+        for service in services:
+            name = _plain(service)
+            await inside.execute(f"REVOKE INSERT, UPDATE, DELETE ON {name}.migration FROM {name}")
+    finally:
+        await inside.close()
 
 
 async def prepare_nanomdm(superuser_dsn: str, password: str, tables: str, reader: str) -> None:
@@ -104,6 +128,8 @@ async def require_passwords(superuser_dsn: str, password: str) -> None:
     try:
         literal = await server.fetchval("SELECT quote_literal($1)", password)
         await server.execute(f"ALTER ROLE CURRENT_USER PASSWORD {literal}")
+        # Here no other program of the machine has a database, and a service needs its own only.
+        await server.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
         if _replace_rules(Path(await server.fetchval("SHOW hba_file"))):
             await server.execute("SELECT pg_reload_conf()")
     finally:
