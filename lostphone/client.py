@@ -36,7 +36,15 @@ class Client:
         headers = {"Content-Type": f"{media_type}; charset=utf-8"}
         return self._decode(lambda: self._http.post(path, content=text.encode(), headers=headers, params=query))
 
+    def post_for_file(self, path: str, body: Any) -> bytes:
+        """Post JSON; the answer is a file."""
+        return self._answer(lambda: self._http.post(path, json=body)).content
+
     def _decode(self, call: Callable[[], httpx2.Response]) -> Any:
+        answer = self._answer(call)
+        return orjson.loads(answer.content) if answer.content else {}
+
+    def _answer(self, call: Callable[[], httpx2.Response]) -> httpx2.Response:
         try:
             answer = call()
         except httpx2.HTTPError as error:
@@ -45,7 +53,7 @@ class Client:
                 f"{self._http.base_url} cannot be reached ({type(error).__name__}). See lostphone status.",
             ) from error
         if answer.is_success:
-            return orjson.loads(answer.content) if answer.content else {}
+            return answer
         detail = _detail(answer)
         if answer.status_code == httpx2.codes.UNAUTHORIZED or answer.is_server_error:
             raise CouldNotError(detail, detail)

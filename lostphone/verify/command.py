@@ -10,9 +10,11 @@ from rich.console import Console
 
 from lostphone import status
 from lostphone.screen import CouldNotError, Sentence, progress, result
+from lostphone.verify.bundle import check_bundle, draw_bundle, is_bundle
 from lostphone.verify.report import Outcome, Report
 from lostphone.verify.source import DirectorySource, HttpSource, SavingSource, Source
 from lostphone.verify.verification import run
+from services.audit.evidence import verify as verify_file
 from services.audit.tlog import VerifierKey
 from shared.events import KeyRing
 
@@ -42,7 +44,9 @@ def verify(
     *,
     log: Annotated[
         str | None,
-        typer.Argument(help="ログのアドレスまたはフォルダー · Address or directory; default the running one."),
+        typer.Argument(
+            help="ログのアドレス、フォルダー、証拠の束 · Address or directory (default the running one), or a bundle."
+        ),
     ] = None,
     vkey: Annotated[
         list[str] | None,
@@ -62,6 +66,13 @@ def verify(
         Path | None,
         typer.Option(help="サービスの公開鍵 · Public keys of the services: checks every event's signature."),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="信頼する鍵と証人の方針ファイル · Your policy file: keys of the log, witnesses, quorum."),
+    ] = None,
+    tsa_root: Annotated[
+        list[Path] | None, typer.Option(help="時刻認証局の証明書（PEM）· Certificate of an authority that you trust.")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="読んだものの写し · Keep a copy of all that is read here.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="データの場所 · Data directory of the running one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON で出力 · Print JSON for programs.")] = False,
@@ -71,6 +82,10 @@ def verify(
     Exit status: 0 proved, 1 disproved, 2 not decidable.
     """
     log = log or url
+    if log is not None and is_bundle(Path(log)):
+        said = check_bundle(Path(log), policy, vkey or [], earlier or [], tsa_root or [])
+        result(said.document(), as_json, lambda out: draw_bundle(out, said))
+        return verify_file.EXIT[said.outcome]
     running = status.read(status.data_directory(data_dir))
     if running is not None and log not in (None, running.log.url):
         running = None

@@ -12,6 +12,7 @@ from services.reporter import desk_screens, door, http, screens
 from services.reporter.acts import Acts
 from services.reporter.cases import Cases
 from services.reporter.desk_screens import DeskScreens
+from services.reporter.disclosing import Disclosing
 from services.reporter.domain.incident import RefusedError
 from services.reporter.door import Doors
 from services.reporter.erasure import Erasure
@@ -75,5 +76,5 @@ def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:
 
     app.include_router(door.routes(doors))
     app.include_router(http.routes(desk))
-    app.include_router(http.people(kit.identity, Erasure(kit.units, kit.vault)))
+    app.include_router(http.people(kit.identity, Erasure(kit.units, kit.vault), Disclosing(kit.units, kit.vault)))
     return app

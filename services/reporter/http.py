@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from services.reporter import orders
 from services.reporter.acts import Acts, must_exist
 from services.reporter.cases import Acting, Cases
+from services.reporter.disclosing import Disclosing
 from services.reporter.domain.assessment import Findings
 from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident
@@ -48,8 +49,9 @@ def acting(identity: Identity, act: str) -> Callable[..., Awaitable[Acting]]:
     return found
 
 
-def people(identity: Identity, erasure: Erasure) -> APIRouter:
-    """`/v1/me`: how the system names the one who asks, for the approvers' file. `/v1/people/…/erasure`."""
+def people(identity: Identity, erasure: Erasure, disclosing: Disclosing) -> APIRouter:
+    """`/v1/me`: how the system names the one who asks, for the approvers' file. `/v1/people/…/erasure`.
+    `/v1/disclosures`: single fields for evidence."""
     router = APIRouter(prefix="/v1", tags=["people"])
 
     @router.get("/me")
@@ -63,6 +65,12 @@ def people(identity: Identity, erasure: Erasure) -> APIRouter:
         who: Annotated[Acting, Depends(acting(identity, "erase"))],
     ) -> Answered:
         return await erasure.erase(person, who, order.ground)
+
+    @router.post("/disclosures")
+    async def disclose(
+        order: orders.Disclose, who: Annotated[Acting, Depends(acting(identity, "disclose"))]
+    ) -> dict[str, str | None]:
+        return await disclosing.open(order.digests, who, order.reason)
 
     return router
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from services.reporter.domain.report import Answers, Words
-from shared.events.payload import Code, Day, DeviceId, Id, Instant, PersonRef, Reference
+from shared.events.payload import Code, Day, DeviceId, Digest, Id, Instant, PersonRef, Reference
 from shared.events.reporter import Cause, ContainmentStep, Place, PoliceReportKind
 from shared.events.wipe import StatementSignature, WipeStatement
 
@@ -132,6 +132,13 @@ class Close(Order):
     """How it ended."""
 
     outcome: Code
+
+
+class Disclose(Order):
+    """Which fields to open for evidence, by the commitments in the log, and why."""
+
+    digests: list[Digest] = Field(min_length=1, max_length=200)
+    reason: Code
 
 
 class Erase(Order):

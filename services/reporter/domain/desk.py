@@ -62,6 +62,7 @@ MAY: Mapping[Act, tuple[str, ...]] = {
     "reopen": ("incident_lead", "security_desk"),
     "cancel": ("incident_lead",),
     "erase": ("privacy_officer",),
+    "disclose": ("privacy_officer",),
     "drill": ("security_desk", "incident_lead"),
 }
 """Who may do what, by role; the first role that a person has is the one in which they act."""

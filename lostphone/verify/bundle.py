@@ -1,0 +1,70 @@
+"""A bundle of evidence, checked by the same program that lies in it; here it runs from our own copy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lostphone.screen import CouldNotError, Sentence
+from services.audit.evidence import verify
+
+_SIGNS = {
+    verify.PROVED: ("✓", "証明できました", "proved"),
+    verify.DISPROVED: ("✗", "一致しません", "DISPROVED"),
+    verify.UNDECIDED: ("?", "判断できません", "not decidable"),
+    verify.UNCHECKED: ("–", "検査していません", "not checked"),
+}
+_NAMES = {
+    "manifest": ("目録", "manifest"),
+    "policy": ("方針", "policy"),
+    "signature": ("ログの署名", "signature of the log"),
+    "quorum": ("証人の署名", "cosignatures of the witnesses"),
+    "leaves": ("項目", "entries"),
+    "inclusion": ("ログへの包含", "inclusion in the log"),
+    "chain": ("案件の連鎖", "chain of the incident"),
+    "index": ("欠けのないこと", "completeness"),
+    "seal": ("封印", "seal"),
+    "export": ("引き渡しの記録", "export"),
+    "consistency": ("以前のチェックポイント", "earlier checkpoints"),
+    "partitions": ("Kafka の連続性", "continuity of Kafka"),
+    "disclosures": ("開示項目", "fields shown"),
+    "erasures": ("消去", "erasures"),
+    "timestamps": ("第三者の時刻証明", "timestamps"),
+    "keys": ("鍵の交代", "changes of keys"),
+}
+
+
+def is_bundle(place: Path) -> bool:
+    """Whether this is a bundle, an archive or a folder into which one was unpacked, rather than a log."""
+    return place.is_file() or (place / "MANIFEST.json").is_file()
+
+
+def check_bundle(
+    place: Path, policy: Path | None, vkeys: Sequence[str], earlier: Sequence[Path], tsa_roots: Sequence[Path]
+) -> verify.Report:
+    """By the reader's policy or keys. Raises `CouldNotError` when what the reader gives cannot be read."""
+    try:
+        trusted = None
+        if policy is not None:
+            trusted = verify.Policy(policy.read_text(encoding="utf-8"))
+            trusted.logs += [verify.Key.parse(vkey) for vkey in vkeys]
+        elif vkeys:
+            trusted = verify.policy_of(vkeys)
+        options = verify.Options(
+            trusted,
+            earlier=[file.read_bytes() for file in earlier],
+            tsa_roots=[file.read_bytes() for file in tsa_roots],
+        )
+        return verify.check_bundle(place, options)
+    except (OSError, UnicodeDecodeError, verify.BadError, verify.UnreadableError) as error:
+        raise CouldNotError(f"読めません: {error}", f"Cannot be read: {error}") from error
+
+
+def draw_bundle(out: Console, report: verify.Report) -> None:
+    """For people."""
+    for one in report.checks:
+        sign, ja, en = _SIGNS[str(one["outcome"])]
+        name = Sentence(*_NAMES[str(one["name"])])
+        out.print(f"{sign} {name}: {Sentence(ja, en)}. {one['detail']}", markup=False)
+    _, ja, en = _SIGNS[report.outcome]
+    out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)
