@@ -6,6 +6,7 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,10 +69,11 @@ async def _go(running: World, plan: Plan) -> dict[str, Any]:
         running, plan.seed, kills=plan.kills, stories=plan.stories, mean_pause=plan.pause, within=plan.within
     )
     found: dict[str, Any] = {"kills": told.summary()}
+    _say(orjson.dumps(found["kills"]).decode())
     _say("offsets set back, the log replayed, a batch sent twice")
-    found["replay"] = {"wrong": await check_replay(running, plan.within)}
+    found["replay"] = {"wrong": await _said(check_replay(running, plan.within))}
     _say("the timeline built again")
-    found["rebuilt"] = {"wrong": await check_rebuilt(running)}
+    found["rebuilt"] = {"wrong": await _said(check_rebuilt(running))}
     if plan.outage_seconds:
         _say("outages")
         seen = await go_through(
@@ -82,6 +84,14 @@ async def _go(running: World, plan: Plan) -> dict[str, Any]:
             "wrong": [what for one in seen for what in one.wrong],
         }
     return found
+
+
+async def _said(check: Awaitable[list[str]]) -> list[str]:
+    """What a check found; one that could not be made is wrong as well, and does not hide the others."""
+    try:
+        return await check
+    except Exception as error:  # noqa: BLE001
+        return [f"{type(error).__name__}: {error} {getattr(error, '__notes__', '')}"]
 
 
 def _say(line: str) -> None:

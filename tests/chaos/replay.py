@@ -185,7 +185,7 @@ def _order(world: World) -> list[tuple[str, int, int]]:
     return [
         (said["topic"], said["partition"], said["offset"])
         for _, said in sorted(entries.items())
-        if said["topic"] is not None and said["kind"] != Kind.GAP
+        if said.get("topic") is not None and said["kind"] != Kind.GAP
     ]
 
 
