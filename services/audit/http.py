@@ -19,6 +19,16 @@ from shared.web import Identity, Pages, Person, Problem, Role
 
 _HERE = Path(__file__).parent / "pages"
 _OCTETS = "application/octet-stream"
+
+
+class _Octets(Response):
+    media_type = _OCTETS
+
+
+class _Zip(Response):
+    media_type = "application/zip"
+
+
 _FOR_EVER = "public, max-age=31536000, immutable"
 _FOR_EVER_PRIVATE = "private, max-age=31536000, immutable"
 _MAX_SEQ = 2**53 - 1
@@ -42,24 +52,24 @@ def routes(app: FastAPI, reader: LogReader, identity: Identity, operator: str | 
 def _standard(app: FastAPI, reader: LogReader, identity: Identity, operator: str | None) -> None:
     auditor = identity.require(Role.AUDITOR)
 
-    @app.get("/checkpoint")
+    @app.get("/checkpoint", response_class=PlainTextResponse)
     async def checkpoint() -> Response:
         """The newest signed checkpoint (c2sp.org/tlog-checkpoint)."""
         published = await _newest(reader)
         return Response(published.note, media_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-cache"})
 
-    @app.get("/tile/entries/{rest:path}")
+    @app.get("/tile/entries/{rest:path}", response_class=_Octets)
     async def bundle(request: Request, person: Annotated[Person, Depends(auditor)]) -> Response:
         """A bundle of entries of the whole log, for auditors of the installation's operator."""
         _whole_log(person, operator)
         return await _tile(reader, request, _FOR_EVER_PRIVATE)
 
-    @app.get("/tile/{rest:path}")
+    @app.get("/tile/{rest:path}", response_class=_Octets)
     async def tile(request: Request) -> Response:
         """A tile of hashes."""
         return await _tile(reader, request, _FOR_EVER)
 
-    @app.get("/detached/{sha256}")
+    @app.get("/detached/{sha256}", response_class=_Octets)
     async def detached(sha256: str, person: Annotated[Person, Depends(auditor)]) -> Response:
         """What was too long for its leaf, by its SHA-256 in hex."""
         _whole_log(person, operator)
@@ -71,7 +81,7 @@ def _standard(app: FastAPI, reader: LogReader, identity: Identity, operator: str
 
 
 def _proofs(app: FastAPI, reader: LogReader, identity: Identity, operator: str | None) -> None:
-    @app.get("/v1/entries/{seq}")
+    @app.get("/v1/entries/{seq}", response_class=_Octets)
     async def entry(seq: int, person: Annotated[Person, Depends(identity.require(*READERS))]) -> Response:
         """The exact bytes of one entry, of the reader's organisation."""
         row = await reader.entry(seq) if 0 <= seq <= _MAX_SEQ else None
@@ -80,7 +90,7 @@ def _proofs(app: FastAPI, reader: LogReader, identity: Identity, operator: str |
             raise _not_there()
         return Response(row["leaf"], media_type=_OCTETS, headers={"Cache-Control": _FOR_EVER_PRIVATE})
 
-    @app.get("/v1/entries/{seq}/proof")
+    @app.get("/v1/entries/{seq}/proof", response_class=PlainTextResponse)
     async def proof(seq: int, size: Seq | None = None) -> Response:
         """A tlog-proof: this entry is in the log of the newest checkpoint, or of the one of `size`."""
         published = await _checkpoint(reader, size)
@@ -91,7 +101,7 @@ def _proofs(app: FastAPI, reader: LogReader, identity: Identity, operator: str |
             headers={"Content-Disposition": f'inline; filename="entry-{seq}.tlog-proof"'},
         )
 
-    @app.get("/v1/consistency")
+    @app.get("/v1/consistency", response_class=PlainTextResponse)
     async def consistency(
         start: Annotated[int, Query(alias="from", ge=1, le=_MAX_SEQ)], to: Annotated[int, Query(ge=1, le=_MAX_SEQ)]
     ) -> Response:
@@ -189,7 +199,7 @@ def evidence_routes(
 ) -> None:
     """Add the door by which evidence leaves."""
 
-    @app.post("/v1/incidents/{subject}/evidence")
+    @app.post("/v1/incidents/{subject}/evidence", response_class=_Zip)
     async def evidence(
         subject: Annotated[str, InPath(pattern=_SUBJECT)],
         asked: EvidenceRequest,
@@ -215,7 +225,7 @@ def evidence_routes(
 def policy_route(app: FastAPI, policy: str) -> None:
     """Add the policy file of the log."""
 
-    @app.get("/v1/policy")
+    @app.get("/v1/policy", response_class=PlainTextResponse)
     async def log_policy() -> Response:
         """Keys of the log and of its witnesses (c2sp.org/tlog-policy). Compare it with one from elsewhere."""
         return PlainTextResponse(policy)

@@ -121,7 +121,7 @@ async def service_at(
         signing_key_file=files.key_file(name, "event-signing.pem"),
         event_keys_file=files.event_keys_file,
         vault_key_file=files.vault_key_file,
-        session_key_file=files.key_file(name, "session.key"),
+        session_key_file=files.sign_in_key_file,
         oidc_issuer=issuer,
         oidc_client_id="lostphone",
         oidc_client_secret=SecretStr("any"),
