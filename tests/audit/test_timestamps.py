@@ -1,0 +1,87 @@
+"""A third party's clock over a checkpoint: asked for, anchored in the log, carried in the bundle, checked by anybody."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx2
+import pytest
+
+from services.audit.clerk import Clerk
+from services.audit.domain.leaf import LeafBuilder
+from services.audit.evidence import verify
+from services.audit.evidence.bundle import Assembly, Wanted
+from services.audit.hourly import Hourly
+from services.audit.timestamps import TimestampError, Timestamps
+from shared.telemetry import Health
+from tests.audit.authority import authority
+from tests.audit.conftest import BLINDING, LOG_KEYS, Bench
+
+_ONE = "0192f0c1-0000-7000-8000-000000000001"
+_VKEY = str(LOG_KEYS[0].verifier)
+
+
+async def test_a_checkpoint_is_certified_and_the_bundle_proves_when_it_existed(bench: Bench, tmp_path: Path) -> None:
+    clerk = Clerk(bench.units, bench.timeline, LeafBuilder(BLINDING))
+    await bench.record(*(bench.writers.record("DeviceLocked", _ONE) for _ in range(3)))
+    await bench.publish()
+    async with authority(tmp_path / "tsa") as (url, root), httpx2.AsyncClient() as http:
+        stamps = Timestamps(url, root.read_bytes(), http)
+        hourly = Hourly(bench.dsn, clerk, bench.reader, stamps, Health())
+        async with bench.pool.acquire() as connection:
+            for _ in range(2):  # the second finds that the hour is not over
+                await hourly.stamp(SimpleNamespace(connection=connection), stamps)  # type: ignore[arg-type]
+        (tmp_path / "other").mkdir()
+        async with authority(tmp_path / "stranger") as (stranger, _):
+            with pytest.raises(TimestampError, match="does not verify"):
+                await Timestamps(stranger, root.read_bytes(), http).stamp(b"note")
+    assert [entry["kind"] for entry in await bench.entries()] == ["event", "event", "event", "anchor"]
+    export = await clerk.export(_ONE, "acme-kk", [], "service/audit")
+    await bench.publish()
+    published = await bench.reader.newest()
+    assert published is not None
+    archive = await Assembly(
+        bench.reader, LOG_KEYS[0], Wanted(export, published, f"log {_VKEY}\nquorum none\n")
+    ).build()
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    assert "timestamps/3.tsr" in files
+    roots = [root.read_bytes()]
+
+    def outcome(files: dict[str, bytes], roots: list[bytes]) -> dict[str, str]:
+        options = verify.Options(verify.policy_of([_VKEY]), tsa_roots=roots)
+        return {str(check["name"]): str(check["outcome"]) for check in verify.Bundle(files, options).check().checks}
+
+    assert set(outcome(files, roots).values()) == {"proved"}
+    assert outcome(files, [])["timestamps"] == "not_checked"
+    strangers = [(tmp_path / "stranger" / "root.pem").read_bytes()]
+    assert outcome(files, strangers)["timestamps"] == "disproved"
+    response = files["timestamps/3.tsr"]
+    for at in range(0, len(response), 7):
+        changed = response[:at] + bytes([response[at] ^ 1]) + response[at + 1 :]
+        assert outcome({**files, "timestamps/3.tsr": changed}, roots)["timestamps"] == "disproved"
+
+
+async def test_a_stamp_is_read_as_openssl_wrote_it(tmp_path: Path) -> None:
+    async with authority(tmp_path / "tsa") as (url, root), httpx2.AsyncClient() as http:
+        stamp = verify.Stamp(await Timestamps(url, root.read_bytes(), http).stamp(b"note"))
+    assert stamp.imprint == hashlib.sha256(b"note").digest()
+    assert stamp.verifies([root.read_bytes()])
+
+
+async def test_a_change_of_keys_is_signed_by_the_old_one(bench: Bench) -> None:
+    clerk = Clerk(bench.units, bench.timeline, LeafBuilder(BLINDING))
+    await bench.record(bench.writers.record("DeviceLocked", _ONE))
+    await clerk.keys(LOG_KEYS[0], LOG_KEYS)
+    export = await clerk.export(_ONE, "acme-kk", [], "service/audit")
+    await bench.publish()
+    published = await bench.reader.newest()
+    assert published is not None
+    wanted = Wanted(export, published, f"log {_VKEY}\nquorum none\n")
+    with zipfile.ZipFile(io.BytesIO(await Assembly(bench.reader, LOG_KEYS[0], wanted).build())) as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    report = verify.Bundle(files, verify.Options(verify.policy_of([_VKEY]))).check()
+    assert next(check["detail"] for check in report.checks if check["name"] == "keys").startswith("1 changes of keys")
+    assert report.outcome == "proved"
