@@ -4,10 +4,10 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help install demo up down status test chaos fuzz lint format locks clean
+.PHONY: help install demo up down status test chaos fuzz bench bench-audit lint format locks clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 18
 
 install: ## install what is missing into this folder
 	@scripts/bootstrap.sh
@@ -32,6 +32,12 @@ fuzz: install ## many requests of every kind against every service; N=… of eac
 
 chaos: install ## kill, replay, cut off; KILLS=300 SEED=7 ARGS="--outage-seconds 60"
 	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench: install ## how fast, against the bare path, one JSON line a figure; ARGS="--quick", "--burst 1000"
+	@$(BIN)/python -m benchmarks product $(ARGS)
+
+bench-audit: install ## the timeline alone, against PostgreSQL alone; ARGS="--quick"
+	@$(BIN)/python -m benchmarks audit $(ARGS)
 
 lint: install ## style, types, import contracts, generated files
 	@$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""How fast the product is, as ratios to the bare path in the same run: `make bench`, `make bench-audit`."""

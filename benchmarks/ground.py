@@ -1,0 +1,45 @@
+"""Where a benchmark runs: a PostgreSQL of its own with fsync on, made for the run and ended with it."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lostphone import database
+from lostphone.embedded import EmbeddedPostgres
+from lostphone.installation import SERVICES
+
+_PASSWORDS: dict[str, str] = dict.fromkeys(SERVICES, "lostphone-bench")
+
+
+class Ground:
+    """One server. Each benchmark makes the databases that it needs on it."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self._server = server
+
+    def superuser(self, name: str) -> str:
+        """The superuser's DSN of this database."""
+        return self._server.dsn(name)
+
+    def dsn(self, name: str, role: str) -> str:
+        """The database as a service sees it."""
+        return self._server.dsn(name, role)
+
+    async def make(self, name: str) -> None:
+        """A database with every schema, role and table."""
+        await database.prepare(self._server.dsn(), name, _PASSWORDS)
+        await database.migrate_all(self._server.dsn(name), SERVICES)
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """A server in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="lostphone-bench-") as folder:
+        Path(folder).chmod(0o711)
+        server = EmbeddedPostgres(Path(folder) / "postgres")
+        server.start()
+        try:
+            yield Ground(server)
+        finally:
+            server.stop()

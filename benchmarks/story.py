@@ -1,0 +1,83 @@
+"""From a report that was accepted to the lock that NanoMDM received, against the bare path in the same minutes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from benchmarks.figures import Figure, latency, progress, say
+from benchmarks.installed import Installed, Phone
+from benchmarks.processes import memory
+
+type Report = Callable[[Phone, int], Awaitable[float]]
+
+
+async def rates(installed: Installed, per_second: dict[int, int], rounds: int) -> None:
+    """`per_second`: reports a second → reports of one round. Ours and the bare path take turns."""
+    await _some(installed, installed.report, 1, 3)
+    await _some(installed, installed.report_bare, 1, 3)
+    for rate, number in per_second.items():
+        progress(f"{rate} reports a second …")
+        ours: list[float] = []
+        theirs: list[float] = []
+        for _ in range(rounds):
+            theirs += await _some(installed, installed.report_bare, rate, number)
+            ours += await _some(installed, installed.report, rate, number)
+            await installed.quiet()
+        say(latency(f"report_to_lock_{rate}", ours, theirs, rate=float(rate)))
+
+
+async def _some(installed: Installed, report: Report, rate: int, number: int) -> list[float]:
+    """Seconds from accepted to received, of each."""
+    phones = await installed.phones(number)
+    await installed.quiet()
+    accepted: dict[str, float] = {}
+
+    async def one(at: int, phone: Phone) -> None:
+        accepted[phone.udid] = await report(phone, at)
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for at, phone in enumerate(phones):
+            await asyncio.sleep(max(0.0, began + at / rate - time.monotonic()))
+            tasks.create_task(one(at, phone))
+    received = await installed.locks(phones, within=300)
+    return [received[phone.udid] - accepted[phone.udid] for phone in phones]
+
+
+async def burst(installed: Installed, number: int) -> None:
+    """So many reports as fast as they are taken: until the last lock, and what memory does meanwhile."""
+    progress(f"a burst of {number} reports …")
+    phones = await installed.phones(number)
+    await installed.quiet()
+    before = memory(installed.status)
+    waiting = asyncio.Semaphore(32)
+
+    async def one(at: int, phone: Phone) -> None:
+        async with waiting:
+            await installed.report(phone, at)
+
+    began = time.time()
+    half: dict[str, float] = {}
+    async with asyncio.TaskGroup() as tasks:
+        for at, phone in enumerate(phones):
+            tasks.create_task(one(at, phone))
+    accepted = time.time()
+    half = memory(installed.status)
+    received = await installed.locks(phones, within=3600)
+    await installed.quiet(within=3600)
+    after = memory(installed.status)
+    seconds = max(received.values()) - began
+    grown = {name: round(after[name] - before[name], 1) for name in after}
+    say(
+        Figure(
+            f"burst_{number}",
+            rate=number / seconds,
+            more={
+                "seconds_to_the_last_lock": seconds,
+                "seconds_to_the_last_accepted": accepted - began,
+                "mb_before": before,
+                "mb_when_all_were_accepted": half,
+                "mb_grown": grown,
+            },
+        )
+    )
