@@ -4,21 +4,17 @@ A 200 means accepted, not read. The same retry key is answered 409 for a day and
 (developers.line.biz, Retry failed API requests).
 """
 
+import asyncio
+import importlib
 from typing import Any
 
 import aiohttp
-from linebot.v3.messaging import (  # type: ignore[import-untyped]
-    ApiException,
-    AsyncApiClient,
-    AsyncMessagingApi,
-    Configuration,
-    PushMessageRequest,
-    TextMessage,
-)
 
 from services.notifier.channels.message import Message, Outcome, Result
 
 _SECONDS = 10.0
+_LIBRARY = "linebot.v3.messaging"
+"""Loaded with the first message: its hundreds of models take longer than the whole rest of the service."""
 
 
 class Line:
@@ -27,15 +23,19 @@ class Line:
     repeats_safely = True
 
     def __init__(self, url: str, token: str) -> None:
-        """Needs a running event loop."""
-        self._client = AsyncApiClient(Configuration(host=url.rstrip("/"), access_token=token))
-        self._api = AsyncMessagingApi(self._client)
+        self._url = url.rstrip("/")
+        self._token = token
+        self._client: Any = None
 
     async def send(self, message: Message) -> Result:
-        request = PushMessageRequest(to=message.to, messages=[TextMessage(text=message.text)])
+        library: Any = await asyncio.to_thread(importlib.import_module, _LIBRARY)
+        if self._client is None:
+            self._client = library.AsyncApiClient(library.Configuration(host=self._url, access_token=self._token))
+        api = library.AsyncMessagingApi(self._client)
+        request = library.PushMessageRequest(to=message.to, messages=[library.TextMessage(text=message.text)])
         try:
-            answer: Any = await self._api.push_message(request, x_line_retry_key=message.key, _request_timeout=_SECONDS)
-        except ApiException as error:
+            answer: Any = await api.push_message(request, x_line_retry_key=message.key, _request_timeout=_SECONDS)
+        except library.ApiException as error:
             return _refused(error)
         except aiohttp.ClientConnectorError:
             return Result(Outcome.FAILED, reason="line_not_reached", again=True, away=True)
@@ -44,10 +44,12 @@ class Line:
         return Result(Outcome.ACCEPTED, provider_id=str(answer.sent_messages[0].id))
 
     async def close(self) -> None:
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
 
 
-def _refused(error: ApiException) -> Result:
+def _refused(error: Any) -> Result:
+    """What the `ApiException` of the library means."""
     status = int(error.status or 0)
     match status:
         case 409:
