@@ -22,7 +22,7 @@ from services.audit.domain.leaf import LeafBuilder
 from services.audit.timeline import Timeline
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Received, Signer, read
 from shared.messaging import Units
-from shared.messaging.position import advance, lock_positions
+from shared.messaging.position import claim
 from shared.postgres import connect
 
 _RECORDS = ("event", "duplicate", "unparsed", "unverified", "detached")
@@ -105,9 +105,8 @@ async def _record(
         if entry.kind in _RECORDS and entry.partition is not None and entry.offset is not None:
             record = records[entry.partition, entry.offset]
             async with units.begin() as unit:
-                await lock_positions(unit, [(record.topic, record.partition)])
+                await claim(unit, [record])
                 await timeline.take(unit, [read(record, keyring)])
-                await advance(unit, [record])
         elif entry.kind == "index":
             await clerk.index()
         elif entry.kind not in _BY_THEMSELVES:

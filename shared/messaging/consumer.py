@@ -29,7 +29,7 @@ from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
-from shared.messaging.position import advance, fresh, lock_positions, read_positions
+from shared.messaging.position import claim, read_positions
 from shared.messaging.redrive import first_place, redrive, remember
 from shared.messaging.unit import Unit, Units
 from shared.telemetry import Health, metrics
@@ -78,6 +78,8 @@ class Consumer:
         self._limit = limit or ParkingLimit()
         self._stopped: str | None = None
         self._pauses = 0
+        self._taken: KafkaMessage | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._broker = _broker(connection, service)
         self._subscriber = self._broker.subscriber(
             *[name for name in (topic, redrive_topic) if name is not None],
@@ -100,6 +102,8 @@ class Consumer:
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
+        if self._telling is not None:
+            await self._telling
         await self._broker.stop()
 
     async def _reach(self) -> str | None:
@@ -123,12 +127,26 @@ class Consumer:
             self._pauses = 0
             self._health.ok("consumer")
             self._observe(batch)
-            await message.ack()
+            self._acknowledge(message)
             return
         for record in _firsts(batch):
             place = TopicPartition(record.topic, record.partition)
             if place in consumer.assignment():
                 consumer.seek(place, record.offset)
+
+    def _acknowledge(self, message: KafkaMessage) -> None:
+        """Tell Kafka, for display, beside the work: the truth is in the database, and each batch would wait for it."""
+        self._taken = message
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while self._taken is not None:
+            message, self._taken = self._taken, None
+            try:
+                await message.ack()
+            except KafkaError as error:
+                _log.debug("offsets_not_told", error=type(error).__name__)
 
     async def _took(self, batch: Sequence[Received]) -> bool:
         """Whether the batch is done with. If not, a pause has been made and it has to be taken again."""
@@ -182,15 +200,12 @@ class Consumer:
         with metrics.BATCH.time():
             readings = {_place(record): read(record, self._keyring) for record in batch if record.topic == self._topic}
             async with self._units.begin() as unit:
-                positions = await lock_positions(unit, [(record.topic, record.partition) for record in batch])
-                new = fresh(batch, positions)
+                new = await claim(unit, batch)
                 if in_turn := [readings[_place(record)] for record in new if record.topic == self._topic]:
                     await self._sink.take(unit, in_turn)
                 for record in new:
                     if record.topic != self._topic:
                         await redrive(unit, record, self._keyring, self._sink)
-                if new:
-                    await advance(unit, new)
         for record in new:
             metrics.CONSUMED.labels(record.topic, str(record.partition)).inc()
 
@@ -204,9 +219,8 @@ class Consumer:
             original = first_place(record)
         await self._dead_letters.park(original, error)
         async with self._units.begin() as unit:
-            await lock_positions(unit, [(record.topic, record.partition)])
+            await claim(unit, [record])
             await remember(unit, original, self._keyring, error)
-            await advance(unit, [record])
 
     async def _pause(self, reason: str) -> None:
         self._pauses += 1
