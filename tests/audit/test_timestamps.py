@@ -1,4 +1,4 @@
-"""A third party's clock over a checkpoint: asked for, anchored in the log, carried in the bundle, checked by anybody."""
+"""A third party's clock over a checkpoint: asked for, anchored, carried in the bundle, checked by all."""
 
 import hashlib
 import io
