@@ -1,15 +1,22 @@
-"""`python -m services.audit serve | migrate | vkey | bridge`."""
+"""`python -m services.audit serve | migrate | vkey | rotate | recover | bridge`."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.audit.app import build
+from services.audit.clerk import Clerk
+from services.audit.domain.leaf import LeafBuilder
 from services.audit.feeds.bridge_command import bridge
+from services.audit.recovery import Recovery, RecoveryError
 from services.audit.settings import Settings
-from services.audit.tlog import log_vkey
-from shared.service import service_main
+from services.audit.timeline import Timeline
+from services.audit.tlog import LogKey, log_vkey
+from shared.events import KeyRing
+from shared.postgres import connect
+from shared.service import open_kit, service_main
 
 main = service_main("audit", Settings, build, migrations=Path(__file__).parent / "migrations")
 
@@ -21,6 +28,45 @@ def vkey(
 ) -> None:
     """Print the verifier key that readers of the log are given."""
     typer.echo(log_vkey(key, origin))
+
+
+@main.command()
+def rotate(
+    new: Annotated[list[Path], typer.Argument(help="The private keys with which the log goes on, PEM.")],
+) -> None:
+    """Log a change of keys, signed by the present one. Then put the new keys in place and start the service again."""
+    settings = Settings()
+
+    async def write() -> int:
+        async with open_kit("audit", settings) as kit:
+            builder = LeafBuilder(settings.blinding_key())
+            clerk = Clerk(kit.units, Timeline(builder), builder)
+            keys = [LogKey.from_pem(file, settings.log_origin) for file in new]
+            return await clerk.keys(settings.log_keys()[0], keys)
+
+    typer.echo(f"entry {asyncio.run(write())} says with which keys the log goes on")
+
+
+@main.command()
+def recover(
+    copy: Annotated[Path, typer.Argument(help="A copy of the log, as `lostphone verify --save` makes.")],
+) -> None:
+    """Add the entries that a restored database lacks from a copy of the log, after all of it was verified."""
+    settings = Settings()
+
+    async def run() -> int:
+        pool = await connect(settings.postgres_dsn.get_secret_value(), "audit", max_size=2)
+        try:
+            keys = [key.verifier for key in settings.log_keys()]
+            return await Recovery(copy, keys, KeyRing(settings.event_keys_file)).run(pool)
+        finally:
+            await pool.close()
+
+    try:
+        typer.echo(f"{asyncio.run(run())} entries were added")
+    except RecoveryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
 
 
 main.command("bridge")(bridge)

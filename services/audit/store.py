@@ -1,6 +1,7 @@
 """The tables of the timeline: what the writer reads and adds within its unit."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import asyncpg
@@ -147,11 +148,16 @@ async def _before(connection: Connection, rows: Sequence[asyncpg.Record], readin
         },
     )
     streams = {(row["name"], row["n"]): int(row["id"]) for row in rows if row["part"] == "p"}
-    new = sorted({(reading.received.topic, reading.received.partition) for reading in readings} - streams.keys())
+    await add_streams(connection, streams, {(one.received.topic, one.received.partition) for one in readings})
+    return Before(known, streams)
+
+
+async def add_streams(connection: Connection, streams: dict[Stream, int], wanted: AbstractSet[Stream]) -> None:
+    """Give an id to those that `streams` lacks."""
+    new = sorted(wanted - streams.keys())
     if new:
         added = await connection.fetch(_NEW_STREAMS, [stream[0] for stream in new], [stream[1] for stream in new])
         streams |= {(row["topic"], row["partition"]): row["id"] for row in added}
-    return Before(known, streams)
 
 
 async def copy(

@@ -1,0 +1,136 @@
+"""Takes entries that a restored database lacks from a copy of the log, byte for byte.
+
+The copy is a folder in the paths of c2sp.org/tlog-tiles with its checkpoint, such as `lostphone verify --save` makes.
+Nothing is written unless all of the copy gives the root that the log's keys signed, and the database is its beginning.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+
+from services.audit import store
+from services.audit.domain.chain import Batch, Entry, Known, Seal
+from services.audit.domain.leaf import Kind, Leaf, Link, Opened, attributes_line, body_hash, open_header, open_leaf
+from services.audit.tlog import Checkpoint, Edge, NoteError, SignedNote, TilePath, VerifierKey, leaf_hash, unpack_bundle
+from services.audit.tlog.tiles import TILE_WIDTH
+from shared.events import Envelope, Event, KeyRing, Received, read
+
+_WRITER = "recovery"
+
+
+class RecoveryError(Exception):
+    """The copy cannot be used; the message says why. Nothing more was written."""
+
+
+class Recovery:
+    """One copy, and what it takes to read it."""
+
+    def __init__(self, copy: Path, keys: list[VerifierKey], keyring: KeyRing) -> None:
+        """Raises `RecoveryError` when the copy has no checkpoint that one of the log's keys signed."""
+        self._copy = copy
+        self._keyring = keyring
+        self._closed: dict[str, Envelope] = {}
+        try:
+            note = SignedNote.parse((copy / "checkpoint").read_bytes())
+            note.verified_by(keys)
+            self._checkpoint = Checkpoint.parse(note.text)
+        except (OSError, NoteError, ValueError) as error:
+            raise RecoveryError(f"{copy} has no checkpoint of this log: {error}") from error
+        if any(key.name != self._checkpoint.origin for key in keys):
+            raise RecoveryError(f"the copy is of {self._checkpoint.origin}")
+
+    async def run(self, pool: asyncpg.Pool) -> int:
+        """Add what is missing, bundle by bundle; how many entries. Doing it again goes on where it ended."""
+        async with pool.acquire() as connection, connection.transaction():
+            state = await store.lock_state(connection)
+        self._compare(state)
+        added = 0
+        for index in range(state.size // TILE_WIDTH, -(-self._checkpoint.size // TILE_WIDTH)):
+            async with pool.acquire() as connection, connection.transaction():
+                added += await self._add(connection, index)
+        return added
+
+    def _compare(self, state: store.State) -> None:
+        edge, size = Edge(), self._checkpoint.size
+        if state.size > size:
+            raise RecoveryError(f"the database has {state.size} entries already, and the copy {size}")
+        for index in range(-(-size // TILE_WIDTH)):
+            hashes = [leaf_hash(leaf) for leaf in self._leaves(index)]
+            until = state.size - edge.size
+            if 0 <= until <= len(hashes):
+                beginning, _ = edge.append(hashes[:until])
+                if beginning.root() != state.root:
+                    raise RecoveryError("what the database holds is not the beginning of the copy: another history")
+            edge, _ = edge.append(hashes)
+        if edge.root() != self._checkpoint.root:
+            raise RecoveryError("the entries of the copy do not give the root that was signed")
+
+    def _leaves(self, index: int) -> list[bytes]:
+        width = min(TILE_WIDTH, self._checkpoint.size - index * TILE_WIDTH)
+        try:
+            leaves = unpack_bundle((self._copy / str(TilePath(None, index, width))).read_bytes())
+        except (OSError, ValueError) as error:
+            raise RecoveryError(f"bundle {index} of the copy cannot be read: {error}") from error
+        if len(leaves) != width:
+            raise RecoveryError(f"bundle {index} of the copy has {len(leaves)} entries, not {width}")
+        return leaves
+
+    async def _add(self, connection: store.Connection, index: int) -> int:
+        state = await store.lock_state(connection)
+        leaves = self._leaves(index)[state.size - index * TILE_WIDTH :]
+        if not leaves:
+            return 0
+        known, batch = Known({}, {}, {}), Batch()
+        for at, entry in enumerate(self._entries(leaves, known)):
+            batch.entries.append(entry)
+            if entry.leaf.kind is Kind.SEAL and entry.link is not None:
+                batch.seals.append(Seal(at, self._closed[entry.link.subject], entry.link))
+        edge, tiles = (await store.load_edge(connection, state.size)).append(
+            [entry.leaf.hash for entry in batch.entries]
+        )
+        after = store.State(edge.size, edge.root(), state.epoch + 1, _WRITER)
+        before = await store.load_before(connection, ())
+        before.known = known
+        await store.add_streams(connection, before.streams, known.next_offsets.keys())
+        await store.add(connection, state, after, batch=batch, tiles=tiles, before=before, copied=False)
+        return len(leaves)
+
+    def _entries(self, leaves: list[bytes], known: Known) -> Iterator[Entry]:
+        for data in leaves:
+            header = open_header(data)
+            detached = self._detached(header["sha256"]) if "sha256" in header else None
+            opened = open_leaf(data, detached)
+            leaf = Leaf(opened.kind, data, detached)
+            stream = (header["s"], header["p"]) if "s" in header else None
+            if stream is not None:
+                known.next_offsets[stream] = header["end"] if opened.kind is Kind.GAP else header["o"] + 1
+            link = None
+            if "i" in header:
+                link = Link(header["i"], header["n"], bytes.fromhex(header["prev"]) if header["prev"] else None)
+                known.heads[link.subject] = link.after(leaf.hash)
+            envelope, body = self._event(opened)
+            if link is not None and envelope is not None:
+                self._closed[link.subject] = envelope
+            yield Entry(leaf, stream, header.get("o"), link, envelope, body)
+
+    def _event(self, opened: Opened) -> tuple[Envelope | None, bytes | None]:
+        if opened.kind not in (Kind.EVENT, Kind.DUPLICATE):
+            return None, None
+        header = opened.header
+        content_type = [("content-type", header["m"].encode())] if header["m"] is not None else []
+        headers = (*opened.headers, *content_type)
+        received = Received(header["s"], header["p"], header["o"], header["ts"], opened.key, headers, opened.value)
+        reading = read(received, self._keyring)
+        if not isinstance(reading, Event):
+            raise RecoveryError(
+                f"the event at offset {header['o']} of partition {header['p']} does not verify: {reading.reason}; "
+                "the public keys of all services, past ones too, are needed"
+            )
+        return reading.envelope, body_hash(attributes_line(received), received.value)
+
+    def _detached(self, sha256: str) -> bytes:
+        try:
+            return (self._copy / "detached" / sha256).read_bytes()
+        except OSError as error:
+            raise RecoveryError(f"the copy lacks the detached part {sha256}: {error.strerror}") from error
