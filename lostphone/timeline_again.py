@@ -27,7 +27,7 @@ from shared.postgres import connect
 
 _RECORDS = ("event", "duplicate", "unparsed", "unverified", "detached")
 """Entries that stand for a record."""
-_BY_THEMSELVES = ("gap", "seal")
+_BY_THEMSELVES = ("gap", "seal", "erasure", "hold")
 """They follow from the records around them."""
 
 
