@@ -40,6 +40,7 @@ from shared.web.connections import MAX_HEAD_BYTES, Places
 PARTS = ("http", "consumer", "relay", "timers", "background")
 _KIT_MIGRATIONS = Path(__file__).parent / "messaging" / "migrations"
 _START_PAUSE_SECONDS = 1.0
+_PROBE_SECONDS = 2.0
 _HTTP_TIMEOUT_SECONDS = 15.0
 """Of calls to vendors; well inside a timer's lease."""
 
@@ -196,6 +197,7 @@ class Running[S: ServiceSettings]:
         self._kit = kit
         self._parts = parts
         self._only = only
+        self._asking: asyncio.Task[Any] | None = None
 
     async def until(self, stop: asyncio.Event) -> None:
         """Work until `stop`, or until a part fails for good; then end in order and raise that failure."""
@@ -231,13 +233,14 @@ class Running[S: ServiceSettings]:
 
     async def _database(self) -> str | None:
         """None when the database answers, else the reason."""
-        try:
-            await self._kit.pool.fetchval("SELECT 1")
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            return f"the database cannot be reached: {type(error).__name__}"
-        return None
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._kit.pool.fetchval("SELECT 1"))
+        # Not cancelled when it takes too long: over a network that is half open that would wait as well.
+        await asyncio.wait([self._asking], timeout=_PROBE_SECONDS)
+        if not self._asking.done():
+            return f"the database does not answer within {_PROBE_SECONDS:g} seconds"
+        error = self._asking.exception()
+        return None if error is None else f"the database cannot be reached: {type(error).__name__}"
 
     async def _http(self) -> None:
         server = server_of(self._parts.app, self._kit.settings)
