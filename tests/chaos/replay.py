@@ -206,7 +206,7 @@ _SAME = {
 async def _compare(world: World, original: asyncpg.Pool, rebuilt: asyncpg.Pool) -> list[str]:
     wrong = []
     for name, query in _SAME.items():
-        one, other = ([tuple(row) for row in await pool.fetch(query)] for pool in (original, rebuilt))
+        one, other = [[tuple(row) for row in await pool.fetch(query)] for pool in (original, rebuilt)]
         if one != other:
             first = next(
                 (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
