@@ -222,6 +222,7 @@ async def _compare(world: World, original: asyncpg.Pool, rebuilt: asyncpg.Pool) 
     there = Counter(
         _bytes(OutgoingRecord(one.topic(), one.key(), one.headers() or (), one.value()))
         for one in records(world.bootstrap, *sorted(wanted))
+        if not _said_by_audit(one.value())
     )
     if missing := set(outside[1]) - set(there):
         wrong.append(f"{len(missing)} records are missing in the outward topics, such as {min(missing)[:2]}")
@@ -237,3 +238,9 @@ def _bytes(record: OutgoingRecord) -> tuple[str, str, str]:
         whole.update(repr((name, value)).encode())
     whole.update(repr(record.value).encode())
     return record.topic, repr(record.key), whole.hexdigest()
+
+
+def _said_by_audit(value: bytes) -> bool:
+    """Whether the SIEM is told of what the audit service says itself, with a clock of its own: that is not in the log."""
+    said = json.loads(value)
+    return said.get("metadata", {}).get("event_code") in ("TimelineSealed", "IntegrityFinding")
