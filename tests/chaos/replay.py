@@ -241,6 +241,6 @@ def _bytes(record: OutgoingRecord) -> tuple[str, str, str]:
 
 
 def _said_by_audit(value: bytes) -> bool:
-    """Whether the SIEM is told of what the audit service says itself, with a clock of its own: that is not in the log."""
+    """Whether the SIEM is told of what the audit service says itself, by its own clock: that is not in the log."""
     said = json.loads(value)
     return said.get("metadata", {}).get("event_code") in ("TimelineSealed", "IntegrityFinding")
