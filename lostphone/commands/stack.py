@@ -102,7 +102,7 @@ def _draw(out: Console, found: Status) -> None:
     table.add_row("kafka", found.kafka.bootstrap, _pid(found, "kafka"))
     table.add_row("postgres", found.postgres["reporter"].dsn.rpartition("@")[2], _pid(found, "postgres"))
     for name, url in found.sandbox.items():
-        table.add_row(f"sandbox {name}", url, _pid(found, "sandbox"))
+        table.add_row(f"sandbox {name}", url, _pid(found, name if name in found.processes else "sandbox"))
     table.add_row("data", found.data_dir, "")
     out.print(table)
 
