@@ -322,6 +322,18 @@ class Containment:
                 unit, case, Kind.UNLOCK, provider=phone.mdm, target=phone.udid, cause=cause, device=phone.device
             )
 
+    async def lock_again(self, unit: Unit, case: Case, cause: str) -> None:
+        """Lock a phone that was let go when its case seemed over: the case goes on, and the phone is still lost."""
+        if case.device is None:
+            return
+        commands = await store.commands_of(unit, case.incident, device=case.device)
+        modes = [command for command in commands if command.kind in (Kind.LOST_MODE, Kind.UNLOCK)]
+        wiped = any(command.kind is Kind.WIPE and command.state is State.SUCCEEDED for command in commands)
+        if wiped or not modes or modes[-1].kind is not Kind.UNLOCK:
+            return
+        await self._disarm(unit, case, Kind.UNLOCK)
+        await self.to_device(unit, case, Kind.LOST_MODE, cause)
+
     async def may_unlock(self, unit: Unit, case: Case) -> None:
         """Raises `Refusal` while a wipe is armed or the line is stopped: those come first."""
         if any(command.open for command in await store.commands_of(unit, case.incident, Kind.WIPE)):

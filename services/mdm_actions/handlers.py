@@ -261,7 +261,8 @@ class Handlers:
         await unit.disarm(case.incident, LOCATE_TIMER)
 
     async def on_incident_reopened(self, unit: Unit, _reopened: IncidentReopened, event: Event) -> None:
-        """The case goes on: a locked phone is located again, an open line gets its timer back.
+        """The case goes on: a phone that was let go is locked again, a locked one located, an open line gets its
+        timer back.
 
         A phone that was recovered stays so; should it be lost once more, that is another incident.
         """
@@ -271,6 +272,7 @@ class Handlers:
         case = replace(case, state=IncidentState.OPEN)
         await store.save_case(unit, case)
         if case.verified and case.device:
+            await self._containment.lock_again(unit, case, event.envelope.id)
             await unit.arm(case.incident, LOCATE_TIMER, unit.now)
             await unit.arm(case.incident, LINE_TIMER, unit.now + case.playbook.line_timer)
 

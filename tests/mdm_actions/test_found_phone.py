@@ -7,6 +7,7 @@ from shared.events.mdm_actions import (
     CarrierSuspended,
     CommandRejected,
     DeviceLocated,
+    DeviceLocked,
     DeviceUnlocked,
     WipeDisarmed,
     WipeSent,
@@ -103,3 +104,17 @@ async def test_locating_stops_when_the_phone_is_back_or_the_case_ends(service: S
     await service.told(incident, DeviceUnlocked)
     assert "locate" not in await service.waiting(incident)
     assert (await phone.obeyed()).count("DeviceLocation") == 3
+
+
+async def test_a_cancelled_case_that_goes_on_locks_the_phone_again(service: Service, company: Company) -> None:
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident = new_incident()
+    await service.say(lost(company.device(row)), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    await service.say(IncidentCancelled(reason="found_in_bag"), incident, company.name)
+    await service.told(incident, DeviceUnlocked)
+    await service.say(IncidentReopened(reason="it_was_another_phone"), incident, company.name)
+    await service.told(incident, DeviceLocked, count=2)
+    assert (await phone.state())["lost_mode"]
