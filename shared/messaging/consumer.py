@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ from shared.telemetry import Health, metrics
 MAX_BATCH = 500
 _LONGEST_PAUSE = timedelta(seconds=5)
 """Far below `max_poll_interval_ms`: a paused consumer stays in its group."""
+_TELL_SECONDS = 0.5
+"""Kafka is told how far the log was taken this often: a round trip and a record of its own each time."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -80,6 +83,7 @@ class Consumer:
         self._pauses = 0
         self._taken: KafkaMessage | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self._broker = _broker(connection, service)
         self._subscriber = self._broker.subscriber(
             *[name for name in (topic, redrive_topic) if name is not None],
@@ -103,7 +107,9 @@ class Consumer:
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
         if self._telling is not None:
+            self._stopping.set()
             await self._telling
+            self._stopping.clear()
         await self._broker.stop()
 
     async def _reach(self) -> str | None:
@@ -142,6 +148,8 @@ class Consumer:
 
     async def _tell(self) -> None:
         while self._taken is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _TELL_SECONDS)
             message, self._taken = self._taken, None
             try:
                 await message.ack()

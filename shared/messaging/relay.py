@@ -6,6 +6,7 @@ is no cursor: a slower transaction with a smaller number would be skipped for ev
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import asyncpg
@@ -42,6 +43,7 @@ class Relay:
         self._producer = producer
         self._wake = wake
         self._health = health
+        self._measure_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
@@ -80,17 +82,19 @@ class Relay:
                 await asyncio.sleep(_POLL_SECONDS)
             while True:
                 self._wake.clear()
-                if not await self._relay_batch(connection):
+                # What is committed while a batch is under way sets `wake` again.
+                if await self._relay_batch(connection) < _BATCH:
                     self._health.ok("relay")
                     await self._wait(connection)
         finally:
             # Closing gives the lock back; a cancelled task that kept its connection would block every other relay.
             await asyncio.shield(_close(connection))
 
-    async def _relay_batch(self, connection: asyncpg.Connection) -> bool:
+    async def _relay_batch(self, connection: asyncpg.Connection) -> int:
+        """Send the oldest rows; how many there were."""
         rows = await connection.fetch(_READ, _BATCH)
         if not rows:
-            return False
+            return 0
         records = [
             OutgoingRecord(
                 row["topic"],
@@ -107,12 +111,14 @@ class Relay:
         if failed is not None:
             raise failed
         metrics.RELAYED.labels(rows[0]["topic"]).inc(len(rows))
-        return True
+        return len(rows)
 
     async def _wait(self, connection: asyncpg.Connection) -> None:
-        (backlog,) = await connection.fetch(_BACKLOG)
-        metrics.OUTBOX_PENDING.set(backlog["pending"])
-        metrics.OUTBOX_OLDEST.set(backlog["oldest"])
+        if time.monotonic() >= self._measure_at:
+            (backlog,) = await connection.fetch(_BACKLOG)
+            metrics.OUTBOX_PENDING.set(backlog["pending"])
+            metrics.OUTBOX_OLDEST.set(backlog["oldest"])
+            self._measure_at = time.monotonic() + _POLL_SECONDS
         try:
             await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
         except TimeoutError:

@@ -36,7 +36,7 @@ UPDATE timer SET due_at = now() + $1::interval, attempt = attempt + 1
 FROM due WHERE timer.subject = due.subject AND timer.name = due.name
 RETURNING timer.subject, timer.name, due.due_at, timer.attempt, timer.payload, timer.armed
 """
-_NEXT = "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM timer"
+_NEXT = "SELECT least(min(due_at), now() + $1::interval) AS until, now() AS now FROM timer"
 _RETRY = """
 UPDATE timer SET due_at = now() + $1::interval WHERE subject = $2 AND name = $3 AND armed = $4 AND attempt = $5
 """
@@ -113,15 +113,20 @@ class Timers:
         return bool(rows)
 
     async def _sleep(self) -> None:
-        delay = await self._units.pool.fetchval(_NEXT)
-        seconds = _LONGEST_SLEEP.total_seconds() if delay is None else min(delay, _LONGEST_SLEEP.total_seconds())
-        metrics.TIMERS_OVERDUE.set(max(0.0, -delay) if delay is not None else 0.0)
+        row = await self._units.pool.fetchrow(_NEXT, _LONGEST_SLEEP)
+        if row is None:
+            raise AssertionError("an aggregate has one row")
+        metrics.TIMERS_OVERDUE.set(max(0.0, (row["now"] - row["until"]).total_seconds()))
+        seconds = (row["until"] - row["now"]).total_seconds()
         if seconds <= 0:
             return
+        self._units.timers_sleep_until = row["until"]
         try:
             await asyncio.wait_for(self._units.timer_wake.wait(), seconds)
         except TimeoutError:
             return
+        finally:
+            self._units.timers_sleep_until = None
 
     async def _handle(self, timer: Timer) -> None:
         handler = self._handlers.get(timer.kind)

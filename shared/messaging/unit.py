@@ -72,7 +72,8 @@ class Unit:
     _signer: Signer
     _log_topic: str
     _outgoing: list[_Outgoing] = field(default_factory=list)
-    armed: bool = False
+    armed: datetime | None = None
+    """When the earliest timer that was set is due."""
 
     async def lock(self, subject: str) -> None:
         """From here to the end of the unit nobody else of this service works on `subject`."""
@@ -106,7 +107,7 @@ class Unit:
     async def arm(self, subject: str, name: str, due_at: datetime, payload: dict[str, Any] | None = None) -> None:
         """Set the timer (subject, name), or move it when it is there already. Its kind is `name` up to a colon."""
         await self.connection.execute(_ARM, subject, name, due_at, payload or {})
-        self.armed = True
+        self.armed = min(self.armed or due_at, due_at)
 
     async def disarm(self, subject: str, name: str) -> None:
         """Take the timer away. One that is already firing notices when it finishes."""
@@ -168,6 +169,8 @@ class Units:
         self.pool = pool
         self.relay_wake = asyncio.Event()
         self.timer_wake = asyncio.Event()
+        self.timers_sleep_until: datetime | None = None
+        """Kept by the timers of this process, by the database's clock: only what is due earlier has to wake them."""
         self._signer = signer
         self._notify = notify
         self._log_topic = log_topic
@@ -180,9 +183,10 @@ class Units:
             unit = Unit(connection, self._clock(), self._signer, self._log_topic)
             yield unit
             spoke = await unit.flush()
-            if self._notify and (spoke or unit.armed):
+            if self._notify and (spoke or unit.armed is not None):
                 await connection.execute("SELECT pg_notify(current_schema() || '_work', '')")
         if spoke:
             self.relay_wake.set()
-        if unit.armed:
+        until = self.timers_sleep_until
+        if unit.armed is not None and (until is None or unit.armed < until):
             self.timer_wake.set()
