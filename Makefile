@@ -7,7 +7,7 @@ export PYTHON
 .PHONY: help install demo up down status test chaos fuzz bench bench-audit lint format locks clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
 
 install: ## install what is missing into this folder
 	@scripts/bootstrap.sh

@@ -162,7 +162,8 @@ async def beside(installed: Installed) -> AsyncIterator[None]:
     await connection.execute(bare.TABLES)
     await connection.close()
     bootstrap = installed.status.kafka.bootstrap
-    made = AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(bare.TOPIC, 12, 1)])
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_topics([NewTopic(bare.TOPIC, 12, 1)])
     await asyncio.to_thread(made[bare.TOPIC].result, 30)
     port = 32000 + secrets.randbelow(700)
     common = ["--dsn", installed.superuser(), "--bootstrap", bootstrap]

@@ -85,7 +85,8 @@ async def _keep(unit: Unit, payload: DeviceLost, event: Event) -> None:
 
 
 def _fill(bootstrap: str, topic: str, records: Records, number: int) -> None:
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
     producer = FastProducer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "zstd"})
     for record in records.take(number):
         headers: list[tuple[str, str | bytes | None]] = [*record.headers]

@@ -11,7 +11,7 @@ outage of a dependency parks nothing: readiness goes red with the reason, and th
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -40,6 +40,7 @@ _LONGEST_PAUSE = timedelta(seconds=5)
 """Far below `max_poll_interval_ms`: a paused consumer stays in its group."""
 _TELL_SECONDS = 0.5
 """Kafka is told how far the log was taken this often: a round trip and a record of its own each time."""
+_GATHER_SECONDS = 0.25
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -47,7 +48,7 @@ _log = structlog.get_logger()
 
 
 class Sink(Protocol):
-    """What a service does with the log."""
+    """What a service does with the log. One that has `handles(event_type) -> bool` lets other events wait a moment."""
 
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Take one batch, in order, within the unit. Called again for each record alone when it raises."""
@@ -128,7 +129,7 @@ class Consumer:
         consumer = self._subscriber.consumer
         if consumer is None:  # stopped meanwhile
             return
-        batch = [_received(record) for record in [first, *await _ready(consumer)]]
+        batch = [_received(record) for record in await self._gathered(consumer, first)]
         if await self._took(batch):
             self._pauses = 0
             self._health.ok("consumer")
@@ -139,6 +140,25 @@ class Consumer:
             place = TopicPartition(record.topic, record.partition)
             if place in consumer.assignment():
                 consumer.seek(place, record.offset)
+
+    async def _gathered(self, consumer: AIOKafkaConsumer, first: ConsumerRecord) -> list[ConsumerRecord]:
+        """The record and what lies ready behind it. Where the sink waits for none of them, a transaction of their own
+        is not worth it: for a moment more are gathered, until one comes that it does wait for."""
+        records = [first, *await _ready(consumer, MAX_BATCH - 1)]
+        until = time.monotonic() + _GATHER_SECONDS
+        while len(records) < MAX_BATCH and not any(map(self._is_waited_for, records)):
+            seconds = until - time.monotonic()
+            if seconds <= 0:
+                break
+            records += await _ready(consumer, MAX_BATCH - len(records), seconds)
+        return records
+
+    def _is_waited_for(self, record: ConsumerRecord) -> bool:
+        handles: Callable[[str], bool] | None = getattr(self._sink, "handles", None)
+        if handles is None or record.topic != self._topic:
+            return True
+        event_type = next((data for name, data in record.headers if name == "ce_type"), None)
+        return event_type is None or handles(event_type.decode(errors="replace"))
 
     def _acknowledge(self, message: KafkaMessage) -> None:
         """Tell Kafka, for display, beside the work: the truth is in the database, and each batch would wait for it."""
@@ -329,10 +349,10 @@ async def _undecoded(message: KafkaMessage) -> bytes:
     return b""
 
 
-async def _ready(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
-    """What lies ready behind the first record, in the order of each partition."""
+async def _ready(consumer: AIOKafkaConsumer, most: int, seconds: float = 0.0) -> list[ConsumerRecord]:
+    """What lies ready behind the first record, in the order of each partition, or comes within so many seconds."""
     try:
-        more = await consumer.getmany(timeout_ms=0, max_records=MAX_BATCH - 1)
+        more = await consumer.getmany(timeout_ms=int(seconds * 1000), max_records=most)
     except KafkaError:
         return []
     return [record for records in more.values() for record in records]

@@ -23,6 +23,10 @@ class Dispatch:
     def __init__(self, handlers: Mapping[type[Payload], Handler]) -> None:
         self._handlers = {payload.event_type: (payload, handler) for payload, handler in handlers.items()}
 
+    def handles(self, event_type: str) -> bool:
+        """Whether a handler waits for events of this type."""
+        return event_type in self._handlers
+
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Handle one batch in the unit. Raises what a handler raises; `pydantic.ValidationError` for a bad payload."""
         events = [reading for reading in readings if isinstance(reading, Event)]
