@@ -14,8 +14,10 @@ from benchmarks.ground import Ground, ground
 from benchmarks.installed import Installed, beside, installation
 from lostphone import running
 from lostphone.status import Status
+from shared.telemetry import configure_logs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+configure_logs("bench", "ERROR")
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: under two minutes.")]
 
 
