@@ -1,6 +1,8 @@
 """`make bench` and `make bench-audit`: one JSON line per figure on standard output, progress on standard error."""
 
 import asyncio
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,8 @@ from shared.telemetry import configure_logs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 configure_logs("bench", "ERROR")
+# A run that is told to end still ends what it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: under two minutes.")]
 
 
