@@ -80,7 +80,7 @@ def _lostphone(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     place = tmp_path_factory.mktemp("story")
     data_dir, folder = place / "data", place / "demo"

@@ -174,16 +174,15 @@ def test_planted_personal_data_is_in_no_topic_log_line_or_leaf(played: Played) -
 
 def _leaves(played: Played) -> list[bytes]:
     """The entry bundles of the whole log, over HTTP, as any tlog-tiles client reads them."""
-    http = httpx2.Client(
-        base_url=played.status.log.url, headers={"Authorization": f"Bearer {played.status.log.bearer}"}
-    )
-    size = int(http.get("/checkpoint").raise_for_status().text.splitlines()[1])
-    bundles = []
-    for number in range((size + 255) // 256):
-        width = min(256, size - number * 256)
-        suffix = "" if width == 256 else f".p/{width}"
-        bundles.append(http.get(f"/tile/entries/{number:03d}{suffix}").raise_for_status().content)
-    return bundles
+    headers = {"Authorization": f"Bearer {played.status.log.bearer}"}
+    with httpx2.Client(base_url=played.status.log.url, headers=headers) as http:
+        size = int(http.get("/checkpoint").raise_for_status().text.splitlines()[1])
+        bundles = []
+        for number in range((size + 255) // 256):
+            width = min(256, size - number * 256)
+            suffix = "" if width == 256 else f".p/{width}"
+            bundles.append(http.get(f"/tile/entries/{number:03d}{suffix}").raise_for_status().content)
+        return bundles
 
 
 def test_nothing_of_one_organisation_is_seen_by_another(played: Played) -> None:
