@@ -217,8 +217,12 @@ async def plan_again(
     )
 
 
-async def finish(unit: Unit, batch_id: str) -> None:
-    await unit.connection.execute("UPDATE batch SET settled_at = $2 WHERE batch = $1", batch_id, unit.now)
+async def finish(unit: Unit, batch_id: str) -> bool:
+    """End the batch. False when it has ended already: another firing of its timer was quicker."""
+    done: str = await unit.connection.execute(
+        "UPDATE batch SET settled_at = $2 WHERE batch = $1 AND settled_at IS NULL", batch_id, unit.now
+    )
+    return done == "UPDATE 1"
 
 
 async def counts(connection: Any, incident: str, batch_id: str | None = None) -> tuple[dict[str, int], dict[str, int]]:

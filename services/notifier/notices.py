@@ -204,12 +204,12 @@ class Notices:
             if due is not None:
                 await unit.arm(timer.subject, timer.name, due)
                 return
-            await self._settled(unit, batch)
+            if await ledger.finish(unit, batch.id):
+                await self._settled(unit, batch)
             await unit.finish(timer)
 
     async def _settled(self, unit: Unit, batch: Batch) -> None:
         """Every person of the batch has an outcome: say so, and see what it means for the duties."""
-        await ledger.finish(unit, batch.id)
         by_state, by_channel = await ledger.counts(unit.connection, batch.scope.subject, batch.id)
         sent = NoticesSent(
             batch=batch.id,
