@@ -66,7 +66,13 @@ def chaos(
 
 async def _go(running: World, plan: Plan) -> dict[str, Any]:
     told = await night(
-        running, plan.seed, kills=plan.kills, stories=plan.stories, mean_pause=plan.pause, within=plan.within
+        running,
+        plan.seed,
+        kills=plan.kills,
+        stories=plan.stories,
+        mean_pause=plan.pause,
+        within=plan.within,
+        say=_say,
     )
     found: dict[str, Any] = {"kills": told.summary()}
     _say(orjson.dumps(found["kills"]).decode())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,9 +56,17 @@ class Night:
 
 
 async def night(
-    world: World, seed: int, *, kills: int, stories: int, mean_pause: float, within: float, faults: bool = True
+    world: World,
+    seed: int,
+    *,
+    kills: int,
+    stories: int,
+    mean_pause: float,
+    within: float,
+    faults: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Night:
-    """Play it. `mean_pause`: seconds between two kills; `within`: how long one story may take."""
+    """Play it. `mean_pause`: seconds between two kills; `within`: how long one story may take; `say`: progress."""
     told = Night(seed, invent(seed, stories, over_seconds=0.7 * kills * mean_pause), Kills(seed, kills))
     assert told.kills is not None
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=64, max_keepalive_connections=0)) as http:
@@ -68,10 +77,11 @@ async def night(
         told.seconds["preparing"] = time.monotonic() - began
         playing = asyncio.gather(*(stage.play(story) for story in told.stories))
         try:
-            await told.kills.run(world, told.stories, mean_pause=mean_pause, faults=faults)
+            await told.kills.run(world, told.stories, mean_pause=mean_pause, faults=faults, say=say)
             told.seconds["killing"] = told.kills.seconds
             guard = asyncio.create_task(keep_alive(world, told.kills))
             await playing
+            say("every story ended")
             told.seconds["until the last story ended"] = time.monotonic() - began
             try:
                 await checks.until_quiet(world, time.monotonic() + within)

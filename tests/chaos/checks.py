@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import asyncpg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaRecord
 
 from lostphone.installation import SERVICES
@@ -38,6 +38,8 @@ async def until_quiet(world: World, until: float) -> None:
             waiting = await _moving(world) or ""
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             waiting = f"the database: {type(error).__name__}"
+        except KafkaException as error:  # such as a partition without a leader, right after the broker came back
+            waiting = f"the broker: {error}"
         return not waiting
 
     try:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lostphone.installation import SERVICES
@@ -35,7 +36,9 @@ class Kills:
     """Processes that ended without having been killed; the supervisor of `lostphone up` would start them again."""
     seconds: float = 0.0
 
-    async def run(self, world: World, stories: list[Story], *, mean_pause: float, faults: bool = True) -> None:
+    async def run(
+        self, world: World, stories: list[Story], *, mean_pause: float, faults: bool, say: Callable[[str], None]
+    ) -> None:
         """Kill so many times; a part that is down is not killed again before it was started."""
         chance = random.Random(f"kills {self.seed}")
         began = time.monotonic()
@@ -55,6 +58,9 @@ class Kills:
                 await asyncio.to_thread(world.restart, wanted)
             await asyncio.to_thread(world.kill, wanted)
             self.done[wanted] += 1
+            if self.done.total() % 25 == 0:
+                told = sum(bool(story.ended) for story in stories)
+                say(f"{self.done.total()} of {self.count} kills; {told} of {len(stories)} stories ended")
             down[wanted] = asyncio.create_task(self._back(world, wanted, stays_down))
         await asyncio.gather(*down.values())
         self.seconds = time.monotonic() - began
