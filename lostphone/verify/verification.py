@@ -15,7 +15,7 @@ from services.audit.tlog import (
     SignedNote,
     TilePath,
     VerifierKey,
-    leaf_hash,
+    leaf_hashes,
     unpack_bundle,
 )
 from services.audit.tlog.tiles import HASH_BYTES, TILE_WIDTH
@@ -160,7 +160,7 @@ class _Walk:
                 start,
             )
             raise UnreadableError(f"bundle or tile {index} is damaged")
-        hashes = [leaf_hash(leaf) for leaf in leaves]
+        hashes = leaf_hashes(leaves)
         for at, (leaf, hashed) in enumerate(zip(leaves, hashes, strict=True)):
             if hashed != served[at * HASH_BYTES : (at + 1) * HASH_BYTES]:
                 self._offend(

@@ -1,5 +1,6 @@
 """What is read of the log from outside: never more than the newest checkpoint covers."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import asyncpg
@@ -12,9 +13,17 @@ from services.audit.tlog.tree import EMPTY_ROOT, fold
 
 _NEWEST = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
 _CHECKPOINT = "SELECT size, note FROM checkpoint WHERE size = $1"
-_TILE = "SELECT hashes FROM tile WHERE level = $1 AND idx = $2"
-_LEAF_HASHES = "SELECT leaf_hash FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq"
-_TILE_ROOTS = "SELECT root FROM tile WHERE level = $1 AND idx >= $2 AND idx < $3 ORDER BY idx"
+# All tiles of a proof at once: full ones as they lie, a partial one made of what it would hold.
+_TILES = """
+SELECT level, idx, width, CASE
+    WHEN width = 256 THEN (SELECT hashes FROM tile WHERE (tile.level, tile.idx) = (wanted.level, wanted.idx))
+    WHEN level = 0 THEN (SELECT string_agg(leaf_hash, '' ORDER BY seq) FROM entry
+        WHERE seq >= wanted.idx * 256 AND seq < wanted.idx * 256 + width)
+    ELSE (SELECT string_agg(root, '' ORDER BY below.idx) FROM tile AS below
+        WHERE below.level = wanted.level - 1 AND below.idx >= wanted.idx * 256 AND below.idx < wanted.idx * 256 + width)
+    END AS hashes
+FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS wanted (level, idx, width)
+"""
 _LEAVES = "SELECT leaf FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq"
 _ENTRY = """
 SELECT entry.seq, entry.leaf, coalesce(entry.organisation, head.organisation) AS organisation
@@ -72,26 +81,20 @@ class LogReader:
         return None if published is None or path.end > published.size else await self._stored(path)
 
     async def _stored(self, path: TilePath) -> bytes:
-        if path.level is None:
-            return pack_bundle(row["leaf"] for row in await self._rows(_LEAVES, path))
-        if path.width == TILE_WIDTH:
-            hashes: bytes = await self._pool.fetchval(_TILE, path.level, path.index)
-            return hashes
-        if path.level == 0:
-            return b"".join([row["leaf_hash"] for row in await self._rows(_LEAF_HASHES, path)])
+        if path.level is not None:
+            return (await self._tiles({path}))[path]
         first = path.index * TILE_WIDTH
-        rows = await self._pool.fetch(_TILE_ROOTS, path.level - 1, first, first + path.width)
-        return b"".join([row["root"] for row in rows])
+        return pack_bundle(row["leaf"] for row in await self._pool.fetch(_LEAVES, first, first + path.width))
 
-    async def _rows(self, query: str, path: TilePath) -> list[asyncpg.Record]:
-        first = path.index * TILE_WIDTH
-        return list(await self._pool.fetch(query, first, first + path.width))
+    async def _tiles(self, paths: AbstractSet[TilePath]) -> dict[TilePath, bytes]:
+        columns = zip(*((path.level, path.index, path.width) for path in paths), strict=True)
+        rows = await self._pool.fetch(_TILES, *columns) if paths else []
+        return {TilePath(row["level"], row["idx"], row["width"]): row["hashes"] for row in rows}
 
     async def hashes(self, size: int, ranges: list[Range]) -> list[bytes]:
         """The lines of a proof in the tree of this size, which is committed, whether it was published or not."""
         proofs = Proofs(size)
-        tiles = {path: await self._stored(path) for path in proofs.tiles_for(ranges)}
-        return proofs.hashes(ranges, tiles)
+        return proofs.hashes(ranges, await self._tiles(proofs.tiles_for(ranges)))
 
     async def root(self, size: int) -> bytes:
         """The root over the first `size` entries, which are committed."""

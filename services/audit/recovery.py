@@ -12,7 +12,16 @@ import asyncpg
 from services.audit import store
 from services.audit.domain.chain import Batch, Entry, Known, Seal
 from services.audit.domain.leaf import Kind, Leaf, Link, Opened, attributes_line, body_hash, open_header, open_leaf
-from services.audit.tlog import Checkpoint, Edge, NoteError, SignedNote, TilePath, VerifierKey, leaf_hash, unpack_bundle
+from services.audit.tlog import (
+    Checkpoint,
+    Edge,
+    NoteError,
+    SignedNote,
+    TilePath,
+    VerifierKey,
+    leaf_hashes,
+    unpack_bundle,
+)
 from services.audit.tlog.tiles import TILE_WIDTH
 from shared.events import Envelope, Event, KeyRing, Received, read
 
@@ -56,7 +65,7 @@ class Recovery:
         if state.size > size:
             raise RecoveryError(f"the database has {state.size} entries already, and the copy {size}")
         for index in range(-(-size // TILE_WIDTH)):
-            hashes = [leaf_hash(leaf) for leaf in self._leaves(index)]
+            hashes = leaf_hashes(self._leaves(index))
             until = state.size - edge.size
             if 0 <= until <= len(hashes):
                 beginning, _ = edge.append(hashes[:until])

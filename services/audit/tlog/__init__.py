@@ -11,7 +11,7 @@ from services.audit.tlog.policy import Policy, PolicyError
 from services.audit.tlog.proof import Proofs, verify_consistency, verify_inclusion
 from services.audit.tlog.proof_file import ProofFile
 from services.audit.tlog.tiles import Tile, TilePath, pack_bundle, unpack_bundle
-from services.audit.tlog.tree import EMPTY_ROOT, Edge, leaf_hash, node_hash
+from services.audit.tlog.tree import EMPTY_ROOT, Edge, leaf_hash, leaf_hashes, node_hash
 
 __all__ = [
     "EMPTY_ROOT",
@@ -30,6 +30,7 @@ __all__ = [
     "VerifierKey",
     "WitnessKey",
     "leaf_hash",
+    "leaf_hashes",
     "log_vkey",
     "node_hash",
     "pack_bundle",

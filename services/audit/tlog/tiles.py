@@ -88,13 +88,13 @@ def pack_bundle(leaves: Iterable[bytes]) -> bytes:
 def unpack_bundle(bundle: bytes) -> list[bytes]:
     """The leaves of a bundle. Raises `ValueError` when it ends in the middle of one."""
     leaves: list[bytes] = []
-    at = 0
-    while at < len(bundle):
-        if at + 2 > len(bundle):
+    at, end = 0, len(bundle)
+    while at < end:
+        start = at + 2
+        if start > end:
             raise ValueError("the bundle ends inside a length")
-        (length,) = struct.unpack_from(">H", bundle, at)
-        at += 2 + length
-        if at > len(bundle):
+        at = start + (bundle[at] << 8 | bundle[at + 1])
+        if at > end:
             raise ValueError("the bundle ends inside an entry")
-        leaves.append(bundle[at - length : at])
+        leaves.append(bundle[start:at])
     return leaves
