@@ -7,7 +7,7 @@ together with the position, the findings in the outbox and the timers. Nothing i
 
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from itertools import batched
 
@@ -48,6 +48,9 @@ _log = structlog.get_logger()
 class Timeline:
     """The sink of the consume loop. Any number may run: the lock on the log's state puts them in a line, and one that
     finds the log changed by another reads the edge of the tree again."""
+
+    urgent: Collection[str] = ()
+    """No event: the checkpoint that covers an entry comes once a second."""
 
     def __init__(self, builder: LeafBuilder, guard: Guard | None = None) -> None:
         self._builder = builder

@@ -70,7 +70,6 @@ class Handlers:
     async def on_device_lost(self, unit: Unit, lost: DeviceLost, event: Event) -> None:
         """An incident begins. A signed-in report starts containment; the emergency door waits for the desk."""
         envelope = event.envelope
-        await unit.lock(envelope.subject)
         if await store.case(unit, envelope.subject):
             return
         case = Case(
@@ -277,7 +276,6 @@ class Handlers:
             await unit.arm(case.incident, LINE_TIMER, unit.now + case.playbook.line_timer)
 
     async def _case(self, unit: Unit, event: Event) -> Case | None:
-        await unit.lock(event.envelope.subject)
         case = await store.case(unit, event.envelope.subject)
         if case is None or case.organisation != event.envelope.organisation:
             _log.warning("incident_unknown", incident=event.envelope.subject, event_type=event.envelope.type)

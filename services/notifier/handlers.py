@@ -63,13 +63,12 @@ class Handlers:
     def sink(self) -> Dispatch:
         """For the kit's consumer."""
         heard = dict.fromkeys((*_FACTS, *_ALERTS), self.hear)
-        return Dispatch({**heard, reporter.PersonalDataErased: self.erased})
+        return Dispatch({**heard, reporter.PersonalDataErased: self.erased}, patient=True)
 
     async def hear(self, unit: Unit, payload: Payload, event: Event) -> None:
         """Fold the event into the case, then alert, open or meet what follows from it."""
         envelope = event.envelope
         scope = Scope(envelope.subject, envelope.organisation, envelope.drill)
-        await unit.lock(scope.subject)
         if isinstance(payload, _FACTS):
             before = await store.incident(unit.connection, scope.subject)
             known = Incident(before.scope if before else scope, (before.case if before else Case()).hear(payload))

@@ -60,7 +60,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     pages = Pages(PAGES, PAGES / "words.yaml", zone=zone)
     app.include_router(screens.routes(Screens(doors, pages, zone), doors))
     app.include_router(desk_screens.routes(DeskScreens(desk, pages, zone), desk))
-    return Parts(sink=Dispatch(handlers(lookup)), app=app)
+    return Parts(sink=Dispatch(handlers(lookup), patient=True), app=app)
 
 
 def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:

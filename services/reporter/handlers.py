@@ -35,7 +35,6 @@ async def on_device_retired(unit: Unit, _: DeviceRetired, event: Event) -> None:
 async def on_case_event(unit: Unit, payload: Payload, event: Event) -> None:
     """Something happened in a case. What is about no case of ours is left alone."""
     envelope = event.envelope
-    await unit.lock(envelope.subject)
     incident = await store.load(unit.connection, envelope.subject, envelope.organisation)
     if incident is None:
         return

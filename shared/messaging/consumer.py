@@ -11,7 +11,7 @@ outage of a dependency parks nothing: readiness goes red with the reason, and th
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -40,7 +40,9 @@ _LONGEST_PAUSE = timedelta(seconds=5)
 """Far below `max_poll_interval_ms`: a paused consumer stays in its group."""
 _TELL_SECONDS = 0.5
 """Kafka is told how far the log was taken this often: a round trip and a record of its own each time."""
-_GATHER_SECONDS = 0.25
+_GATHER_SECONDS = 0.2
+_GATHER_BYTES = 262_144
+"""How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -48,7 +50,8 @@ _log = structlog.get_logger()
 
 
 class Sink(Protocol):
-    """What a service does with the log. One that has `handles(event_type) -> bool` lets other events wait a moment."""
+    """What a service does with the log. One that has `urgent`, the event types that somebody waits for, lets all
+    others gather for a moment."""
 
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Take one batch, in order, within the unit. Called again for each record alone when it raises."""
@@ -76,6 +79,7 @@ class Consumer:
         self._units = units
         self._keyring = keyring
         self._sink = sink
+        self._urgent: Collection[str] | None = getattr(sink, "urgent", None)
         self._dead_letters = dead_letters
         self._health = health
         self._topic = topic
@@ -86,11 +90,15 @@ class Consumer:
         self._telling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._broker = _broker(connection, service)
+        patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
             *[name for name in (topic, redrive_topic) if name is not None],
             group_id=group or service,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
+            # Where nothing is urgent, the broker itself holds an answer back until there is more in it.
+            fetch_min_bytes=_GATHER_BYTES if patient else 1,
+            fetch_max_wait_ms=int(_GATHER_SECONDS * 1000) if patient else 500,
             ack_policy=AckPolicy.MANUAL,
             listener=_Assignment(self),
             parser=_tolerant,
@@ -142,23 +150,21 @@ class Consumer:
                 consumer.seek(place, record.offset)
 
     async def _gathered(self, consumer: AIOKafkaConsumer, first: ConsumerRecord) -> list[ConsumerRecord]:
-        """The record and what lies ready behind it. Where the sink waits for none of them, a transaction of their own
-        is not worth it: for a moment more are gathered, until one comes that it does wait for."""
+        """The record and what lies ready behind it. As long as none of them is urgent, more are gathered for a moment."""
         records = [first, *await _ready(consumer, MAX_BATCH - 1)]
         until = time.monotonic() + _GATHER_SECONDS
-        while len(records) < MAX_BATCH and not any(map(self._is_waited_for, records)):
+        while self._urgent and len(records) < MAX_BATCH and not any(map(self._is_urgent, records)):
             seconds = until - time.monotonic()
             if seconds <= 0:
                 break
             records += await _ready(consumer, MAX_BATCH - len(records), seconds)
         return records
 
-    def _is_waited_for(self, record: ConsumerRecord) -> bool:
-        handles: Callable[[str], bool] | None = getattr(self._sink, "handles", None)
-        if handles is None or record.topic != self._topic:
-            return True
+    def _is_urgent(self, record: ConsumerRecord) -> bool:
         event_type = next((data for name, data in record.headers if name == "ce_type"), None)
-        return event_type is None or handles(event_type.decode(errors="replace"))
+        if self._urgent is None or event_type is None or record.topic != self._topic:
+            return True
+        return event_type.decode(errors="replace") in self._urgent
 
     def _acknowledge(self, message: KafkaMessage) -> None:
         """Tell Kafka, for display, beside the work: the truth is in the database, and each batch would wait for it."""

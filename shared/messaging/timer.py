@@ -84,10 +84,9 @@ class Timers:
         try:
             while True:
                 try:
-                    fired = await self._fire()
+                    await self._fire()
                     self._health.ok("timers")
-                    if not fired:
-                        await self._sleep()
+                    await self._sleep()
                 except Exception as error:
                     if not is_outage(error):
                         raise
@@ -99,18 +98,17 @@ class Timers:
             for task in self._running:
                 task.cancel()
 
-    async def _fire(self) -> bool:
+    async def _fire(self) -> None:
+        """Begin with what is due, as far as there is room."""
         self._units.timer_wake.clear()
         room = _AT_ONCE - len(self._running)
         if room == 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            return True
-        rows = await self._units.pool.fetch(_CLAIM, LEASE, room)
-        for row in rows:
+            return
+        for row in await self._units.pool.fetch(_CLAIM, LEASE, room):
             task = asyncio.create_task(self._handle(Timer(**row)))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return bool(rows)
 
     async def _sleep(self) -> None:
         row = await self._units.pool.fetchrow(_NEXT, _LONGEST_SLEEP)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import orjson
 import uuid_utils.compat as uuids
 
 from shared.events import LOG_TOPIC, Envelope, Signer
@@ -24,25 +25,40 @@ from shared.events.registry import EventType, find
 from shared.messaging.timer import Timer, TimerLostError
 from shared.telemetry import current_traceparent
 
+# In one order, so that two units that share subjects never wait for each other: phones (`device-…`) before incidents.
 _LOCK = """
-INSERT INTO subject_sequence (subject) VALUES ($1)
+INSERT INTO subject_sequence (subject) SELECT * FROM unnest($1::text[]) AS wanted (subject) ORDER BY subject DESC
 ON CONFLICT (subject) DO UPDATE SET last = subject_sequence.last
 """
-
-# In the order of their names, so that two units that share subjects never wait for each other.
 _SEQUENCES = """
 INSERT INTO subject_sequence (subject, last)
-SELECT * FROM unnest($1::text[], $2::bigint[]) AS wanted (subject, count) ORDER BY subject
+SELECT * FROM unnest($1::text[], $2::bigint[]) AS wanted (subject, count) ORDER BY subject DESC
 ON CONFLICT (subject) DO UPDATE SET last = subject_sequence.last + excluded.last
 RETURNING subject, last
 """
 
 _OUTBOX = "INSERT INTO outbox (event_id, topic, key, headers, value) VALUES ($1, $2, $3, $4, $5)"
 
-_ARM = """
-INSERT INTO timer (subject, name, due_at, payload) VALUES ($1, $2, $3, $4)
-ON CONFLICT (subject, name)
-DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = 0, armed = DEFAULT
+# What a unit does to timers, in one statement; no timer is in two of the three lists.
+_TIMERS = """
+WITH armed AS (
+    INSERT INTO timer (subject, name, due_at, payload)
+    SELECT subject, name, due_at, payload::jsonb
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) AS wanted (subject, name, due_at, payload)
+    ORDER BY subject, name
+    ON CONFLICT (subject, name)
+    DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = 0, armed = DEFAULT
+), disarmed AS (
+    DELETE FROM timer USING unnest($5::text[], $6::text[]) AS gone (subject, name)
+    WHERE timer.subject = gone.subject AND timer.name = gone.name
+), finished AS (
+    DELETE FROM timer USING unnest($7::text[], $8::text[], $9::bigint[], $10::integer[])
+        AS fired (subject, name, armed, attempt)
+    WHERE timer.subject = fired.subject AND timer.name = fired.name
+        AND timer.armed = fired.armed AND timer.attempt = fired.attempt
+    RETURNING timer.subject, timer.name
+)
+SELECT subject, name FROM finished
 """
 
 
@@ -62,6 +78,12 @@ class _Outgoing:
     entry: EventType
 
 
+@dataclass(frozen=True, slots=True)
+class _Armed:
+    due_at: datetime
+    payload: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Unit:
     """A transaction that is open. Made by `Units.begin`."""
@@ -72,12 +94,18 @@ class Unit:
     _signer: Signer
     _log_topic: str
     _outgoing: list[_Outgoing] = field(default_factory=list)
+    _timers: dict[tuple[str, str], _Armed | Timer | None] = field(default_factory=dict)
+    """What becomes of timers: set, ended as the firing that is named, or taken away."""
+    _locked: set[str] = field(default_factory=set)
     armed: datetime | None = None
     """When the earliest timer that was set is due."""
 
-    async def lock(self, subject: str) -> None:
-        """From here to the end of the unit nobody else of this service works on `subject`."""
-        await self.connection.execute(_LOCK, subject)
+    async def lock(self, *subjects: str) -> None:
+        """From here to the end of the unit nobody else of this service works on these subjects."""
+        wanted = set(subjects) - self._locked
+        if wanted:
+            await self.connection.execute(_LOCK, sorted(wanted))
+            self._locked |= wanted
 
     async def emit(self, payload: Payload, scope: Scope, *, actor: str, cause: str | None = None) -> str:
         """Have the event sent when the unit commits, and return its id. `cause`: the id of the event it answers.
@@ -106,33 +134,21 @@ class Unit:
 
     async def arm(self, subject: str, name: str, due_at: datetime, payload: dict[str, Any] | None = None) -> None:
         """Set the timer (subject, name), or move it when it is there already. Its kind is `name` up to a colon."""
-        await self.connection.execute(_ARM, subject, name, due_at, payload or {})
+        self._timers[subject, name] = _Armed(due_at, payload or {})
         self.armed = min(self.armed or due_at, due_at)
 
     async def disarm(self, subject: str, name: str) -> None:
         """Take the timer away. One that is already firing notices when it finishes."""
-        await self.connection.execute("DELETE FROM timer WHERE subject = $1 AND name = $2", subject, name)
+        self._timers[subject, name] = None
 
     async def finish(self, timer: Timer) -> None:
-        """End a timer that fired. Raises `TimerLostError` when another firing of it has begun since: roll back."""
-        done = await self.connection.execute(
-            "DELETE FROM timer WHERE subject = $1 AND name = $2 AND armed = $3 AND attempt = $4",
-            timer.subject,
-            timer.name,
-            timer.armed,
-            timer.attempt,
-        )
-        if done == "DELETE 1":
-            return
-        current = await self.connection.fetchval(
-            "SELECT armed FROM timer WHERE subject = $1 AND name = $2", timer.subject, timer.name
-        )
-        if current == timer.armed:
-            raise TimerLostError(timer)
-        # Disarmed or set anew meanwhile: what it fired for is done, and the new setting stands.
+        """End a timer that fired, unless this unit sets it anew. When another firing of it has begun since, the unit
+        ends with `TimerLostError` and leaves nothing behind."""
+        self._timers.setdefault((timer.subject, timer.name), timer)
 
     async def flush(self) -> bool:
-        """Write the outgoing events to the outbox, signed and in sequence. Called at the end by `Units.begin`."""
+        """Write timers, and outgoing events signed and in sequence; whether there were any. Called by `Units.begin`."""
+        await self._set_timers()
         if not self._outgoing:
             return False
         counts: dict[str, int] = {}
@@ -143,6 +159,39 @@ class Unit:
         await self.connection.executemany(_OUTBOX, [self._row(outgoing, following) for outgoing in self._outgoing])
         self._outgoing.clear()
         return True
+
+    async def _set_timers(self) -> None:
+        if not self._timers:
+            return
+        armed = [(*key, state) for key, state in self._timers.items() if isinstance(state, _Armed)]
+        fired = [state for state in self._timers.values() if isinstance(state, Timer)]
+        gone = [key for key, state in self._timers.items() if state is None]
+        self._timers.clear()
+        rows = await self.connection.fetch(
+            _TIMERS,
+            [subject for subject, _, _ in armed],
+            [name for _, name, _ in armed],
+            [state.due_at for _, _, state in armed],
+            [orjson.dumps(state.payload).decode() for _, _, state in armed],
+            [subject for subject, _ in gone],
+            [name for _, name in gone],
+            [timer.subject for timer in fired],
+            [timer.name for timer in fired],
+            [timer.armed for timer in fired],
+            [timer.attempt for timer in fired],
+        )
+        ended = {(row["subject"], row["name"]) for row in rows}
+        for timer in fired:
+            if (timer.subject, timer.name) not in ended:
+                await self._must_have_changed(timer)
+
+    async def _must_have_changed(self, timer: Timer) -> None:
+        """Disarmed or set anew meanwhile: what it fired for is done, and the new setting stands. Else it was lost."""
+        current = await self.connection.fetchval(
+            "SELECT armed FROM timer WHERE subject = $1 AND name = $2", timer.subject, timer.name
+        )
+        if current == timer.armed:
+            raise TimerLostError(timer)
 
     def _row(self, outgoing: _Outgoing, following: dict[str, int]) -> tuple[str, str, str, list[list[str]], bytes]:
         subject = outgoing.envelope.subject
