@@ -19,6 +19,7 @@ from services.mdm_actions.playbooks import read_folder
 from services.mdm_actions.providers import Carrier, IdentityProvider, MobileDeviceManagement
 from services.mdm_actions.settings import Settings
 from services.mdm_actions.settlement import Settlement
+from shared.postgres import keep
 from shared.service import Kit, Parts
 from shared.web import create_app
 
@@ -66,7 +67,7 @@ async def _providers(kit: Kit[Settings]) -> Providers:
     if settings.nanomdm_url:
         # No connection is opened before it is needed: NanoMDM may start later, or be away.
         database = asyncpg.create_pool(
-            _given(settings.nanomdm_dsn), min_size=0, max_size=4, command_timeout=10, timeout=5
+            _given(settings.nanomdm_dsn), min_size=0, max_size=4, command_timeout=10, timeout=5, reset=keep
         )
         await database
         kit.on_close.push_async_callback(database.close)

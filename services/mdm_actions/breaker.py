@@ -1,14 +1,23 @@
-"""The breaker of each organisation: open or closed, and who asked to reset it."""
+"""The breaker of each organisation: open or closed, who asked to reset it, and the wipes that it counts."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.mdm_actions.domain.breaker import Reset
+from services.mdm_actions.domain.breaker import PastWipe, Reset
+from services.mdm_actions.store import Case
 from shared.events.mdm_actions import BreakerReset
 from shared.messaging import Scope, Unit
 
 RESET_WITHIN = timedelta(hours=1)
 """The second person has this long after the first."""
+
+
+_PAST_WIPES = """
+SELECT used_at, people FROM nonce
+WHERE organisation = $1 AND drill = $2 AND used_at > $3 AND used_at > coalesce(
+    (SELECT last_reset_at FROM breaker b WHERE b.organisation = $1 AND b.drill = $2), '-infinity')
+"""
 
 
 @dataclass(frozen=True)
@@ -76,3 +85,32 @@ async def reset(unit: Unit, organisation: str, drill: bool, *, person: str, acto
     scope = Scope(f"org-{organisation}", organisation, drill)
     await unit.emit(BreakerReset(reset_by=list(asked.people), reason=reason), scope, actor=actor)
     return Breaker()
+
+
+async def nonce_used(unit: Unit, nonce: str) -> bool:
+    """Whether an order with this nonce was let through before."""
+    return bool(await unit.connection.fetchval("SELECT true FROM nonce WHERE nonce = $1", nonce))
+
+
+async def use_nonce(unit: Unit, case: Case, nonce: str, people: Collection[str]) -> None:
+    """Let an order through, once. The breaker counts these."""
+    await unit.connection.execute(
+        "INSERT INTO nonce (nonce, organisation, incident, drill, people, used_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        nonce,
+        case.organisation,
+        case.incident,
+        case.drill,
+        list(people),
+        unit.now,
+    )
+
+
+async def past_wipes(unit: Unit, case: Case, since: datetime) -> list[PastWipe]:
+    """The organisation's wipes since a moment, or since its breaker was last reset. Drills count apart."""
+    rows = await unit.connection.fetch(
+        _PAST_WIPES,
+        case.organisation,
+        case.drill,
+        since,
+    )
+    return [PastWipe(row["used_at"], row["people"]) for row in rows]

@@ -6,7 +6,7 @@ that is not the first may follow a call that got through, so it asks the provide
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -26,6 +26,8 @@ _log = structlog.get_logger()
 
 _RETRY_FIRST = timedelta(seconds=1)
 _RETRY_MOST = timedelta(minutes=5)
+_WEBHOOK_FIRST = 5
+"""What a device answered comes by webhook: it is looked for so many times later, in case that was lost."""
 _LATE_WORD = timedelta(hours=24)
 """A phone may have fetched a wipe just before it was taken back: its word is waited for this long."""
 _LATE_PAUSE = timedelta(minutes=1)
@@ -125,7 +127,8 @@ class Commands:
         if not command.open:
             await unit.arm(case.incident, command.timer("disarm"), unit.now)
             return
-        await unit.arm(case.incident, command.timer("watch"), unit.now + self._watch_first)
+        first = self._watch_first * (_WEBHOOK_FIRST if command.kind in DEVICE_KINDS else 1)
+        await unit.arm(case.incident, command.timer("watch"), unit.now + first, {"pause": first.total_seconds()})
         if await self._last_look(unit, case, command):
             await unit.arm(case.incident, command.timer("disarm"), unit.now)
 
@@ -144,15 +147,12 @@ class Commands:
 
     async def watch(self, timer: Timer) -> None:
         """Ask what became of a command, so that a webhook that was lost loses nothing."""
-        async with self._units.begin() as unit:
-            case, command = await _load(unit, timer)
-            if not _is_watched(command, unit):
-                await unit.finish(timer)
-                return
+        found = await store.standing(self._units.pool, timer.name.partition(":")[2])
+        if found is None:
+            raise _no_command(timer)
+        case, command = found
         try:
-            said = await self._outside.ask(case, command)
-            if said is None and command.kind in DEVICE_KINDS:
-                said = Outcome(State.SUPERSEDED, reason="unknown_to_server")
+            said = await self._look(case, command)
         except ProviderUnavailableError as error:
             await self._try_later(timer, str(error))
             return
@@ -164,12 +164,20 @@ class Commands:
                 command = await self._settlement.hear(
                     unit, case, command, await _why(unit, command, said), source="reconciler"
                 )
-            if not _is_watched(command, unit):
+            if not _is_watched(command, unit.now):
                 await unit.finish(timer)
                 return
             pause = timedelta(seconds=float(timer.payload.get("pause", self._watch_first.total_seconds())))
             following = min(pause * 2, self._watch_most)
             await unit.arm(timer.subject, timer.name, unit.now + pause, {"pause": following.total_seconds()})
+
+    async def _look(self, case: Case, command: Command) -> Said | None:
+        if not _is_watched(command, self._units.now()):
+            return None
+        said = await self._outside.ask(case, command)
+        if said is None and command.kind in DEVICE_KINDS:
+            return Outcome(State.SUPERSEDED, reason="unknown_to_server")
+        return said
 
     async def expire(self, timer: Timer) -> None:
         """The time of a command is over. What lies with an MDM server is taken back, so that it never fires late."""
@@ -195,8 +203,7 @@ class Commands:
             if command.state is State.REQUESTED:
                 await self._stop_sending(unit, timer, command)
                 return
-            await store.save_command(unit, replace(command, disarming_at=unit.now))
-            await store.note(unit, command, "disarm")
+            await store.save_command(unit, replace(command, disarming_at=unit.now), "disarm")
         try:
             taken_back = await self._outside.disarm(command)
             said = None if taken_back else await self._outside.ask(case, command)
@@ -262,19 +269,21 @@ class Commands:
 
 
 async def _load(unit: Unit, timer: Timer) -> tuple[Case, Command]:
-    await unit.lock(timer.subject)
-    case = await store.case(unit, timer.subject)
-    command = await store.command(unit, timer.name.partition(":")[2])
-    if case is None or command is None:
-        raise LookupError(f"timer {timer.name} of {timer.subject} has no command")
-    return case, command
+    found = await store.locked(unit, timer.name.partition(":")[2])
+    if found is None:
+        raise _no_command(timer)
+    return found
 
 
-def _is_watched(command: Command, unit: Unit) -> bool:
+def _no_command(timer: Timer) -> LookupError:
+    return LookupError(f"timer {timer.name} of {timer.subject} has no command")
+
+
+def _is_watched(command: Command, now: datetime) -> bool:
     if command.state in (State.QUEUED, State.DEFERRED):
         return True
     taken_back = command.kind is Kind.WIPE and command.state in (State.CANCELLED, State.EXPIRED)
-    return taken_back and command.ended_at is not None and unit.now < command.ended_at + _LATE_WORD
+    return taken_back and command.ended_at is not None and now < command.ended_at + _LATE_WORD
 
 
 async def _why(unit: Unit, command: Command, said: Said) -> Said:

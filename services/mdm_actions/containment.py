@@ -6,12 +6,13 @@ of `commands` carry the orders out.
 
 from datetime import timedelta
 
-from services.mdm_actions import fleet, store
+from services.mdm_actions import breaker, fleet, store
 from services.mdm_actions.domain import line, playbook, wipe
 from services.mdm_actions.domain.command import Kind, State
 from services.mdm_actions.domain.line import Hold, IncidentState, LineCase, LineState
 from services.mdm_actions.domain.protection import Posture
 from services.mdm_actions.fleet import Device
+from services.mdm_actions.orders import Known, holder_of, line_state, next_id
 from services.mdm_actions.outside import Providers
 from services.mdm_actions.store import Case, Command
 from shared.events.mdm_actions import ContainmentPlanned, ProtectionSnapshotTaken, SuspensionTrigger
@@ -49,11 +50,11 @@ class Containment:
 
     async def begin(self, unit: Unit, case: Case, cause: str) -> None:
         """Plan for what is known of the phone now, say so, and start what may start. Again whenever more is known."""
-        device = await self.device(unit, case)
+        known = await self._known(unit, case)
+        device = known.device
         if device:
             await self._snapshot(unit, case, device, cause)
-        account = await fleet.account(unit, case.organisation, holder_of(case, device))
-        target = self._target(device, account is not None and case.organisation in self._providers.identity)
+        target = self._target(device, known.account is not None)
         steps = playbook.plan(case.playbook, target, verified=case.verified)
         planned = ContainmentPlanned(
             device=device.device if device else None,
@@ -68,9 +69,17 @@ class Containment:
         for step in steps:
             # Locating works only in lost mode: it follows the phone's own word that it is locked.
             if step.state == "now" and step.kind and step.step is not playbook.Step.LOCATE:
-                await self._start(unit, case, step.kind, cause)
+                await self._start(unit, case, step.kind, known, cause)
         if case.verified and target.line:
             await unit.arm(case.incident, LINE_TIMER, unit.now + case.playbook.line_timer)
+
+    async def _known(self, unit: Unit, case: Case) -> Known:
+        device = await self.device(unit, case)
+        holder = holder_of(case, device)
+        account = None
+        if holder is not None and case.organisation in self._providers.identity:
+            account = await fleet.account(unit, case.organisation, holder)
+        return Known(device, holder, account, await store.orders_about(unit, case, case.device))
 
     async def device(self, unit: Unit, case: Case) -> Device | None:
         """The lost phone, when it is known."""
@@ -111,42 +120,61 @@ class Containment:
         )
         await unit.emit(taken, case.scope, actor=ACTOR, cause=cause)
 
-    async def _start(self, unit: Unit, case: Case, kind: Kind, cause: str) -> None:
+    async def _start(self, unit: Unit, case: Case, kind: Kind, known: Known, cause: str) -> None:
         """Order a step of the plan, unless it was ordered before: planning again starts nothing twice."""
-        earlier = await store.commands_of(unit, case.incident, kind)
+        earlier = [order for order in known.orders if order.kind is kind and order.incident == case.incident]
         if kind is Kind.REVOKE_SESSIONS:
-            holder = holder_of(case, await self.device(unit, case))
-            if not any(command.holder == holder for command in earlier):
-                await self.revoke(unit, case, cause)
-        elif not any(command.device == case.device for command in earlier):
-            await self.to_device(unit, case, kind, cause)
+            if not any(order.holder == known.holder for order in earlier):
+                await self._revoke(unit, case, known, cause)
+        elif not any(order.device == case.device for order in earlier):
+            await self._to_device(unit, case, kind, known, cause)
 
     async def revoke(self, unit: Unit, case: Case, cause: str) -> None:
         """End the holder's sessions. Raises `Refusal`."""
-        holder = holder_of(case, await self.device(unit, case))
-        account = await fleet.account(unit, case.organisation, holder)
-        if holder is None or account is None or case.organisation not in self._providers.identity:
+        await self._revoke(unit, case, await self._known(unit, case), cause)
+
+    async def _revoke(self, unit: Unit, case: Case, known: Known, cause: str) -> None:
+        if known.holder is None or known.account is None:
             raise Refusal("no_account")
-        provider = self._providers.identity_name
         await self._order(
-            unit, case, Kind.REVOKE_SESSIONS, provider=provider, target=account, cause=cause, holder=holder
+            unit,
+            case,
+            Kind.REVOKE_SESSIONS,
+            known.orders,
+            provider=self._providers.identity_name,
+            target=known.account,
+            cause=cause,
+            holder=known.holder,
         )
 
     async def to_device(
         self, unit: Unit, case: Case, kind: Kind, cause: str | None, *, statement: WipeStatement | None = None
     ) -> None:
         """Send the phone one command. One that it has not yet answered is not sent twice. Raises `Refusal`."""
-        device = await self.device(unit, case)
+        await self._to_device(unit, case, kind, await self._known(unit, case), cause, statement=statement)
+
+    async def _to_device(
+        self,
+        unit: Unit,
+        case: Case,
+        kind: Kind,
+        known: Known,
+        cause: str | None,
+        *,
+        statement: WipeStatement | None = None,
+    ) -> None:
+        device = known.device
         if device is None:
             raise Refusal("device_unknown")
         if device.mdm is None or device.udid is None or not self._providers.manages(device.mdm):
             raise Refusal("not_managed")
-        if await store.open_for_device(unit, device.device, case, kind):
+        if any(order.open and order.kind is kind and order.device == device.device for order in known.orders):
             return
         await self._order(
             unit,
             case,
             kind,
+            known.orders,
             provider=device.mdm,
             target=device.udid,
             cause=cause,
@@ -217,6 +245,7 @@ class Containment:
         unit: Unit,
         case: Case,
         kind: Kind,
+        orders: list[Command] | None = None,
         *,
         provider: str,
         target: str,
@@ -227,9 +256,12 @@ class Containment:
         statement: WipeStatement | None = None,
         trigger: SuspensionTrigger | None = None,
     ) -> None:
+        """`orders`: what was ordered in this incident before, when it is in hand."""
+        if orders is None:
+            orders = await store.commands_of(unit, case.incident, kind)
         expires_at = statement.valid_until if statement else unit.now + _VALIDITY.get(kind, _DEVICE_VALIDITY)
         command = Command(
-            command=await store.next_id(unit, case.incident, device or holder or "", kind),
+            command=next_id(case, kind, device or holder or "", orders),
             incident=case.incident,
             organisation=case.organisation,
             drill=case.drill,
@@ -266,7 +298,7 @@ class Containment:
             ownership=device.ownership if device else None,
             managed=device is not None and self._providers.manages(device.mdm),
             decision_version=case.decision_version,
-            nonce_used=await store.nonce_used(unit, statement.nonce),
+            nonce_used=await breaker.nonce_used(unit, statement.nonce),
             wipe_open=device is not None and bool(await store.open_for_device(unit, device.device, case, Kind.WIPE)),
         )
 
@@ -319,7 +351,14 @@ class Containment:
             return
         if phone.mdm and phone.udid:
             await self._order(
-                unit, case, Kind.UNLOCK, provider=phone.mdm, target=phone.udid, cause=cause, device=phone.device
+                unit,
+                case,
+                Kind.UNLOCK,
+                commands,
+                provider=phone.mdm,
+                target=phone.udid,
+                cause=cause,
+                device=phone.device,
             )
 
     async def lock_again(self, unit: Unit, case: Case, cause: str) -> None:
@@ -361,20 +400,3 @@ class Containment:
         modes = await store.commands_of(unit, case.incident, Kind.LOST_MODE, Kind.UNLOCK, device=case.device)
         done = [command for command in modes if command.state is State.SUCCEEDED]
         return bool(done) and done[-1].kind is Kind.LOST_MODE
-
-
-def holder_of(case: Case, device: Device | None) -> str | None:
-    """Who held the phone: as the case says, or else the inventory."""
-    return case.holder or (device.holder if device else None)
-
-
-def line_state(orders: list[Command]) -> LineState:
-    """How a line stands after these orders, oldest first."""
-    state = LineState.ACTIVE
-    for order in orders:
-        stops = order.kind is Kind.SUSPEND_LINE
-        if order.open:
-            state = LineState.SUSPENDING if stops else LineState.RESUMING
-        elif order.state is State.SUCCEEDED:
-            state = LineState.SUSPENDED if stops else LineState.ACTIVE
-    return state

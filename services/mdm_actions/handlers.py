@@ -179,7 +179,7 @@ class Handlers:
             facts = await self._containment.facts(unit, case, order.statement)
             authorised = wipe.authorise(order, self._approvers.load(), facts, unit.now)
             await self._past_breaker(unit, case, authorised.people, event)
-            await store.use_nonce(unit, case, nonce, authorised.people)
+            await breaker.use_nonce(unit, case, nonce, authorised.people)
             await self._containment.to_device(unit, case, Kind.WIPE, event.envelope.id, statement=order.statement)
         except (WipeRefusedError, Refusal) as refused:
             await self._reject(unit, case, "wipe", refused.reason, event, nonce=nonce)
@@ -198,7 +198,7 @@ class Handlers:
             timedelta(hours=rule.approver_window_hours),
             timedelta(hours=rule.fleet_window_hours),
         )
-        past = await store.past_wipes(unit, case, unit.now - longest)
+        past = await breaker.past_wipes(unit, case, unit.now - longest)
         trip = judge(rule, past, people, await fleet.fleet_size(unit, case.organisation), unit.now)
         if trip is None:
             return

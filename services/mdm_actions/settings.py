@@ -29,7 +29,12 @@ class Settings(ServiceSettings):
     entra_client_secret: SecretStr | None = None
     entra_tenants: dict[str, str] = Field({}, description="Tenant by organisation.")
 
-    watch_first_seconds: float = Field(1.0, gt=0, le=60, description="After sending, the first look at a command.")
+    watch_first_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="After sending, the first look at a command; five times that where a webhook tells of it.",
+    )
     watch_most_seconds: float = Field(60.0, gt=0, le=3600, description="The longest pause between two looks.")
 
     @model_validator(mode="after")

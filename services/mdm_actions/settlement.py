@@ -9,9 +9,10 @@ from dataclasses import replace
 import orjson
 
 from services.mdm_actions import store, tasks
-from services.mdm_actions.containment import ACTOR, Containment, holder_of
+from services.mdm_actions.containment import ACTOR, Containment
 from services.mdm_actions.domain.command import ENDED, Kind, State, advance
 from services.mdm_actions.endings import Ending, device_of, tell, wipe_not_cancellable, wipe_sent
+from services.mdm_actions.orders import holder_of
 from services.mdm_actions.outside import Said, line_reads
 from services.mdm_actions.providers import HandOver, LineReading, Outcome, Position
 from services.mdm_actions.store import Case, Command
@@ -59,8 +60,7 @@ class Settlement:
             sent_at=command.sent_at or (unit.now if state in _TAKEN else None),
             ended_at=(outcome.at or unit.now) if ended else None,
         )
-        await store.save_command(unit, after)
-        await store.note(unit, after, source, state=state, reason=outcome.reason, evidence=outcome.evidence)
+        await store.save_command(unit, after, source, state=state, reason=outcome.reason, evidence=outcome.evidence)
         if command.kind is Kind.WIPE and command.sent_at is None and after.sent_at is not None:
             await self._emit(unit, case, after, wipe_sent(after, unit.now))
         if ended:

@@ -1,14 +1,14 @@
 """Incidents as heard, and the commands they led to: rows in and out. All functions run in the caller's unit."""
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.mdm_actions.domain.breaker import PastWipe
-from services.mdm_actions.domain.command import OPEN, Kind, State, command_id
+import asyncpg
+
+from services.mdm_actions.domain.command import OPEN, Kind, State
 from services.mdm_actions.domain.line import IncidentState
 from services.mdm_actions.domain.playbook import Playbook
 from shared.events.mdm_actions import PlannedStep, SuspensionTrigger
@@ -79,10 +79,11 @@ class Command:
         return f"{kind}:{self.command}"
 
 
-_CASE = """
-SELECT incident, organisation, drill, state, verified, decision_version, device, holder, reported_at, playbook
-FROM incident
-"""
+_CASE_COLUMNS = (
+    "incident", "organisation", "drill", "state", "verified", "decision_version", "device", "holder", "reported_at",
+    "playbook",
+)  # fmt: skip
+_CASE = f"SELECT {', '.join(_CASE_COLUMNS)} FROM incident"  # noqa: S608 - our own names
 
 _SAVE_CASE = """
 INSERT INTO incident (incident, organisation, drill, state, verified, decision_version, device, holder, reported_at,
@@ -91,11 +92,17 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (incident) DO UPDATE SET state = $4, verified = $5, decision_version = $6, device = $7, holder = $8
 """
 
-_COMMAND = """
-SELECT command, incident, organisation, drill, kind, state, provider, target, device, line, holder, statement, trigger,
-       reason, cause, ordered_at, expires_at, sent_at, ended_at, disarming_at
-FROM command
-"""
+_COMMAND_COLUMNS = (
+    "command", "incident", "organisation", "drill", "kind", "state", "provider", "target", "device", "line", "holder",
+    "statement", "trigger", "reason", "cause", "ordered_at", "expires_at", "sent_at", "ended_at", "disarming_at",
+)  # fmt: skip
+_COMMAND = f"SELECT {', '.join(_COMMAND_COLUMNS)} FROM command"  # noqa: S608 - our own names
+
+_BOTH = f"""
+SELECT {", ".join(f"i.{name}" for name in _CASE_COLUMNS)}, {", ".join(f"c.{name}" for name in _COMMAND_COLUMNS)}
+FROM subject_sequence s JOIN incident i ON i.incident = s.subject JOIN command c ON c.incident = i.incident
+WHERE c.command = $1
+"""  # noqa: S608 - our own names
 
 _ADD_COMMAND = """
 INSERT INTO command (command, incident, organisation, drill, kind, state, provider, target, device, line, holder,
@@ -103,20 +110,43 @@ INSERT INTO command (command, incident, organisation, drill, kind, state, provid
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 """
 
+_NOTE = "INSERT INTO attempt (command, at, what, state, reason, evidence, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_SAVE_AND_NOTE = f"""
+WITH saved AS (
+    UPDATE command SET state = $8, sent_at = $9, ended_at = $10, disarming_at = $11, reason = $12 WHERE command = $1)
+{_NOTE}
+"""  # noqa: S608 - our own names
+
 # Drills and real cases never see each other's orders, and one drill not another's.
 _SAME_WORLD = "organisation = $2 AND drill = $3 AND (NOT drill OR incident = $4)"
-
-_PAST_WIPES = """
-SELECT used_at, people FROM nonce
-WHERE organisation = $1 AND drill = $2 AND used_at > $3 AND used_at > coalesce(
-    (SELECT last_reset_at FROM breaker b WHERE b.organisation = $1 AND b.drill = $2), '-infinity')
-"""
 
 
 async def case(unit: Unit, incident: str) -> Case | None:
     """The incident, or None when no report of it was heard."""
     row = await unit.connection.fetchrow(f"{_CASE} WHERE incident = $1", incident)
     return _case(row) if row else None
+
+
+async def locked(unit: Unit, command: str) -> tuple[Case, Command] | None:
+    """A command and its incident, locked as `Unit.lock` does, in one statement: rows that wait for a lock are read as
+    they are afterwards."""
+    row = await unit.connection.fetchrow(f"{_BOTH} FOR NO KEY UPDATE OF s, i, c", command)
+    return _both(row) if row else None
+
+
+async def standing(pool: asyncpg.Pool, command: str) -> tuple[Case, Command] | None:
+    """A command and its incident as they stand; the next moment they may be others."""
+    row = await pool.fetchrow(_BOTH, command)
+    return _both(row) if row else None
+
+
+def _both(row: asyncpg.Record) -> tuple[Case, Command]:
+    values = tuple(row)
+    split = len(_CASE_COLUMNS)
+    return (
+        _case(dict(zip(_CASE_COLUMNS, values[:split], strict=True))),
+        _command(dict(zip(_COMMAND_COLUMNS, values[split:], strict=True))),
+    )
 
 
 async def open_cases_of(unit: Unit, device: str) -> list[Case]:
@@ -242,6 +272,19 @@ async def open_for_device(unit: Unit, device: str, case: Case, *kinds: Kind) -> 
     return [_command(row) for row in rows]
 
 
+async def orders_about(unit: Unit, case: Case, device: str | None) -> list[Command]:
+    """Everything ordered in this incident, and what its phone may still obey of others, oldest first."""
+    rows = await unit.connection.fetch(
+        f"{_COMMAND} WHERE incident = $4 OR (device = $1 AND {_SAME_WORLD} AND state = ANY ($5)) ORDER BY place",
+        device,
+        case.organisation,
+        case.drill,
+        case.incident,
+        [state.value for state in OPEN],
+    )
+    return [_command(row) for row in rows]
+
+
 async def unanswered(unit: Unit, device: str) -> list[Command]:
     """Real commands that this device has not answered, of any incident."""
     rows = await unit.connection.fetch(
@@ -264,17 +307,6 @@ def _command(row: Any) -> Command:
             "trigger": SuspensionTrigger(trigger) if trigger else None,
         }
     )
-
-
-async def next_id(unit: Unit, incident: str, subject: str, kind: Kind) -> str:
-    """The id of the next command of this kind for this device, line or holder in this incident."""
-    earlier: int = await unit.connection.fetchval(
-        "SELECT count(*) FROM command WHERE incident = $1 AND kind = $2 AND coalesce(device, line, holder) = $3",
-        incident,
-        kind.value,
-        subject,
-    )
-    return str(command_id(incident, subject, kind, earlier + 1))
 
 
 async def add_command(unit: Unit, new: Command) -> None:
@@ -300,20 +332,7 @@ async def add_command(unit: Unit, new: Command) -> None:
     )
 
 
-async def save_command(unit: Unit, command: Command) -> None:
-    """Store where a command stands."""
-    await unit.connection.execute(
-        "UPDATE command SET state = $2, reason = $3, sent_at = $4, ended_at = $5, disarming_at = $6 WHERE command = $1",
-        command.command,
-        command.state.value,
-        command.reason,
-        command.sent_at,
-        command.ended_at,
-        command.disarming_at,
-    )
-
-
-async def note(
+async def save_command(
     unit: Unit,
     command: Command,
     what: str,
@@ -322,9 +341,28 @@ async def note(
     reason: str | None = None,
     evidence: bytes = b"",
 ) -> None:
-    """Keep what was tried or heard. A locate's evidence is a position: only its hash is kept here."""
+    """Store where a command stands, and what was tried or heard that made it so."""
     await unit.connection.execute(
-        "INSERT INTO attempt (command, at, what, state, reason, evidence, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        _SAVE_AND_NOTE,
+        *_noted(unit, command, what, state=state, reason=reason, evidence=evidence),
+        command.state.value,
+        command.sent_at,
+        command.ended_at,
+        command.disarming_at,
+        command.reason,
+    )
+
+
+async def note(unit: Unit, command: Command, what: str, *, reason: str | None = None) -> None:
+    """Keep what is tried with a command that stands as it stood."""
+    await unit.connection.execute(_NOTE, *_noted(unit, command, what, reason=reason))
+
+
+def _noted(
+    unit: Unit, command: Command, what: str, *, reason: str | None, state: State | None = None, evidence: bytes = b""
+) -> tuple[Any, ...]:
+    """A row of `attempt`. A locate's evidence is a position: only its hash is kept here."""
+    return (
         command.command,
         unit.now,
         what,
@@ -355,32 +393,3 @@ async def is_firing(unit: Unit, subject: str, timer: str) -> bool:
     return bool(
         await unit.connection.fetchval("SELECT attempt > 0 FROM timer WHERE subject = $1 AND name = $2", subject, timer)
     )
-
-
-async def nonce_used(unit: Unit, nonce: str) -> bool:
-    """Whether an order with this nonce was let through before."""
-    return bool(await unit.connection.fetchval("SELECT true FROM nonce WHERE nonce = $1", nonce))
-
-
-async def use_nonce(unit: Unit, case: Case, nonce: str, people: Collection[str]) -> None:
-    """Let an order through, once. The breaker counts these."""
-    await unit.connection.execute(
-        "INSERT INTO nonce (nonce, organisation, incident, drill, people, used_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        nonce,
-        case.organisation,
-        case.incident,
-        case.drill,
-        list(people),
-        unit.now,
-    )
-
-
-async def past_wipes(unit: Unit, case: Case, since: datetime) -> list[PastWipe]:
-    """The organisation's wipes since a moment, or since its breaker was last reset. Drills count apart."""
-    rows = await unit.connection.fetch(
-        _PAST_WIPES,
-        case.organisation,
-        case.drill,
-        since,
-    )
-    return [PastWipe(row["used_at"], row["people"]) for row in rows]

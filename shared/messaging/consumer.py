@@ -150,7 +150,7 @@ class Consumer:
                 consumer.seek(place, record.offset)
 
     async def _gathered(self, consumer: AIOKafkaConsumer, first: ConsumerRecord) -> list[ConsumerRecord]:
-        """The record and what lies ready behind it. As long as none of them is urgent, more are gathered for a moment."""
+        """The record and what lies ready behind it. While none of them is urgent, more are gathered for a moment."""
         records = [first, *await _ready(consumer, MAX_BATCH - 1)]
         until = time.monotonic() + _GATHER_SECONDS
         while self._urgent and len(records) < MAX_BATCH and not any(map(self._is_urgent, records)):

@@ -225,6 +225,10 @@ class Units:
         self._log_topic = log_topic
         self._clock = clock
 
+    def now(self) -> datetime:
+        """This moment, in UTC, by the clock of the units."""
+        return self._clock()
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Unit]:
         """A unit that commits at the end of the block, and is rolled back when the block raises."""

@@ -1,6 +1,6 @@
 """PostgreSQL: connections for one schema, and its migrations."""
 
-from shared.postgres.connection import COMMAND_SECONDS, VANISHED_CLIENT, connect
+from shared.postgres.connection import COMMAND_SECONDS, VANISHED_CLIENT, connect, keep
 from shared.postgres.migrations import MigrationError, migrate
 
-__all__ = ["COMMAND_SECONDS", "VANISHED_CLIENT", "MigrationError", "connect", "migrate"]
+__all__ = ["COMMAND_SECONDS", "VANISHED_CLIENT", "MigrationError", "connect", "keep", "migrate"]

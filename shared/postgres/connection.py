@@ -23,7 +23,7 @@ async def connect(dsn: str, schema: str, *, max_size: int = 10) -> asyncpg.Pool:
         min_size=1,
         max_size=max_size,
         init=_prepare,
-        reset=_keep,
+        reset=keep,
         command_timeout=COMMAND_SECONDS,
         server_settings={
             "search_path": schema,
@@ -43,5 +43,5 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
-async def _keep(connection: asyncpg.Connection) -> None:
+async def keep(_connection: asyncpg.Connection) -> None:
     """No reset when a connection goes back: nothing here changes a session, and the reset is a round trip each."""
