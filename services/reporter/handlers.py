@@ -35,9 +35,9 @@ async def on_device_retired(unit: Unit, _: DeviceRetired, event: Event) -> None:
 async def on_case_event(unit: Unit, payload: Payload, event: Event) -> None:
     """Something happened in a case. What is about no case of ours is left alone."""
     envelope = event.envelope
-    incident = await store.load(unit.connection, envelope.subject, envelope.organisation)
+    incident = await store.current(unit, envelope.subject, envelope.organisation)
     if incident is None:
         return
-    await store.heard(unit, incident.id, envelope, payload)
+    store.heard(unit, incident.id, envelope, payload)
     decision = tracks.hear(incident, payload, envelope.time)
     await store.record(unit, decision, actor=SERVICE, cause=envelope.id)

@@ -24,6 +24,7 @@ _KEPT_AS = {
     "callback": ("callback", DataClass.CONTACT),
     "place_detail": ("place_detail", DataClass.POSITION),
     "circumstances": ("circumstances", DataClass.NARRATIVE),
+    "reporter_name": ("reporter_name", DataClass.CONTACT),
 }
 """Answer → fact and class of data in the vault."""
 
@@ -99,7 +100,7 @@ class Intake:
         # The case is locked before the vault is written to, in the order in which the desk's acts do both.
         open_one = await self._open_one(unit, device, drill=report.drill)
         vault_person = speaker.ref or self._people.new_ref()
-        facts = await self._facts(unit, report, speaker, device, vault_person)
+        facts, reporter_name = await self._facts(unit, report, speaker, device, vault_person)
         by = By(speaker.ref, unit.now)
         signed_in = speaker.door is Door.SIGNED_IN
         if open_one is not None:
@@ -115,12 +116,12 @@ class Intake:
             reported_as=report.reported_as,
             reporter=speaker.ref,
             vault_person=vault_person,
-            reporter_name=await self._reporter_name(unit, speaker),
+            reporter_name=reporter_name,
             trusted=signed_in,
             facts=facts,
             reported_at=unit.now,
         )
-        await store.add_report(unit, told, receipt_hash)
+        store.add_report(unit, told, receipt_hash)
         return decision.incident.id
 
     async def _device(self, unit: Unit, report: Report, speaker: Speaker) -> store.Device | None:
@@ -144,51 +145,44 @@ class Intake:
 
     async def _facts(
         self, unit: Unit, report: Report, speaker: Speaker, device: store.Device | None, vault_person: str
-    ) -> LossFacts:
+    ) -> tuple[LossFacts, str | None]:
+        """What was told, and the commitment to the name of the one who tells, when it is known."""
         speaks_as_holder = speaker.person is not None and report.reported_as == "holder"
         holder = speaker.ref if speaks_as_holder else (device.facts.holder if device is not None else None)
         words = report.words()
         if speaks_as_holder and speaker.person is not None and speaker.person.name:
             words.setdefault("holder_name", speaker.person.name)
+        if speaker.person is not None and speaker.person.name:
+            words["reporter_name"] = speaker.person.name
         digests = await self.keep(unit, words, speaker.organisation, vault_person, holder)
-        return LossFacts(
+        reporter_name = digests.pop("reporter_name", None)
+        facts = LossFacts(
             device=device.device if device is not None else None,
             holder=holder,
             **digests,
             **report.coded(),
         )
+        return facts, reporter_name
 
     async def keep(
         self, unit: Unit, words: dict[str, str], organisation: str, vault_person: str, holder: str | None
     ) -> dict[str, str]:
         """Lay free text into the vault; returns fact → commitment. The holder's name belongs to the holder."""
-        digests = {}
+        people: dict[DataClass, dict[str, dict[str, str]]] = {}
         for answer, text in words.items():
             fact, data_class = _KEPT_AS[answer]
             person = vault_person
             if answer == "holder_name":
                 person = holder or self._people.new_ref()
-            digests[fact] = await self._vault.put(
-                unit.connection,
-                organisation=organisation,
-                person=person,
-                data_class=data_class,
-                name=fact,
-                value=text,
+            people.setdefault(data_class, {}).setdefault(person, {})[fact] = text
+        digests: dict[str, str] = {}
+        for data_class, values in people.items():
+            stored = await self._vault.put_people(
+                unit.connection, organisation=organisation, data_class=data_class, people=values
             )
+            for of_person in stored.values():
+                digests |= of_person
         return digests
-
-    async def _reporter_name(self, unit: Unit, speaker: Speaker) -> str | None:
-        if speaker.person is None or not speaker.person.name:
-            return None
-        return await self._vault.put(
-            unit.connection,
-            organisation=speaker.organisation,
-            person=speaker.person.ref,
-            data_class=DataClass.CONTACT,
-            name="reporter_name",
-            value=speaker.person.name,
-        )
 
     async def amend(self, code: str, answers: Answers) -> Incident:
         """More, or other, answers from the one who has the receipt.

@@ -67,6 +67,14 @@ async def load(connection: Connection, incident: str, organisation: str) -> Inci
     return Incident.model_validate(state) if state is not None else None
 
 
+async def current(unit: Unit, incident: str, organisation: str) -> Incident | None:
+    """A locked case as this unit has left it."""
+    held: Incident | None = unit.held.get(incident)
+    if held is None:
+        return await load(unit.connection, incident, organisation)
+    return held if held.organisation == organisation else None
+
+
 async def load_joinable(connection: Connection, organisation: str, device: str, *, drill: bool) -> Incident | None:
     """The open case about this phone, if there is one."""
     state = await connection.fetchval(
@@ -94,20 +102,27 @@ async def queue(connection: Connection, organisation: str, *, ended: bool | None
 async def record(unit: Unit, decision: Decision, *, actor: str, cause: str | None = None) -> None:
     """Save the case as decided, and tell the events to the log."""
     incident = decision.incident
-    await save(unit, incident)
+    _save(unit, incident)
     scope = Scope(incident.id, incident.organisation, incident.drill)
     for payload in decision.events:
         event_id = await unit.emit(payload, scope, actor=actor, cause=cause)
-        await _add_entry(unit, incident.id, Entry(event_id, payload.event_type, actor, unit.now, _data(payload)))
+        _add_entry(unit, incident.id, Entry(event_id, payload.event_type, actor, unit.now, _data(payload)))
 
 
-async def save(unit: Unit, incident: Incident) -> None:
-    """Write the case over what was there."""
-    await unit.connection.execute(
-        "INSERT INTO incident (incident, organisation, drill, status, device, joinable, ended, reported_at, "
-        "changed_at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
-        "ON CONFLICT (incident) DO UPDATE SET status = $4, device = $5, joinable = $6, ended = $7, changed_at = $9, "
-        "state = $10",
+_SAVE = """
+INSERT INTO incident (incident, organisation, drill, status, device, joinable, ended, reported_at, changed_at, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (incident) DO UPDATE
+SET status = $4, device = $5, joinable = $6, ended = $7, changed_at = $9, state = $10
+"""
+
+
+def _save(unit: Unit, incident: Incident) -> None:
+    """Have the case written over what was there, once for all that the unit does to it."""
+    unit.held[incident.id] = incident
+    unit.later(
+        _SAVE,
+        incident.id,
         incident.id,
         incident.organisation,
         incident.drill,
@@ -121,23 +136,20 @@ async def save(unit: Unit, incident: Incident) -> None:
     )
 
 
-async def heard(unit: Unit, incident: str, envelope: Envelope, payload: Payload) -> None:
+def heard(unit: Unit, incident: str, envelope: Envelope, payload: Payload) -> None:
     """Keep an event of another service with the case."""
     entry = Entry(envelope.id, envelope.type, envelope.actor, envelope.time, _data(payload))
-    await _add_entry(unit, incident, entry)
+    _add_entry(unit, incident, entry)
 
 
-async def _add_entry(unit: Unit, incident: str, entry: Entry) -> None:
-    await unit.connection.execute(
-        "INSERT INTO entry (incident, event_id, type, actor, at, data) VALUES ($1, $2, $3, $4, $5, $6) "
-        "ON CONFLICT (event_id) DO NOTHING",
-        incident,
-        entry.event_id,
-        entry.type,
-        entry.actor,
-        entry.at,
-        entry.data,
-    )
+_ADD_ENTRY = """
+INSERT INTO entry (incident, event_id, type, actor, at, data) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (event_id) DO NOTHING
+"""
+
+
+def _add_entry(unit: Unit, incident: str, entry: Entry) -> None:
+    unit.later(_ADD_ENTRY, entry.event_id, incident, entry.event_id, entry.type, entry.actor, entry.at, entry.data)
 
 
 def _data(payload: Payload) -> dict[str, Any]:
@@ -156,12 +168,18 @@ async def entries(connection: Connection, incident: str) -> list[Entry]:
     return [Entry(**dict(row)) for row in rows]
 
 
-async def add_report(unit: Unit, told: Told, receipt_hash: str) -> None:
+_ADD_REPORT = """
+INSERT INTO report (incident, number, organisation, door, reported_as, reporter, vault_person, reporter_name, trusted,
+                    facts, reported_at, receipt_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+"""
+
+
+def add_report(unit: Unit, told: Told, receipt_hash: str) -> None:
     """Keep a report as told, under the hash of its receipt code."""
-    await unit.connection.execute(
-        "INSERT INTO report (incident, number, organisation, door, reported_as, reporter, vault_person, "
-        "reporter_name, trusted, facts, reported_at, receipt_hash) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    unit.later(
+        _ADD_REPORT,
+        receipt_hash,
         told.incident,
         told.number,
         told.organisation,

@@ -97,6 +97,9 @@ class Unit:
     _timers: dict[tuple[str, str], _Armed | Timer | None] = field(default_factory=dict)
     """What becomes of timers: set, ended as the firing that is named, or taken away."""
     _locked: set[str] = field(default_factory=set)
+    _later: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
+    held: dict[str, Any] = field(default_factory=dict)
+    """What a service holds in hand of a locked subject, so that the next event about it needs not read it again."""
     armed: datetime | None = None
     """When the earliest timer that was set is due."""
 
@@ -106,6 +109,11 @@ class Unit:
         if wanted:
             await self.connection.execute(_LOCK, sorted(wanted))
             self._locked |= wanted
+
+    def later(self, statement: str, key: str, *values: Any) -> None:
+        """Run this at the end of the unit, in one go with others of the same statement; statements keep the order in
+        which they first came up. Of those with the same key only the last is run: it writes over the others."""
+        self._later.setdefault(statement, {})[key] = values
 
     async def emit(self, payload: Payload, scope: Scope, *, actor: str, cause: str | None = None) -> str:
         """Have the event sent when the unit commits, and return its id. `cause`: the id of the event it answers.
@@ -147,7 +155,11 @@ class Unit:
         self._timers.setdefault((timer.subject, timer.name), timer)
 
     async def flush(self) -> bool:
-        """Write timers, and outgoing events signed and in sequence; whether there were any. Called by `Units.begin`."""
+        """Write what was left for later: rows, timers, and events, signed and in sequence; whether there were events.
+        Called by `Units.begin`."""
+        for statement, rows_of in self._later.items():
+            await self.connection.executemany(statement, list(rows_of.values()))
+        self._later.clear()
         await self._set_timers()
         if not self._outgoing:
             return False
