@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from lostphone.kafka_access import received
 from lostphone.topics import BrokerError
 from shared.events import Event, KeyRing, Received, read
 
@@ -69,7 +70,7 @@ def records(
                     raise BrokerError(f"{topic}/{partition} went silent at {at} of {end}")
                 if (error := message.error()) is not None:
                     raise BrokerError(f"{topic}/{partition}: {error.str()}")
-                record = _received(message)
+                record = received(message)
                 at = record.offset + 1
                 if record.offset < end:
                     yield record
@@ -167,18 +168,6 @@ def _consumer(connection: Mapping[str, Any]) -> Consumer:
             "isolation.level": "read_committed",
             **connection,
         }
-    )
-
-
-def _received(message: Any) -> Received:
-    return Received(
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=message.offset(),
-        timestamp_ms=message.timestamp()[1],
-        key=message.key(),
-        headers=tuple(message.headers() or ()),
-        value=message.value(),
     )
 
 

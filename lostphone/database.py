@@ -34,6 +34,30 @@ GRANT UPDATE (active) ON enrollment_queue TO {reader};
 """
 
 
+class ForeignDatabaseError(Exception):
+    """The database belongs to another installation; nothing was changed."""
+
+
+async def claim(superuser_dsn: str, database: str, owner: str) -> None:
+    """Make the database and note whose it is; `owner` is the verifier key of the installation's log. Raises
+    `ForeignDatabaseError` when another installation made it: its keys sign and open what is in there."""
+    server = await asyncpg.connect(superuser_dsn, timeout=10)
+    try:
+        await _create_database(server, database)
+        said = await server.fetchval(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1", database
+        )
+        if said and said != owner:
+            raise ForeignDatabaseError(
+                f"the database {database} on that server belongs to the installation of the log {said}: use its data "
+                f"directory, another server, or drop the databases {database} and {NANOMDM} there"
+            )
+        literal = await server.fetchval("SELECT quote_literal($1)", owner)
+        await server.execute(f"COMMENT ON DATABASE {_plain(database)} IS {literal}")
+    finally:
+        await server.close()
+
+
 async def prepare(superuser_dsn: str, database: str, passwords: Mapping[str, str]) -> None:
     """Make the database, and roles and schemas for the services named in `passwords`. Doing it again only sets the
     passwords and what is missing. `superuser_dsn` names another database of the same server."""
@@ -45,8 +69,7 @@ async def prepare(superuser_dsn: str, database: str, passwords: Mapping[str, str
             await _role(server, service, password)
             await _role(server, f"{service}_owner", None)
         await _role(server, f"{VAULT}_owner", None)
-        if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
-            await server.execute(f"CREATE DATABASE {_plain(database)} TEMPLATE template0 ENCODING 'UTF8'")
+        await _create_database(server, database)
     finally:
         await server.close()
     inside = await asyncpg.connect(superuser_dsn, database=database, timeout=10)
@@ -103,8 +126,7 @@ async def prepare_nanomdm(superuser_dsn: str, password: str, tables: str, reader
     server = await asyncpg.connect(superuser_dsn, timeout=10)
     try:
         await _role(server, NANOMDM, password)
-        if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", NANOMDM):
-            await server.execute(f"CREATE DATABASE {NANOMDM} OWNER {NANOMDM} TEMPLATE template0 ENCODING 'UTF8'")
+        await _create_database(server, NANOMDM, f"OWNER {NANOMDM}")
     finally:
         await server.close()
     inside = await asyncpg.connect(superuser_dsn, database=NANOMDM, timeout=10)
@@ -150,6 +172,12 @@ def _plain(name: str) -> str:
     if not _PLAIN.match(name):
         raise ValueError(f"{name!r} is not a plain name")
     return name
+
+
+async def _create_database(server: asyncpg.Connection, name: str, owned: str = "") -> None:
+    """Unless it is there."""
+    if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+        await server.execute(f"CREATE DATABASE {_plain(name)} {owned} TEMPLATE template0 ENCODING 'UTF8'")
 
 
 async def _role(server: asyncpg.Connection, name: str, password: str | None) -> None:

@@ -17,7 +17,7 @@ import random
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import BaseModel, ConfigDict, Field
 
 from lostphone.screen import CouldNotError
+from lostphone.sources import VARIABLES, Part, Source
 from lostphone.status import INSTALLATION, PublicKey, replace_private
 from services.audit.tlog import WitnessKey, log_vkey
 from shared.events.contracts.acls import OPERATOR, SIEM
@@ -48,6 +49,7 @@ OUTSIDERS: Final = ("admin", OPERATOR, SIEM, *(f"integrator-{name}" for name in 
 PRINCIPALS: Final = ("broker", *SERVICES, *OUTSIDERS)
 """Everybody who can sign in to a guarded broker from its first start."""
 
+_OWN: Final[Mapping[Part, Source]] = {"kafka": Source.EMBEDDED, "postgres": Source.EMBEDDED}
 _PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
 _LISTENERS = (*SERVICES, *SANDBOX_PARTS, WITNESS)
@@ -65,6 +67,7 @@ class _Kept(BaseModel):
 
     version: int = 1
     secure: bool = False
+    sources: dict[Part, Source] = Field(default_factory=lambda: dict(_OWN))
     ports: dict[str, int] = Field(default_factory=dict)
     passwords: dict[str, str] = Field(default_factory=dict)
 
@@ -78,14 +81,20 @@ class Installation:
     passwords: Mapping[str, str]
     secure: bool = False
     """Whether the broker is guarded: TLS, names and ACLs."""
+    sources: Mapping[Part, Source] = field(default_factory=lambda: _OWN)
+    """Who runs the broker and the database."""
 
     @classmethod
-    def open(cls, data_dir: Path, *, secure: bool = False) -> "Installation":
+    def open(
+        cls, data_dir: Path, *, secure: bool = False, sources: Mapping[Part, Source] | None = None
+    ) -> "Installation":
         """The installation in this directory; what is missing of it is made. `secure` guards a new one's broker; one
-        that is guarded stays so.
+        that is guarded stays so, unless somebody else runs it. `sources` says who runs broker and database; None stands
+        for both of its own.
 
         A kept port that another program took meanwhile is chosen anew: nothing of the installation may run.
-        Raises `CouldNotError`, also when a broker that was made open should become a guarded one.
+        Raises `CouldNotError`, also when a broker that was made open should become a guarded one, or when the data of
+        the installation lie with another broker or database than the chosen ones.
         """
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -101,9 +110,13 @@ class Installation:
             kept.ports = _settle_ports(kept.ports)
             made = {name: secrets.token_urlsafe(24) for name in _PASSWORDS}
             kept.passwords = {**made, **kept.passwords}
-            kept.secure = kept.secure or _may_guard(data_dir, secure)
+            kept.sources = _settle_sources(data_dir, kept.sources, {**_OWN, **(sources or {})}, new=not file.exists())
+            if kept.sources["kafka"] is Source.ENVIRONMENT:
+                kept.secure = secure
+            else:
+                kept.secure = kept.secure or _may_guard(data_dir, secure)
             replace_private(file, kept.model_dump_json(indent=2).encode() + b"\n")
-            installation = cls(data_dir, kept.ports, kept.passwords, kept.secure)
+            installation = cls(data_dir, kept.ports, kept.passwords, kept.secure, kept.sources)
             installation._make_keys()
             installation._write_policy()
             for name in _PRIVATE_FOLDERS:
@@ -124,12 +137,12 @@ class Installation:
                 f"{data_dir} に環境がありません。lostphone up で作ります。",
                 f"There is no installation in {data_dir}. lostphone up makes one.",
             ) from error
-        return cls(data_dir, kept.ports, kept.passwords, kept.secure)
+        return cls(data_dir, kept.ports, kept.passwords, kept.secure, kept.sources)
 
     def keep_password(self, name: str, password: str) -> "Installation":
         """The installation with another password; what runs still has the old one."""
         passwords = {**self.passwords, name: password}
-        kept = _Kept(ports=dict(self.ports), passwords=passwords, secure=self.secure)
+        kept = _Kept(ports=dict(self.ports), passwords=passwords, secure=self.secure, sources=dict(self.sources))
         replace_private(self.data_dir / INSTALLATION, kept.model_dump_json(indent=2).encode() + b"\n")
         return replace(self, passwords=passwords)
 
@@ -227,6 +240,26 @@ def _may_guard(data_dir: Path, secure: bool) -> bool:
             "data, or name another --data-dir.",
         )
     return secure
+
+
+def _settle_sources(
+    data_dir: Path, kept: Mapping[Part, Source], chosen: Mapping[Part, Source], *, new: bool
+) -> dict[Part, Source]:
+    """Who runs broker and database from now on. Starting on empty ones would look as if all data were lost."""
+    for part, source in chosen.items():
+        variable = VARIABLES[part, False]
+        if not new and kept[part] is Source.ENVIRONMENT and source is Source.EMBEDDED:
+            raise CouldNotError(
+                f"{data_dir} のデータは {variable} で指定された {part} にあります。もう一度指定してください。",
+                f"The data of {data_dir} lie with the {part} that {variable} named. Name it again.",
+            )
+        if source is Source.ENVIRONMENT and (data_dir / part / "data").exists():
+            raise CouldNotError(
+                f"{data_dir} のデータは自身の {part} にあります。"
+                f"{variable} を外すか、別の --data-dir を指定してください。",
+                f"The data of {data_dir} lie with a {part} of its own. Unset {variable}, or name another --data-dir.",
+            )
+    return dict(chosen)
 
 
 def published(service: str, key: Ed25519PrivateKey) -> dict[str, dict[str, str]]:

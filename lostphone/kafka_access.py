@@ -7,12 +7,14 @@ A guarded installation keeps two files for each principal that is not a service,
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from lostphone import status
 from lostphone.embedded.kafka_properties import SCRAM, as_text
 from lostphone.status import replace_private
+from shared.events import Received
 from shared.events.contracts.acls import OPERATOR
 
 SASL_SSL: Final = "SASL_SSL"
@@ -29,9 +31,22 @@ def signed_in(principal: str, password: str, ca_file: Path) -> dict[str, str]:
     }
 
 
-def write_client_files(folder: Path, principal: str, password: str, ca_file: Path) -> Path:
-    """Write the principal's two files; the path of librdkafka's."""
-    conf = folder / f"{principal}.conf"
+@dataclass(frozen=True)
+class Guard:
+    """How one signs in to a guarded broker: its CA, and the user who may do everything there."""
+
+    ca_file: Path
+    admin: str
+    password: str = field(repr=False)
+
+    def client(self) -> dict[str, str]:
+        """librdkafka's settings for signing in as that user."""
+        return signed_in(self.admin, self.password, self.ca_file)
+
+
+def write_client_files(folder: Path, principal: str, password: str, ca_file: Path, *, name: str | None = None) -> Path:
+    """Write the principal's two files, under another name if one is given; the path of librdkafka's."""
+    conf = folder / f"{name or principal}.conf"
     replace_private(conf, as_text(signed_in(principal, password, ca_file)).encode())
     module = "org.apache.kafka.common.security.scram.ScramLoginModule"
     properties = {
@@ -66,3 +81,17 @@ def connection_from_environment(bootstrap: str | None, told: Mapping[str, str] =
             Path(told.get("LOSTPHONE_KAFKA_CA_FILE", "")),
         )
     return connection
+
+
+def received(message: Any) -> Received:
+    """What librdkafka gives, as a record."""
+    # The library's types say `str` where it gives bytes.
+    return Received(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp_ms=message.timestamp()[1],
+        key=message.key(),
+        headers=tuple(message.headers() or ()),
+        value=message.value(),
+    )

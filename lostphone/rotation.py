@@ -24,6 +24,7 @@ from lostphone.embedded.kafka import SCRAM_ITERATIONS
 from lostphone.installation import SERVICES, Installation, published
 from lostphone.kafka_access import running_connection, write_client_files
 from lostphone.screen import CouldNotError
+from lostphone.sources import Source
 from lostphone.status import replace_private
 from lostphone.topics import BrokerError
 from shared.events.signing import key_id
@@ -63,18 +64,24 @@ def rotate_kafka_password(data_dir: Path, principal: str) -> None:
             "broker 自身のパスワードは変えられません。docs/security.md を見てください。",
             "The broker's own password cannot be changed while it runs; see docs/security.md.",
         )
+    if principal == "admin" and status.sources.get("kafka") is Source.ENVIRONMENT:
+        raise CouldNotError(
+            "この Kafka の管理者は環境変数が示す利用者です。Kafka を運用する人が変えます。",
+            "The admin of this broker is the user whom the environment names; whoever runs the broker changes it.",
+        )
     password = secrets.token_urlsafe(24)
     installation = Installation.read(data_dir)
     # Kept before the broker is told: when that fails, doing it again mends it.
     installation.keep_password(f"kafka_{principal}", password)
-    _tell_broker(AdminClient(running_connection(status.kafka, "admin")), principal, password)
+    tell_broker(AdminClient(running_connection(status.kafka, "admin")), principal, password)
     if principal in SERVICES:
         restart(data_dir, principal)
     else:
         write_client_files(installation.kafka_folder, principal, password, Path(status.kafka.ca_file))
 
 
-def _tell_broker(admin: AdminClient, principal: str, password: str) -> None:
+def tell_broker(admin: AdminClient, principal: str, password: str) -> None:
+    """Make the principal, or set its password. Raises `BrokerError`."""
     how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, SCRAM_ITERATIONS)
     told = admin.alter_user_scram_credentials([UserScramCredentialUpsertion(principal, how, password.encode())])
     try:

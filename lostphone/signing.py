@@ -10,7 +10,7 @@ from shared.events.wipe import StatementSignature, Step, WipeStatement, sign
 
 _LABELS = {
     "organisation": Sentence("組織", "organisation"),
-    "incident": Sentence("事案", "incident"),
+    "incident": Sentence("案件", "incident"),
     "device": Sentence("端末", "device"),
     "ownership": Sentence("所有", "ownership"),
     "action": Sentence("操作(すべて消去)", "action (everything on it)"),

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+from confluent_kafka.admin import AdminClient
 
 import lostphone
 from lostphone import acls, database, status, topics
 from lostphone.approvers import make_sandbox_approvers
 from lostphone.embedded import Child, EmbeddedError, EmbeddedKafka, EmbeddedNanoMDM, EmbeddedPostgres
-from lostphone.embedded.certificates import kept_certificates
+from lostphone.embedded.certificates import CA_FILE, kept_certificates
 from lostphone.embedded.kafka_properties import SCRAM, Plaintext, SaslSsl, Security
 from lostphone.embedded.nanomdm import Secrets, schema_file
 from lostphone.environment import NANOMDM_WEBHOOK, Facts, NanoMDMFacts, service_environment
@@ -37,9 +38,12 @@ from lostphone.installation import (
     Installation,
     Service,
 )
-from lostphone.kafka_access import SASL_SSL, signed_in, write_client_files
+from lostphone.kafka_access import SASL_SSL, Guard, write_client_files
+from lostphone.named import Named, NamedKafka, NamedPostgres
 from lostphone.process import Embedded, Part, Program
+from lostphone.rotation import tell_broker
 from lostphone.screen import CouldNotError
+from lostphone.status import replace_private
 from lostphone.supervisor import Stage, Supervisor, Tell
 from lostphone.topics import BrokerError
 from sandbox.certificates import authority
@@ -56,17 +60,20 @@ _FAILURES = (
     EmbeddedError,
     MigrationError,
     BrokerError,
+    database.ForeignDatabaseError,
     OSError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
 )
 
 
-def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.Event, *, secure: bool = False) -> None:
+def run(
+    data_dir: Path, named: Named, tell: Tell, ready: Callable[[], None], stop: threading.Event, *, secure: bool = False
+) -> None:
     """Run the installation in this directory until `stop`; `ready` is called once all of it answers. `secure` guards
     the broker of a new one. Raises `CouldNotError`, after what had started was ended again."""
     try:
-        with Supervisor(LocalStack(Installation.open(data_dir, secure=secure)), tell, stop):
+        with Supervisor(LocalStack(open_installation(data_dir, named, secure=secure), named), tell, stop):
             ready()
             stop.wait()
             tell("止めています…", "Stopping …")
@@ -74,14 +81,29 @@ def run(data_dir: Path, tell: Tell, ready: Callable[[], None], stop: threading.E
         raise CouldNotError(f"起動できません: {error}", f"It could not be started: {error}") from error
 
 
+def open_installation(data_dir: Path, named: Named, *, secure: bool = False) -> Installation:
+    """The installation in this directory, on what the environment names. Raises `CouldNotError`."""
+    guarded = named.kafka.guard is not None if named.kafka is not None else secure
+    if secure and not guarded:
+        raise CouldNotError(
+            "--secure は自身の Kafka を守るものです。"
+            "指定された Kafka には LOSTPHONE_KAFKA_SECURITY=SASL_SSL を使います。",
+            "--secure guards a broker of the installation's own. One signs in to a named one with "
+            "LOSTPHONE_KAFKA_SECURITY=SASL_SSL.",
+        )
+    return Installation.open(data_dir, secure=guarded, sources=named.sources)
+
+
 class LocalStack:
     """Kafka, PostgreSQL, NanoMDM, the sandbox and the four services of one installation."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, named: Named | None = None) -> None:
+        """`named`: broker and database that somebody else runs."""
         self._installation = installation
         data = installation.data_dir
-        self._kafka = EmbeddedKafka(data / "kafka", _security(installation))
-        self._postgres = EmbeddedPostgres(data / "postgres")
+        named = named or Named()
+        self._kafka = named.kafka or EmbeddedKafka(data / "kafka", _security(installation))
+        self._postgres = named.postgres or EmbeddedPostgres(data / "postgres")
         self._programs = data / "processes"
         self._nanomdm = _NanoMDM(data / "nanomdm", self._make_nanomdm)
         self._bearer = ""
@@ -91,18 +113,14 @@ class LocalStack:
         return self._installation
 
     def superuser_dsn(self, name: str) -> str:
-        """The embedded server's superuser; the address is known once it was started."""
+        """The server's superuser; the address of an embedded one is known once it was started."""
+        if isinstance(self._postgres, NamedPostgres):
+            return self._postgres.superuser_dsn(name)
         return _with_password(self._postgres.dsn(name), self._installation.passwords["postgres"])
 
     def stages(self) -> Sequence[Stage]:
         return [
-            Stage(
-                [
-                    Embedded("kafka", self._kafka.child, self._kafka.start, self._kafka.stop),
-                    Embedded("postgres", self._postgres.child, self._postgres.start, self._postgres.stop),
-                ],
-                said=("Kafka と PostgreSQL が動いています", "Kafka and PostgreSQL run"),
-            ),
+            self._ground(),
             Stage(
                 [],
                 self.prepare,
@@ -120,6 +138,30 @@ class LocalStack:
             ),
         ]
 
+    def _ground(self) -> Stage:
+        """Broker and database: those of its own are started, those that the environment names must answer."""
+        own: list[Part] = []
+        named: list[NamedKafka | NamedPostgres] = []
+        for name, part in (("kafka", self._kafka), ("postgres", self._postgres)):
+            if isinstance(part, NamedKafka | NamedPostgres):
+                named.append(part)
+            else:
+                own.append(Embedded(name, part.child, part.start, part.stop))
+
+        def require() -> None:
+            for part in named:
+                part.require()
+
+        outside = " · ".join(str(part) for part in named)
+        return Stage(
+            own,
+            require,
+            (
+                f"Kafka と PostgreSQL が動いています{f'(環境変数の指定: {outside})' if named else ''}",
+                f"Kafka and PostgreSQL run{f'; named by the environment: {outside}' if named else ''}",
+            ),
+        )
+
     def announce(self, parts: Iterable[Part]) -> None:
         installation = self._installation
         processes = {part.name: status.Process(pid=part.child.pid) for part in parts}
@@ -130,21 +172,27 @@ class LocalStack:
             http={name: installation.url(name) for name in SERVICES},
             sandbox={part: installation.url(part) for part in (*SANDBOX_PARTS, WITNESS)},
             events=status.Events(keys=installation.event_keys()),
+            sources=dict(installation.sources),
             log=status.Log(url=installation.url("audit"), origin=LOG_ORIGIN, vkey=self._vkey(), bearer=self._bearer),
             processes={"supervisor": status.Process(pid=os.getpid()), **processes},
         )
         status.write(installation.data_dir, said)
 
-    def _kafka_status(self) -> status.Kafka:
+    def _guard(self) -> Guard | None:
+        if isinstance(self._kafka, NamedKafka):
+            return self._kafka.guard
         security = self._kafka.security
-        if isinstance(security, Plaintext):
+        return None if isinstance(security, Plaintext) else Guard(security.truststore, "admin", security.users["admin"])
+
+    def _kafka_status(self) -> status.Kafka:
+        if self._guard() is None:
             return status.Kafka(bootstrap=self._kafka.bootstrap)
         folder = self._installation.kafka_folder
         return status.Kafka(
             bootstrap=self._kafka.bootstrap,
             security_protocol=SASL_SSL,
             sasl_mechanism=SCRAM,
-            ca_file=str(security.truststore),
+            ca_file=str(folder / CA_FILE),
             clients={principal: str(folder / f"{principal}.conf") for principal in OUTSIDERS},
         )
 
@@ -160,34 +208,41 @@ class LocalStack:
 
     def prepare(self) -> None:
         """Topics, ACLs, database roles and schemas, and what the MDM server needs."""
-        self._prepare_broker()
+        self.prepare_broker()
         asyncio.run(self._prepare_databases())
         authority(*self._ca())
 
-    def _prepare_broker(self) -> None:
+    def prepare_broker(self) -> None:
+        """Topics; on a guarded broker also who may sign in, and who may do what."""
         connection = self.admin_connection()
         topics.apply(connection, topics.manifest())
-        security = self._kafka.security
-        if isinstance(security, Plaintext):
+        if (guard := self._guard()) is None:
             return
+        installation = self._installation
+        if isinstance(self._kafka, NamedKafka):
+            installation.kafka_folder.mkdir(mode=0o700, exist_ok=True)
+            replace_private(installation.kafka_folder / CA_FILE, guard.ca_file.read_bytes())
+            admin = AdminClient({**connection})
+            for principal in (*SERVICES, *OUTSIDERS[1:]):
+                tell_broker(admin, principal, installation.kafka_password(principal))
         acls.apply(connection, INTEGRATORS)
-        for principal in OUTSIDERS:
-            write_client_files(
-                self._installation.kafka_folder, principal, security.users[principal], security.truststore
-            )
+        for name in OUTSIDERS:
+            principal, password = guard.admin, guard.password
+            if name != OUTSIDERS[0]:
+                principal, password = name, installation.kafka_password(name)
+            write_client_files(installation.kafka_folder, principal, password, guard.ca_file, name=name)
 
     def admin_connection(self) -> dict[str, str]:
         """librdkafka's settings of the one who may do everything on the broker."""
-        connection: dict[str, str] = {"bootstrap.servers": self._kafka.bootstrap}
-        security = self._kafka.security
-        if not isinstance(security, Plaintext):
-            connection |= signed_in("admin", security.users["admin"], security.truststore)
-        return connection
+        guard = self._guard()
+        return {"bootstrap.servers": self._kafka.bootstrap, **(guard.client() if guard else {})}
 
     async def _prepare_databases(self) -> None:
         passwords = self._installation.passwords
         superuser = self.superuser_dsn("postgres")
-        await database.require_passwords(superuser, passwords["postgres"])
+        if isinstance(self._postgres, EmbeddedPostgres):
+            await database.require_passwords(superuser, passwords["postgres"])
+        await database.claim(superuser, database.DATABASE, self._vkey())
         await database.prepare(superuser, database.DATABASE, {name: passwords[name] for name in SERVICES})
         inside = self.superuser_dsn(database.DATABASE)
         await database.migrate_all(inside, SERVICES)

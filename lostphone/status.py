@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lostphone.sources import Part, Source
+
 DATA_VARIABLE = "LOSTPHONE_DATA"
 DEFAULT_DATA = Path(".lostphone/data")
 FILE = "status.json"
@@ -76,6 +78,8 @@ class Status(_Part):
     sandbox: dict[str, str]
     events: Events
     log: Log
+    sources: dict[Part, Source] = {}
+    """Who runs the broker and the database: `embedded`, the installation itself, or whoever the `environment` names."""
     processes: dict[str, Process]
 
     def public(self) -> dict[str, Any]:

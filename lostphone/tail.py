@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
+from lostphone.kafka_access import received
 from lostphone.topics import BrokerError
 from shared.events import Received
 from shared.events.contracts.acls import OPERATOR
@@ -55,7 +56,7 @@ def _records(consumer: Consumer, ends_to_see: int | None) -> Iterator[Received]:
         silent_since = time.monotonic()
         error = message.error()
         if error is None:
-            yield _received(message)
+            yield received(message)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public constant is named so
             ended.add((message.topic() or "", message.partition() or 0))
         elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the same
@@ -70,16 +71,3 @@ def _partitions(consumer: Consumer, topic: str) -> list[int]:
     if found.error is not None:
         raise BrokerError(f"topic {topic}: {found.error.str()}")
     return sorted(found.partitions)
-
-
-def _received(message: Any) -> Received:
-    # The library's types say `str` where it gives bytes.
-    return Received(
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=message.offset(),
-        timestamp_ms=message.timestamp()[1],
-        key=message.key(),
-        headers=tuple(message.headers() or ()),
-        value=message.value(),
-    )

@@ -1,6 +1,6 @@
 """What tests of every room stand on: a real broker and database, and an installation of their own.
 
-`kafka`, `postgres`   addresses; from the environment, Docker or the embedded stack (lostphone/embedded/providers.py)
+`kafka`, `postgres`   addresses; from the environment, Docker or the embedded stack (lostphone/sources.py)
 `topics`              the same broker, with every topic of the registry
 `installation`        keys on disk and a fresh database with every schema; see tests/stack/installed.py
 

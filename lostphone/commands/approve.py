@@ -36,7 +36,7 @@ class Act(StrEnum):
 
 def approve(
     *,
-    incident: Annotated[str, typer.Argument(help="事案 · Incident id.")],
+    incident: Annotated[str, typer.Argument(help="案件 · Incident id.")],
     key: KeyFile,
     act: Annotated[
         Act, typer.Option("--as", help="最初の署名は propose · The first signature is propose.")
@@ -116,7 +116,7 @@ def _statement(answer: Any) -> WipeStatement:
 def _sign(step: Step, statement: WipeStatement, incident: str, key: Ed25519PrivateKey, yes: bool) -> dict[str, Any]:
     if statement.incident != incident:
         raise CouldNotError(
-            f"同意文は別の事案({statement.incident})のものです。署名しません。",
+            f"同意文は別の案件({statement.incident})のものです。署名しません。",
             f"The statement is about another incident ({statement.incident}). Nothing is signed.",
         )
     show(Console(stderr=True, highlight=False), statement)

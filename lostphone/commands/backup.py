@@ -13,15 +13,24 @@ import typer
 from lostphone import backup as made
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
-from lostphone.database import DATABASE
+from lostphone.database import DATABASE, ForeignDatabaseError
 from lostphone.embedded import EmbeddedError
 from lostphone.installation import Installation
 from lostphone.kafka_access import connection_from_environment, running_connection
+from lostphone.named import Named
 from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result
-from lostphone.status import data_directory
+from lostphone.sources import VARIABLES, Source
+from lostphone.status import Status, data_directory
 from lostphone.topics import BrokerError
 
-_FAILURES: Final = (BrokerError, EmbeddedError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_FAILURES: Final = (
+    BrokerError,
+    EmbeddedError,
+    ForeignDatabaseError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
 
 Postgres = Annotated[
     str | None,
@@ -60,8 +69,7 @@ def backup(
             "--bootstrap を指定するか --without-log を付けてください。", "Give --bootstrap or --without-log."
         )
     if status is not None:
-        address = urlsplit(status.postgres["audit"].dsn).netloc.rpartition("@")[2]
-        postgres = f"postgresql://lostphone:{Installation.read(directory).passwords['postgres']}@{address}/{DATABASE}"
+        postgres = _superuser(status, directory)
     source = made.Source(postgres or "", event_keys or directory / "event-keys.json", None if without_log else kafka)
     try:
         manifest = made.make(source, file)
@@ -79,6 +87,19 @@ def backup(
             "It holds no keys. Without them nobody reads a person's data in it, and the timeline cannot be signed on: "
             "keep them in another place with --keys.",
         )
+
+
+def _superuser(status: Status, directory: Path) -> str:
+    """The DSN of the superuser of the database that the running installation has. Raises `CouldNotError`."""
+    if status.sources.get("postgres") is not Source.ENVIRONMENT:
+        address = urlsplit(status.postgres["audit"].dsn).netloc.rpartition("@")[2]
+        return f"postgresql://lostphone:{Installation.read(directory).passwords['postgres']}@{address}/{DATABASE}"
+    if (named := Named.by().postgres) is None:
+        raise CouldNotError(
+            f"この環境のデータベースは {VARIABLES['postgres', False]} で指定されたものです。もう一度指定してください。",
+            f"The database of this installation is the one that {VARIABLES['postgres', False]} named. Name it again.",
+        )
+    return named.superuser_dsn(DATABASE)
 
 
 def restore(

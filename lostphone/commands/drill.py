@@ -22,7 +22,7 @@ def drill(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """訓練の事案を始める · Begin a drill: nothing reaches a real device, line, person or page."""
+    """訓練の案件を始める · Begin a drill: nothing reaches a real device, line, person or page."""
     body = {
         "reported_as": "proxy" if holder else "holder",
         "phone": phone,

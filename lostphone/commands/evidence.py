@@ -13,7 +13,7 @@ from lostphone.status import data_directory
 
 def evidence(
     *,
-    incident: Annotated[str, typer.Argument(help="事案 · Incident id.")],
+    incident: Annotated[str, typer.Argument(help="案件 · Incident id.")],
     out: Annotated[Path | None, typer.Option(help="保存先 · File to write; default evidence-<incident>.zip.")] = None,
     show: Annotated[
         list[str] | None,
@@ -29,7 +29,7 @@ def evidence(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """事案の証拠一式を書き出す · Write one incident's evidence; check it with lostphone verify FILE --policy …."""
+    """案件の証拠一式を書き出す · Write one incident's evidence; check it with lostphone verify FILE --policy …."""
     body: dict[str, Any] = {"previous": previous or [], "disclosures": [], "not_there": []}
     where = data_directory(data_dir)
     if show:

@@ -1,19 +1,21 @@
-"""The embedded broker and database, started for a restore alone and ended again."""
+"""Broker and database for a restore: the embedded ones are started for it alone and ended again."""
 
 import asyncio
 from pathlib import Path
 
 from lostphone.database import DATABASE
-from lostphone.installation import SERVICES, Installation
+from lostphone.installation import SERVICES
+from lostphone.named import Named
 from lostphone.restore import Restored, Target, restore
-from lostphone.stack import LocalStack
+from lostphone.stack import LocalStack, open_installation
 from lostphone.timeline_again import AuditKeys
 
 
 async def restore_embedded(directory: Path, file: Path, *, replace: bool) -> Restored:
     """Restore into the installation of this directory, made when there is none. Raises `BackupError`, `BrokerError`,
-    `EmbeddedError`, or what asyncpg raises."""
-    stack = await asyncio.to_thread(LocalStack, Installation.open(directory))
+    `EmbeddedError`, `CouldNotError`, or what asyncpg raises."""
+    named = Named.by()
+    stack = await asyncio.to_thread(LocalStack, open_installation(directory, named), named)
     installation = stack.installation
     parts = stack.stages()[0].parts
     try:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,7 +13,11 @@ from rich.table import Table
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.screen import Sentence, progress, result
+from lostphone.sources import VARIABLES, Part, Source
 from lostphone.status import Status, data_directory
+
+if TYPE_CHECKING:
+    from lostphone.named import Named
 
 _KEPT_VARIABLES = {"LOSTPHONE_LANG", "LOSTPHONE_TOOLS", "LOSTPHONE_MAVEN_REPOSITORY"}
 
@@ -65,6 +69,9 @@ def _already(directory: Path, pid: int, as_json: bool) -> None:
 
 def _supervise(directory: Path, fresh: bool, secure: bool, as_json: bool) -> None:
     """Be the supervisor until SIGINT or SIGTERM."""
+    from lostphone.named import Named  # noqa: PLC0415 - as the whole stack, below
+
+    named = Named.by()
     # What the services get is chosen for each; settings of this shell must not reach them.
     for name in [name for name in os.environ if name.startswith("LOSTPHONE_") and name not in _KEPT_VARIABLES]:
         del os.environ[name]
@@ -75,12 +82,12 @@ def _supervise(directory: Path, fresh: bool, secure: bool, as_json: bool) -> Non
         running.erase(directory)
     try:
         with running.hold(directory):
-            _run(directory, stop, secure, as_json)
+            _run(directory, named, stop, secure, as_json)
     except running.AlreadyRunningError as error:
         _already(directory, error.pid or 0, as_json)
 
 
-def _run(directory: Path, stop: threading.Event, secure: bool, as_json: bool) -> None:
+def _run(directory: Path, named: "Named", stop: threading.Event, secure: bool, as_json: bool) -> None:
     from lostphone import stack  # noqa: PLC0415 - half a second that the other commands need not wait
 
     def ready() -> None:
@@ -88,7 +95,7 @@ def _run(directory: Path, stop: threading.Event, secure: bool, as_json: bool) ->
             _show(found, as_json)
 
     progress(f"データの場所: {directory}", f"Data: {directory}")
-    stack.run(directory, progress, ready, stop, secure=secure)
+    stack.run(directory, named, progress, ready, stop, secure=secure)
 
 
 def _show(found: Status, as_json: bool) -> None:
@@ -99,12 +106,19 @@ def _draw(out: Console, found: Status) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, url in found.http.items():
         table.add_row(name, url, _pid(found, name))
-    table.add_row("kafka", found.kafka.bootstrap, _pid(found, "kafka"))
-    table.add_row("postgres", found.postgres["reporter"].dsn.rpartition("@")[2], _pid(found, "postgres"))
+    table.add_row("kafka", found.kafka.bootstrap, _whose(found, "kafka"))
+    table.add_row("postgres", found.postgres["reporter"].dsn.rpartition("@")[2], _whose(found, "postgres"))
     for name, url in found.sandbox.items():
         table.add_row(f"sandbox {name}", url, _pid(found, name if name in found.processes else "sandbox"))
     table.add_row("data", found.data_dir, "")
     out.print(table)
+
+
+def _whose(found: Status, name: Part) -> str:
+    """The process of a part of its own; that it is somebody else's, when the environment named it."""
+    if found.sources.get(name) is Source.ENVIRONMENT:
+        return str(Sentence(f"{VARIABLES[name, False]} の指定", f"named by {VARIABLES[name, False]}"))
+    return _pid(found, name)
 
 
 def _pid(found: Status, name: str) -> str:

@@ -30,7 +30,7 @@ def tail(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="いまの末尾で終わる · End at what is there now.")
     ] = False,
-    incident: Annotated[str | None, typer.Option(help="この事案だけ · Only this subject.")] = None,
+    incident: Annotated[str | None, typer.Option(help="この案件だけ · Only this subject.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="件数で終わる · End after so many.")] = None,
     data_dir: DataDir = None,
     bootstrap: Annotated[

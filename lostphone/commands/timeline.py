@@ -15,14 +15,14 @@ from shared.events import find
 
 def timeline(
     *,
-    incident: Annotated[str, typer.Argument(help="事案 · Incident id.")],
+    incident: Annotated[str, typer.Argument(help="案件 · Incident id.")],
     data_dir: DataDir = None,
     url: Url = None,
     token: Token = None,
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """事案の記録を表示 · Print an incident's timeline."""
+    """案件の記録を表示 · Print an incident's timeline."""
     client = connect("audit", data_dir=data_directory(data_dir), url=url, token=token, who=who, role="auditor")
     said = client.get(f"/v1/incidents/{incident}/timeline")
     result(said, as_json, lambda out: _draw(out, said))

@@ -15,7 +15,7 @@ from lostphone.commands.options import AsJson, DataDir
 from lostphone.demo import cast
 from lostphone.demo.cast import Cast
 from lostphone.demo.keepsakes import keep
-from lostphone.demo.screen import Screen, clock
+from lostphone.demo.screen import Fact, Screen, clock
 from lostphone.demo.story import Story, Told
 from lostphone.demo.watch import Watch
 from lostphone.installation import Installation
@@ -68,8 +68,8 @@ def play(
     kept = keep(folder, troupe, told)
     _verify(status, folder / "evidence", troupe, screen)
     _times(screen, watch, told, time.monotonic() - began)
-    rows = [(name, str(path)) for name, path in [*kept, ("evidence", folder / "evidence")]]
-    screen.table(Sentence("見る場所", "Where to look"), rows, "where")
+    places = [Fact(name, str(path), name, str(path)) for name, path in [*kept, ("evidence", folder / "evidence")]]
+    screen.table(Sentence("見る場所", "Where to look"), places, "where")
     return told
 
 
@@ -109,24 +109,25 @@ def _verify(status: Status, evidence: Path, troupe: Cast, screen: Screen) -> Non
 
 def _times(screen: Screen, watch: Watch, told: Told, seconds: float) -> None:
     """The times that matter."""
-    moments: list[tuple[Sentence, datetime | None]] = [
-        (Sentence("気づいた", "noticed"), told.noticed_at),
-        (Sentence("届け出た", "reported"), _time(watch, "DeviceLost", "reported_at")),
-        (Sentence("ロックされた", "locked"), _time(watch, "DeviceLocked", "acknowledged_at")),
-        (Sentence("消去された", "wiped"), _time(watch, "WipeConfirmed", "confirmed_at")),
-        (Sentence("回線が止まった", "line stopped"), _time(watch, "CarrierSuspended", "effective_at")),
-        (Sentence("本人に知らせた", "told"), _time(watch, "NoticesSettled", "settled_at")),
+    moments: list[tuple[str, Sentence, datetime | None]] = [
+        ("noticed", Sentence("気づいた", "noticed"), told.noticed_at),
+        ("reported", Sentence("届け出た", "reported"), _time(watch, "DeviceLost", "reported_at")),
+        ("locked", Sentence("ロックされた", "locked"), _time(watch, "DeviceLocked", "acknowledged_at")),
+        ("wiped", Sentence("消去された", "wiped"), _time(watch, "WipeConfirmed", "confirmed_at")),
+        ("line_stopped", Sentence("回線が止まった", "line stopped"), _time(watch, "CarrierSuspended", "effective_at")),
+        ("told", Sentence("本人に知らせた", "told"), _time(watch, "NoticesSettled", "settled_at")),
     ]
-    rows: list[tuple[str, str]] = []
+    facts: list[Fact] = []
     before: datetime | None = None
-    for name, moment in moments:
+    for key, name, moment in moments:
         if moment is None:
             continue
         step = f"  (+{(moment - before).total_seconds():.1f} s)" if before is not None else ""
-        rows.append((str(name), f"{moment.astimezone():%H:%M:%S}{step}"))
+        shown = f"{moment.astimezone():%H:%M:%S}{step}"
+        facts.append(Fact(key, moment.isoformat(timespec="milliseconds"), name, shown))
         before = moment
-    rows.append((str(Sentence("この実演", "this demo")), f"{seconds:.0f} s"))
-    screen.table(Sentence("大事な時刻", "The times that matter"), rows, "times")
+    facts.append(Fact("seconds", round(seconds, 1), Sentence("この実演", "this demo"), f"{seconds:.0f} s"))
+    screen.table(Sentence("大事な時刻", "The times that matter"), facts, "times")
 
 
 def _time(watch: Watch, name: str, field: str) -> datetime | None:

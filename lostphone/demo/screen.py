@@ -1,12 +1,13 @@
 """What the audience sees: the chapters of the story, and each event as it arrives, with who did it.
 
 On a terminal the events roll by above a line that says what is being waited for; elsewhere they are plain lines;
-with `--json` every line is one JSON document.
+with `--json` every line is one JSON document, whose keys and words are the same for readers of every language.
 """
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,16 @@ _GIST = (
     "by_state", "receipt", "playbook", "outcome", "measure", "version", "leak", "edition", "channel", "facility",
 )  # fmt: skip
 """Fields that say most about an event, where it has them."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One row of a table: `key` and `value` for programs, `name` and `shown` for people."""
+
+    key: str
+    value: str | float
+    name: Sentence | str
+    shown: str
 
 
 class Screen:
@@ -86,14 +97,14 @@ class Screen:
         line.append(_gist(data))
         self._print(line)
 
-    def table(self, title: Sentence, rows: list[tuple[str, str]], kind: str) -> None:
+    def table(self, title: Sentence, facts: list[Fact], kind: str) -> None:
         """A few facts, side by side."""
         if self._as_json:
-            self._write({"kind": kind, **dict(rows)})
+            self._write({"kind": kind, **{fact.key: fact.value for fact in facts}})
             return
         table = Table(title=str(title), title_justify="left", title_style="bold", show_header=False, box=None)
-        for name, value in rows:
-            table.add_row(f"  {name}", value)
+        for fact in facts:
+            table.add_row(f"  {fact.name}", fact.shown)
         with self._lock:
             self._console.print()
             self._console.print(table)

@@ -214,7 +214,7 @@ class Story:
     def _tell(self) -> None:
         self.screen.chapter("7. 本人への通知", "7. The people concerned are told")
         self.screen.say(
-            f"{PEOPLE:,}人へ、メールと LINE で知らせます。LINE の本文に事案の詳細は書きません。",
+            f"{PEOPLE:,}人へ、メールと LINE で知らせます。LINE の本文に案件の詳細は書きません。",
             f"{PEOPLE:,} people are told by mail and LINE. A LINE message never carries the details.",
         )
         privacy = self._to("notifier", cast.PRIVACY)
@@ -316,7 +316,7 @@ class Story:
                 continue
             if case["status"] not in ("closed", "cancelled"):
                 raise CouldNotError(
-                    f"{cast.DEVICE_TAG} の事案 {case['incident']} が未終結です。lostphone up --fresh で始められます。",
+                    f"{cast.DEVICE_TAG} の案件 {case['incident']} が未終結です。lostphone up --fresh で始められます。",
                     f"Case {case['incident']} about {cast.DEVICE_TAG} is open; use lostphone up --fresh.",
                 )
             if desk.get(f"/v1/incidents/{case['incident']}")["tracks"]["line"]["state"] == "suspended":

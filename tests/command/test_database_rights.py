@@ -92,3 +92,11 @@ async def test_preparing_and_migrating_again_changes_nothing(installation: Insta
     name = installation.superuser_dsn.rpartition("/")[2]
     await database.prepare(installation.superuser_dsn, name, PASSWORDS)
     assert await database.migrate_all(installation.superuser_dsn, SERVICES) == []
+
+
+async def test_a_database_of_another_installation_is_left_alone(installation: Installed) -> None:
+    name = installation.superuser_dsn.rpartition("/")[2]
+    await database.claim(installation.superuser_dsn, name, "lostphone.example/log+1+key")
+    await database.claim(installation.superuser_dsn, name, "lostphone.example/log+1+key")
+    with pytest.raises(database.ForeignDatabaseError, match=r"belongs to the installation of the log .*\+1\+key"):
+        await database.claim(installation.superuser_dsn, name, "lostphone.example/log+2+key")

@@ -10,6 +10,7 @@ from lostphone import running
 from lostphone.approvers import make_sandbox_approvers
 from lostphone.installation import SERVICES, Installation
 from lostphone.screen import CouldNotError
+from lostphone.sources import Source
 from services.mdm_actions.approvers import read as read_approvers
 from shared.events import KeyRing, Signer
 
@@ -54,6 +55,18 @@ def test_a_port_that_somebody_took_meanwhile_is_chosen_anew_and_the_others_stay(
         name: port for name, port in before.items() if name != "reporter"
     }
     assert len(set(after.values())) == len(after)
+
+
+def test_an_installation_stays_with_the_broker_and_database_that_hold_its_data(tmp_path: Path) -> None:
+    there = {"kafka": Source.ENVIRONMENT, "postgres": Source.EMBEDDED}
+    assert Installation.open(tmp_path / "named", sources=there).sources == there
+    with pytest.raises(CouldNotError, match="LOSTPHONE_KAFKA_BOOTSTRAP named"):
+        Installation.open(tmp_path / "named")
+    assert Installation.open(tmp_path / "named", sources=there).sources == there
+    own = Installation.open(tmp_path / "own")
+    (own.data_dir / "kafka" / "data").mkdir()
+    with pytest.raises(CouldNotError, match="a kafka of its own"):
+        Installation.open(own.data_dir, sources=there)
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

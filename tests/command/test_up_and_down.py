@@ -61,7 +61,8 @@ def until[T](look: Callable[[], T | None], within: float = 60) -> T:
 
 def test_status_names_everything_that_a_tool_needs_to_join_in(lostphone: Command) -> None:
     status = lostphone.json("status")
-    assert set(status) == {"data_dir", "kafka", "postgres", "http", "sandbox", "events", "log", "processes"}
+    assert set(status) == {"data_dir", "kafka", "postgres", "http", "sandbox", "events", "log", "sources", "processes"}
+    assert status["sources"] == {"kafka": "embedded", "postgres": "embedded"}
     services = {"reporter", "mdm_actions", "notifier", "audit"}
     assert set(status["postgres"]) == set(status["http"]) == services
     assert set(status["log"]) == {"url", "origin", "vkey", "bearer"}

@@ -13,6 +13,8 @@ from confluent_kafka import KafkaException, Producer
 
 from lostphone.embedded import EmbeddedKafka, SaslSsl
 from lostphone.embedded.kafka_properties import Plaintext, broker_properties
+from lostphone.named import Named
+from lostphone.stack import LocalStack, open_installation
 from lostphone.topics import manifest
 from services.audit.settings import Settings as AuditSettings
 from services.mdm_actions.settings import Settings as MdmActionsSettings
@@ -145,8 +147,27 @@ def test_a_service_may_write_where_the_contracts_say_and_nowhere_else(secrets: P
             assert "AUTHORIZATION_FAILED" in str(write(signed_in(bootstrap, secrets, "reporter", users), topic))
         assert len(manifest()) > 4
         assert not answers(signed_in(bootstrap, secrets, "reporter", users | {"reporter": "a guess"}))
+        installed_on(bootstrap, secrets, users["admin"], tmp_path / "data")
     finally:
         kafka.stop()
+
+
+def installed_on(bootstrap: str, secrets: Path, password: str, data_dir: Path) -> None:
+    """An installation on this broker, as the environment names it: its services get users of their own there."""
+    named = Named.by({
+        "LOSTPHONE_KAFKA_BOOTSTRAP": bootstrap,
+        "LOSTPHONE_KAFKA_SECURITY": "SASL_SSL",
+        "LOSTPHONE_KAFKA_USERNAME": "admin",
+        "LOSTPHONE_KAFKA_PASSWORD": password,
+        "LOSTPHONE_KAFKA_CA_FILE": str(secrets / "ca.pem"),
+    })  # fmt: skip
+    assert named.kafka is not None
+    named.kafka.require()
+    installation = open_installation(data_dir, named)
+    LocalStack(installation, named).prepare_broker()
+    users = {service: installation.kafka_password(service) for service in SETTINGS}
+    assert write(signed_in(bootstrap, secrets, "notifier", users), LOG_TOPIC) is None
+    assert "AUTHORIZATION_FAILED" in str(write(signed_in(bootstrap, secrets, "notifier", users), "lostphone.ocsf.v1"))
 
 
 def signed_in(bootstrap: str, secrets: Path, user: str, users: dict[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from lostphone.embedded import EmbeddedKafka, EmbeddedPostgres
 from lostphone.embedded.child import began
-from lostphone.embedded.providers import Part, Source, choose
+from lostphone.sources import Part, Source, choose
 from tests.stack.installed import drop_database
 
 _PREFIX = "lostphone-test-"

@@ -1,6 +1,11 @@
-"""One whole installation, and the demo played into it once; the tests look at what it left, from outside."""
+"""One whole installation, and the demo played into it once; the tests look at what it left, from outside.
+
+It stands on a broker and a database that somebody else runs, as the environment names them; `tests/secure` plays the
+demo on those that an installation starts itself.
+"""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +17,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaRecord
 
+from lostphone.embedded import EmbeddedKafka, EmbeddedPostgres
 from lostphone.status import Status
 
 _ROOT = Path(__file__).parents[2]
@@ -69,10 +75,11 @@ class Played:
             consumer.close()
 
 
-def _lostphone(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[str]":
+def _lostphone(*arguments: str, seconds: float, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "lostphone", *arguments],
         cwd=_ROOT,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -80,11 +87,38 @@ def _lostphone(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[
     )
 
 
+@dataclass(frozen=True)
+class Others:
+    """A broker and a database that no installation started."""
+
+    kafka: EmbeddedKafka
+    postgres: EmbeddedPostgres
+
+    def environment(self) -> dict[str, str]:
+        """As an operator names them to `up`."""
+        return {"LOSTPHONE_KAFKA_BOOTSTRAP": self.kafka.bootstrap, "LOSTPHONE_POSTGRES_DSN": self.postgres.dsn()}
+
+
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
+    place = tmp_path_factory.mktemp("others")
+    parts = Others(EmbeddedKafka(place / "kafka"), EmbeddedPostgres(place / "postgres", durable=False))
+    try:
+        parts.kafka.start()
+        parts.postgres.start()
+        yield parts
+    finally:
+        parts.postgres.stop()
+        parts.kafka.stop()
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, others: Others) -> Iterator[Played]:
     place = tmp_path_factory.mktemp("story")
     data_dir, folder = place / "data", place / "demo"
-    up = _lostphone("up", "--detach", "--json", "--data-dir", str(data_dir), seconds=_UP_SECONDS)
+    up = _lostphone(
+        "up", "--detach", "--json", "--data-dir", str(data_dir), seconds=_UP_SECONDS, **others.environment()
+    )
     try:
         assert up.returncode == 0, up.stderr
         demo = _lostphone("demo", "--json", "--data-dir", str(data_dir), "--folder", str(folder), seconds=_DEMO_SECONDS)
@@ -92,5 +126,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         lines = [json.loads(line) for line in demo.stdout.splitlines()]
         (lost,) = [line for line in lines if line.get("event") == "DeviceLost"]
         yield Played(Status.model_validate_json(up.stdout), lines, folder, lost["subject"])
+        down = _lostphone("down", "--data-dir", str(data_dir), seconds=120)
+        assert down.returncode == 0, down.stderr
+        assert others.kafka.serves(), "down ended a broker that is not its own"
+        assert others.postgres.serves(), "down ended a database that is not its own"
     finally:
         _lostphone("down", "--data-dir", str(data_dir), seconds=120)

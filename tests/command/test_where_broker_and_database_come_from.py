@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lostphone.embedded.kafka_properties import Plaintext, broker_properties
-from lostphone.embedded.providers import Part, Source, choose
+from lostphone.sources import Part, Source, choose
 from tests.stack.containers import kafka_variables, published, variable
 
 

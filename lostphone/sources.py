@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import ModuleType
-from typing import Literal
+from typing import Final, Literal
 
 
 class Source(StrEnum):
@@ -23,13 +23,13 @@ class Source(StrEnum):
 
 type Part = Literal["kafka", "postgres"]
 
-# For `up` and `demo` these are the variables that the services themselves read.
-_VARIABLES: Mapping[tuple[Part, bool], str] = {
+VARIABLES: Final[Mapping[tuple[Part, bool], str]] = {
     ("kafka", True): "LOSTPHONE_TEST_KAFKA",
     ("postgres", True): "LOSTPHONE_TEST_POSTGRES",
     ("kafka", False): "LOSTPHONE_KAFKA_BOOTSTRAP",
     ("postgres", False): "LOSTPHONE_POSTGRES_DSN",
 }
+"""Part and whether it is for tests → the variable with its address. `up` and `demo` read those of the services."""
 
 
 def choose(
@@ -44,7 +44,7 @@ def choose(
     Docker is asked only for tests, and only when the environment says nothing: `up` and `demo` must do the same
     on every machine.
     """
-    if address := environment.get(_VARIABLES[part, for_tests]):
+    if address := environment.get(VARIABLES[part, for_tests]):
         return Source.ENVIRONMENT, address
     if for_tests and (engine_answers or docker_engine_answers)():
         return Source.DOCKER, None
