@@ -14,7 +14,7 @@ from services.notifier.domain import filing
 from services.notifier.duties import Duties
 from services.notifier.notices import Notices
 from services.notifier.orders import File
-from services.notifier.problems import problem
+from services.notifier.refusals import problem
 from services.notifier.rulebook import Rulebook
 from services.notifier.store import Alert, Duty, Incident
 from shared.messaging import Unit, Units
@@ -100,6 +100,14 @@ class Desk:
                 assessment_version=assessment.version if assessment else None,
                 actor=who.actor,
             )
+            if refused:
+                raise problem(refused)
+            return await store.duty(unit.connection, duty) or found
+
+    async def waive_duty(self, duty: str, reason: str, who: Acting) -> Duty:
+        """Propose that the duty does not hold, or agree with who proposed it; or 404, 409."""
+        async with self.duty(duty, who.organisation) as (unit, found):
+            refused = await self.duties.waive(unit, found, reason=reason, person=who.person.ref, actor=who.actor)
             if refused:
                 raise problem(refused)
             return await store.duty(unit.connection, duty) or found

@@ -319,6 +319,17 @@ async def of_incident(connection: Any, incident: str) -> list[Disclosure]:
     return [disclosure for disclosure in loaded if disclosure is not None]
 
 
+async def last_issuer(connection: Any, organisation: str, incident: str) -> dict[str, Any]:
+    """Who spoke last for this organisation, in this incident if anybody did; empty when nobody did yet."""
+    details = await connection.fetchval(
+        """SELECT e.details FROM edition e JOIN disclosure d USING (disclosure) WHERE d.organisation = $1
+           ORDER BY d.incident = $2 DESC, d.disclosure DESC, e.version DESC LIMIT 1""",
+        organisation,
+        incident,
+    )
+    return Details.model_validate(details).issuer.model_dump(mode="json") if details else {}
+
+
 async def published(connection: Any, organisation: str) -> list[Disclosure]:
     """What an organisation has made public, newest first."""
     rows = await connection.fetch(

@@ -8,7 +8,7 @@ from services.notifier import access, http_disclosures, http_notices, orders, st
 from services.notifier.access import Acting, Uuid, acting
 from services.notifier.desk import Desk, past
 from services.notifier.domain import filing
-from services.notifier.problems import problem
+from services.notifier.refusals import problem
 from services.notifier.view import View
 
 
@@ -71,8 +71,4 @@ def _add_duties(router: APIRouter, desk: Desk) -> None:
 
     @router.post("/duties/{duty}/waive")
     async def waive(duty: Uuid, order: orders.Reason, who: waiver) -> View:
-        async with desk.duty(duty, who.organisation) as (unit, found):
-            refused = await desk.duties.waive(unit, found, reason=order.reason, person=who.person.ref, actor=who.actor)
-            if refused:
-                raise problem(refused)
-            return view.of_duty(await store.duty(unit.connection, duty) or found, desk.rulebook)
+        return view.of_duty(await desk.waive_duty(duty, order.reason, who), desk.rulebook)

@@ -256,13 +256,14 @@ async def ledger_hash(connection: Any, batch_id: str, *, outcomes: bool) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
-async def people_rows(connection: Any, batch_id: str, limit: int, after: str) -> list[Any]:
-    """A page of the ledger, by person reference; no address is in it."""
+async def people_rows(connection: Any, batch_id: str, limit: int, after: str, state: str | None = None) -> list[Any]:
+    """A page of the ledger, by person reference, or of those in one state; no address is in it."""
     rows: list[Any] = await connection.fetch(
         """SELECT person, channel, state, tries, provider_id, reason, told_at FROM notice
-           WHERE batch = $1 AND person > $2 ORDER BY person LIMIT $3""",
+           WHERE batch = $1 AND person > $2 AND ($4::text IS NULL OR state = $4) ORDER BY person LIMIT $3""",
         batch_id,
         after,
         limit,
+        state,
     )
     return rows

@@ -1,6 +1,6 @@
 """Requests in: what people send, with every field bounded."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
@@ -55,9 +55,48 @@ class Revise(_Order):
     details: Details
 
 
-class FileForm(BaseModel):
-    """The same from a page."""
+class _Form(BaseModel):
+    """What a page sends, beside the fields of the page itself."""
 
-    model_config = ConfigDict(str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
+
+
+class FileForm(_Form):
+    """The number of a filing."""
 
     receipt: Reference
+
+
+class WaiveForm(_Form):
+    """Why a duty does not hold."""
+
+    reason: Code
+
+
+class NoticesForm(_Form):
+    """Who speaks, and whether the texts are looked at first."""
+
+    assessment_version: Annotated[int, Field(ge=1, le=10_000)]
+    issuer: dict[str, Any] = {}
+    step: Literal["preview", "send"] = "preview"
+
+
+class Lines(_Form):
+    """One sentence a line, in both languages."""
+
+    ja: Annotated[str, Field(max_length=20_000)] = ""
+    en: Annotated[str, Field(max_length=20_000)] = ""
+
+    def pairs(self) -> list[dict[str, str]] | None:
+        """The sentences; None when there are more of them in one language."""
+        ja, en = ([line.strip() for line in text.splitlines() if line.strip()] for text in (self.ja, self.en))
+        return [{"ja": one, "en": other} for one, other in zip(ja, en, strict=True)] if len(ja) == len(en) else None
+
+
+class DetailsForm(_Form):
+    """What people add to the facts of a disclosure."""
+
+    issuer: dict[str, Any] = {}
+    prevention: Lines = Lines()
+    advice: Lines = Lines()
+    edits: dict[str, dict[str, str]] = {}

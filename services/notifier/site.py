@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from services.notifier import access, ledger, orders, store, view
+from services.notifier import access, ledger, orders, site_disclosures, site_notices, store, view
 from services.notifier.access import Acting, Uuid, acting
 from services.notifier.desk import Desk
 from services.notifier.disclosures import Disclosure, Edition, load, published
-from services.notifier.problems import problem
-from shared.web import Pages, Person, RateLimit, Role, language
+from services.notifier.refusals import problem
+from shared.web import Pages, Person, RateLimit, language
 
 _PUBLIC_CACHE = {"Cache-Control": "no-store"}
 _LINK_LIMIT = RateLimit(burst=60, per_minute=120)
@@ -22,6 +22,8 @@ def routes(desk: Desk, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     _add_alerts(router, desk, pages)
     _add_duties(router, desk, pages)
+    site_notices.add(router, desk, pages)
+    site_disclosures.add(router, desk, pages)
     _add_public(router, desk, pages)
     return router
 
@@ -52,6 +54,7 @@ def _add_alerts(router: APIRouter, desk: Desk, pages: Pages) -> None:
 def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:
     reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
     filer = Annotated[Acting, Depends(acting(desk.identity, access.FILE))]
+    waiver = Annotated[Acting, Depends(acting(desk.identity, access.WAIVE))]
 
     @router.get("/")
     async def home() -> Response:
@@ -61,25 +64,30 @@ def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:
     async def board(request: Request, who: reader) -> Response:
         found = await store.open_duties(desk.units.pool, who.organisation)
         shown = [view.of_duty(duty, desk.rulebook) for duty in found]
-        return pages.render(request, "duties.html", duties=shown, incident=None, may_file=False)
+        return pages.render(request, "duties.html", duties=shown, incident=None, steps=set(), me=who.person.ref)
 
     @router.get("/incidents/{incident}/duties")
     async def duties(request: Request, incident: Uuid, who: reader) -> Response:
         await desk.incident(desk.units.pool, incident, who.organisation)
         found = await store.duties(desk.units.pool, incident)
         shown = [view.of_duty(duty, desk.rulebook) for duty in found]
-        may = Role.PRIVACY in who.person.roles
-        return pages.render(request, "duties.html", duties=shown, incident=incident, may_file=may)
+        steps = access.allowed(who.person)
+        return pages.render(request, "duties.html", duties=shown, incident=incident, steps=steps, me=who.person.ref)
 
     @router.post("/duties/{duty}/file")
     async def file(duty: Uuid, order: Annotated[orders.FileForm, Form()], who: filer) -> Response:
         filed = await desk.file_duty(duty, orders.File(receipt=order.receipt), who)
         return RedirectResponse(f"/incidents/{filed.scope.subject}/duties", 303)
 
+    @router.post("/duties/{duty}/waive")
+    async def waive(duty: Uuid, order: Annotated[orders.WaiveForm, Form()], who: waiver) -> Response:
+        waived = await desk.waive_duty(duty, order.reason, who)
+        return RedirectResponse(f"/incidents/{waived.scope.subject}/duties", 303)
+
     @router.get("/incidents/{incident}/filing")
     async def filing(request: Request, incident: Uuid, who: reader) -> Response:
         pack = await desk.filing_pack(incident, who.organisation)
-        return pages.render(request, "filing.html", pack=pack, nine=pack.items)
+        return pages.render(request, "filing.html", incident=incident, pack=pack, nine=pack.items)
 
 
 def _add_public(router: APIRouter, desk: Desk, pages: Pages) -> None:

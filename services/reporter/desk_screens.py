@@ -10,16 +10,16 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from services.reporter import forms, orders
+from services.reporter import orders
 from services.reporter.cases import Acting
 from services.reporter.domain.assessment import Findings
 from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident, RefusedError
 from services.reporter.door import may
 from services.reporter.http import Desk, IncidentPath, NoncePath, acting
-from services.reporter.refusals import problem
+from services.reporter.refusals import said
 from services.reporter.screens import CHOICES
-from shared.web import Pages, Person, Problem, Role, language, refused_fields
+from shared.web import Pages, Person, Problem, Role, forms, role_needed
 
 
 @dataclass(frozen=True)
@@ -111,27 +111,18 @@ class DeskScreens:
     ) -> Response:
         try:
             await carry_out(in_role(who.person, allowed))
-        except ValidationError as error:
-            said = {"code": "check_fields", "fields": refused_fields(error)}
-            return await self.case(request, incident, who, error=said, status_code=422)
-        except RefusedError as refused:
-            found = problem(refused)
-            said = {"code": refused.code, "detail": found.detail(language(request)), **found.extra}
-            return await self.case(request, incident, who, error=said, status_code=found.status)
+        except (ValidationError, RefusedError) as refused:
+            error, status = said(request, refused)
+            return await self.case(request, incident, who, error=error, status_code=status)
         return RedirectResponse(f"/incidents/{incident}", 303)
 
 
 def in_role(person: Person, act: str) -> Acting:
     """The person in the first of their roles that allows the act. Raises `Problem` 403."""
-    role = next((Role(role) for role in MAY[act] if Role(role) in person.roles), None)
+    roles = tuple(Role(role) for role in MAY[act])
+    role = next((role for role in roles if role in person.roles), None)
     if role is None:
-        names = ", ".join(MAY[act])
-        raise Problem(
-            403,
-            "role_needed",
-            ja=f"この操作には次のいずれかの役割が必要です: {names}",
-            en=f"This needs one of these roles: {names}.",
-        )
+        raise role_needed(roles)
     return Acting(person, role)
 
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from services.reporter import forms, store
+from services.reporter import store
 from services.reporter.domain.incident import RefusedError
 from services.reporter.domain.report import Answers, Report
 from services.reporter.door import Doors, ReportAccepted, may
-from services.reporter.refusals import problem
+from services.reporter.refusals import said
 from shared.events.reporter import Attached, Cause, DataItem, Place
-from shared.web import Pages, Person, language, refused_fields
+from shared.web import Pages, Person, forms, language
 
 CHOICES: dict[str, list[str]] = {
     "cause": [cause.value for cause in Cause if cause not in (Cause.UNKNOWN, Cause.OTHER)],
@@ -72,15 +72,9 @@ class Screens:
                 accepted = await self._doors.signed_in(report, person, key)
             else:
                 accepted = await self._doors.emergency(report, str(form.get("organisation") or ""), key)
-        except ValidationError as error:
-            said = {"code": "check_fields", "fields": refused_fields(error)}
-            return await self.form(request, person, typed=forms.typed(form), error=said, status_code=422, key=key)
-        except RefusedError as refused:
-            found = problem(refused)
-            said = {"code": refused.code, "detail": found.detail(language(request)), **found.extra}
-            return await self.form(
-                request, person, typed=forms.typed(form), error=said, status_code=found.status, key=key
-            )
+        except (ValidationError, RefusedError) as refused:
+            error, status = said(request, refused)
+            return await self.form(request, person, typed=forms.typed(form), error=error, status_code=status, key=key)
         return RedirectResponse(f"/receipt?code={accepted.receipt_code}&new=1", 303)
 
     async def receipt(self, request: Request, code: str, **more: Any) -> Response:
@@ -97,8 +91,7 @@ class Screens:
             try:
                 shown["receipt"] = await self._doors.receipt(code)
             except RefusedError as refused:
-                found = problem(refused)
-                status, shown["error"] = found.status, {"detail": found.detail(language(request))}
+                shown["error"], status = said(request, refused)
         return self._pages.render(
             request,
             "receipt.html",
@@ -113,13 +106,9 @@ class Screens:
         code = str(form.get("code") or "")
         try:
             await act(code, form)
-        except (RefusedError, ValidationError) as error:
-            if isinstance(error, RefusedError):
-                found = problem(error)
-                said: dict[str, Any] = {"code": error.code, "detail": found.detail(language(request))}
-                return await self.receipt(request, code, error=said, status_code=found.status)
-            said = {"code": "check_fields", "fields": refused_fields(error)}
-            return await self.receipt(request, code, error=said, status_code=422)
+        except (RefusedError, ValidationError) as refused:
+            error, status = said(request, refused)
+            return await self.receipt(request, code, error=error, status_code=status)
         return RedirectResponse(f"/receipt?code={code}&done=1", 303)
 
     async def amend(self, code: str, form: Any) -> None:

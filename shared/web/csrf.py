@@ -19,6 +19,7 @@ FIELD = "csrf_token"
 SEED_COOKIE = "lostphone_csrf"
 WEBHOOK_PREFIX = "/webhooks/"
 MAX_FIELDS = 200
+MAX_FILES = 1
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
@@ -59,7 +60,7 @@ async def _has_field(identity: Identity, request: Request) -> bool:
     known = request.cookies.get(SEED_COOKIE)
     if not known:
         return False  # without a look at the body, which anybody may have sent
-    sent = (await request.form(max_fields=MAX_FIELDS, max_files=0)).get(FIELD)
+    sent = (await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES)).get(FIELD)
     if not isinstance(sent, str):
         return False
     return hmac.compare_digest(sent.encode(), identity.csrf_token(request, known).encode())

@@ -102,7 +102,7 @@ class Identity:
             if person is None:
                 raise _sign_in_needed()
             if roles and person.roles.isdisjoint(roles):
-                raise _role_needed(roles)
+                raise role_needed(roles)
             return person
 
         return signed_in
@@ -253,7 +253,8 @@ def _sign_in_needed() -> Problem:
     )
 
 
-def _role_needed(roles: tuple[Role, ...]) -> Problem:
+def role_needed(roles: tuple[Role, ...]) -> Problem:
+    """403 that names the roles, one of which would do."""
     names = ", ".join(sorted(roles))
     return Problem(
         403,

@@ -2,23 +2,27 @@
 
 import re
 import types
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from datetime import datetime
 from typing import Any, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData
 
-from shared.web import MAX_FIELDS, must_be_usable
+from shared.web.csrf import MAX_FIELDS, MAX_FILES
+from shared.web.language import language
+from shared.web.problem import Field, Problem, invalid, refused_fields
+from shared.web.text import must_be_usable
 
 _LOCAL = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")
 
 
 async def given(request: Request) -> FormData:
-    """The fields of the form. Raises `Problem` 422 for text that cannot be kept."""
-    form = await request.form(max_fields=MAX_FIELDS, max_files=0)
+    """The fields of the form, and its file; who takes a file closes the form. Raises `Problem` 422 for text that cannot
+    be kept."""
+    form = await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES)
     must_be_usable(dict(form.multi_items()))
     return form
 
@@ -65,6 +69,46 @@ def _is_list(annotation: Any) -> bool:
     if origin is list:
         return True
     return origin in (Union, types.UnionType) and any(_is_list(part) for part in get_args(annotation))
+
+
+def nested(form: FormData) -> dict[str, Any]:
+    """The fields by their dotted names: `desk.name.ja` is the `ja` of `name` of `desk`, `desk.languages[]` one of a
+    list. What was left blank was not given."""
+    found: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, str) and value.strip():
+            *path, last = name.split(".")
+            place = found
+            for part in path:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise invalid([Field(name, "unknown_field", "この項目は受け付けません", "is not a known field")])
+            if last.endswith("[]"):
+                place.setdefault(last.removesuffix("[]"), []).append(value.strip())
+            else:
+                place[last] = value.strip()
+    return found
+
+
+def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str | list[str]]:
+    """The fields of a form that `nested` would read as this document."""
+    found: dict[str, str | list[str]] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            found[f"{prefix}{name}[]"] = value
+        elif value is not None:
+            found[f"{prefix}{name}"] = str(value)
+    return found
+
+
+def said(request: Request, error: ValidationError | Problem) -> tuple[dict[str, Any], int]:
+    """Why a form was not taken, for the page that shows it again, and the status of that answer: `code` with `fields`
+    (`Field`) or with `detail` in the reader's language and the problem's own members."""
+    if isinstance(error, Problem):
+        return {"code": error.code, "detail": error.detail(language(request)), **error.extra}, error.status
+    return {"code": "check_fields", "fields": refused_fields(error)}, 422
 
 
 def typed(form: FormData) -> dict[str, Any]:
