@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sandbox.identity import Identity
@@ -28,6 +26,7 @@ from shared.service import Kit, Parts, open_kit
 from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN, Bench
 from tests.audit.records import Writers
 from tests.stack.installed import Installed
+from tests.stack.service import free_port, serving
 
 OPERATOR = "operator-kk"
 
@@ -52,29 +51,6 @@ class Audit:
         return await self.http.get(path, headers=headers | more)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@asynccontextmanager
-async def _serving(app: Any, port: int) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="off")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
-    await eventually(lambda: _value(server.started))
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
-
-
-async def _value[T](value: T) -> T:
-    return value
-
-
 async def eventually[T](ask: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
     """The first answer that is true."""
     deadline = time.monotonic() + seconds
@@ -92,7 +68,7 @@ async def audit_at(installed: Installed, folder: Path) -> AsyncIterator[Audit]:
     for name, key in files.items():
         (folder / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     (folder / "blinding.key").write_bytes(b64encode(BLINDING) + b"\n")
-    port, identity_port = _free_port(), _free_port()
+    port, identity_port = free_port(), free_port()
     settings = Settings(
         kafka_bootstrap=installed.bootstrap,
         postgres_dsn=installed.dsn("audit"),
@@ -115,11 +91,11 @@ async def audit_at(installed: Installed, folder: Path) -> AsyncIterator[Audit]:
     async with AsyncExitStack() as stack:
         stack.callback(part.journal.close)
         issuer = await stack.enter_async_context(
-            _serving(Identity(part, settings.oidc_issuer).application(), identity_port)
+            serving(Identity(part, settings.oidc_issuer).application(), identity_port)
         )
         kit = await stack.enter_async_context(open_kit("audit", settings))
         parts = await build(kit)
-        url = await stack.enter_async_context(_serving(parts.app, port))
+        url = await stack.enter_async_context(serving(parts.app, port))
         http = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, timeout=20))
         bench = Bench(kit.pool, installed.dsn("audit"), kit.units, kit.keyring, writers, parts.sink)  # type: ignore[arg-type]
         yield Audit(kit, parts, bench, http, issuer, url)

@@ -1,13 +1,9 @@
 """A notifier as it runs, with its HTTP and timers, the sandbox's mail, LINE and pager, and a way to tell it events."""
 
 import asyncio
-import itertools
-import json
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +16,12 @@ from sandbox.playing import playing
 from sandbox.tokens import bearer
 from services.notifier.app import build
 from services.notifier.settings import Settings
-from shared.events import Envelope, Received, Signer, find, read
+from shared.events import Received
 from shared.events.payload import Payload
 from shared.messaging.timer import Timers
-from shared.service import Kit, Parts, open_kit
-from tests.reporter.running import CLIENT_ID, Someone, free_port, serving
+from shared.service import open_kit
 from tests.stack.installed import Installed
+from tests.stack.service import Running, Someone, free_port, serving, settings_of
 
 LINE_TOKEN = companies().organisations["acme-kk"].line_channel_token
 PEOPLE = {
@@ -95,17 +91,11 @@ async def outside(folder: Path) -> AsyncIterator[Outside]:
 
 
 @dataclass
-class Notifier:
+class Notifier(Running[Settings]):
     """The service, and the people and services around it."""
 
-    kit: Kit[Settings]
-    parts: Parts
-    http: httpx2.AsyncClient
-    installed: Installed
     outside: Outside
-    url: str
     organisation: str
-    _sequences: dict[tuple[str, str], Any] = field(default_factory=dict)
     _people: dict[tuple[str, str], Someone] = field(default_factory=dict)
 
     async def someone(self, role: str, organisation: str | None = None, *, sub: str = "") -> Someone:
@@ -124,26 +114,6 @@ class Notifier:
             self._people[key] = Someone(self.http, token)
         return self._people[key]
 
-    def record(self, payload: Payload, subject: str, organisation: str, *, drill: bool = False) -> Received:
-        """A signed record, as the registered writer of the payload would send it."""
-        entry = find(payload.event_type)
-        assert entry is not None
-        counter = self._sequences.setdefault((entry.writer, subject), itertools.count(1))
-        envelope = Envelope(
-            id=secrets.token_hex(16),
-            source=entry.source,
-            type=entry.type,
-            subject=subject,
-            time=datetime.now(UTC),
-            sequence=next(counter),
-            organisation=organisation,
-            actor=f"service/{entry.writer}",
-            drill=drill,
-        )
-        signer = Signer.from_pem(entry.writer, self.installed.files.key_file(entry.writer, "event-signing.pem"))
-        headers, value = envelope.sign(signer, payload)
-        return Received("lostphone.log.v1", 0, 0, 0, subject.encode(), tuple(headers), value)
-
     async def hear(
         self, subject: str, *payloads: Payload, organisation: str | None = None, drill: bool = False
     ) -> list[Received]:
@@ -155,21 +125,13 @@ class Notifier:
             await self.hear_again(received)
         return records
 
-    async def hear_again(self, received: Received) -> None:
-        async with self.kit.units.begin() as unit:
-            await self.parts.sink.take(unit, [read(received, self.kit.keyring)])
-
     async def said(self, subject: str, kind: str | None = None) -> list[dict[str, Any]]:
         """The data of events in the outbox for this subject, with their type and actor, in order."""
-        rows = await self.kit.pool.fetch("SELECT headers, value FROM outbox WHERE key = $1 ORDER BY place", subject)
-        found = []
-        for row in rows:
-            headers = dict(row["headers"])
-            name = headers["ce_type"].removeprefix("lostphone.").removesuffix(".v1")
-            if kind in (None, name):
-                facts = {"type": name, "actor": headers["ce_actor"], "drill": headers["ce_drill"]}
-                found.append(facts | json.loads(row["value"]))
-        return found
+        return [
+            {"type": name, "actor": headers["ce_actor"], "drill": headers["ce_drill"], **data}
+            for name, headers, data in await self.outbox(subject)
+            if kind in (None, name)
+        ]
 
     async def heard_of(self, subject: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for that many events of a kind."""
@@ -194,20 +156,9 @@ async def notifier_at(
 ) -> AsyncIterator[Notifier]:
     """The service over this test's database, serving HTTP and firing timers."""
     port = free_port()
-    files = installed.files
     alerts = around.addresses["alerts"].replace("http://", "json://")
     chosen = Settings(
-        kafka_bootstrap=installed.bootstrap,
-        postgres_dsn=installed.dsn("notifier"),
-        signing_key_file=files.key_file("notifier", "event-signing.pem"),
-        event_keys_file=files.event_keys_file,
-        vault_key_file=files.vault_key_file,
-        session_key_file=files.key_file("notifier", "session.key"),
-        oidc_issuer=around.addresses["identity"],
-        oidc_client_id=CLIENT_ID,
-        oidc_client_secret="any",  # noqa: S106 - the sandbox takes any
-        http_port=port,
-        public_url=f"http://127.0.0.1:{port}",
+        **settings_of("notifier", installed, around.addresses["identity"], port),
         links={"reporter": "http://127.0.0.1:1"},
         rules_dir=Path(__file__).parents[2] / "rules",
         **{
@@ -229,7 +180,7 @@ async def notifier_at(
                 serving(parts.app, port) as url,
                 httpx2.AsyncClient(base_url=url, timeout=20) as http,
             ):
-                yield Notifier(kit, parts, http, installed, around, url, organisation)
+                yield Notifier(kit, parts, http, installed, url, around, organisation)
         finally:
             if firing:
                 firing.cancel()

@@ -11,7 +11,7 @@ from services.notifier.channels.line import Line
 from services.notifier.channels.mail import Mail, MailServer
 from services.notifier.channels.message import Channel, Message, Outcome
 from tests.notifier.running import LINE_TOKEN, Outside
-from tests.reporter.running import free_port
+from tests.stack.service import free_port
 
 LINE_USER = "U" + "0123456789abcdef" * 2
 

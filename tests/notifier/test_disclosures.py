@@ -4,7 +4,8 @@ from typing import Any
 
 from shared.events.reporter import LeakAssessed
 from tests.notifier.cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, assessed, lost
-from tests.notifier.running import Notifier, Someone
+from tests.notifier.running import Notifier
+from tests.stack.service import Someone
 
 _PAGE = {"Accept": "text/html"}
 

@@ -174,6 +174,6 @@ async def test_no_secret_is_logged_or_written_down(
     with caplog.at_level(logging.DEBUG):
         await entra.revoke(await _account(http, url))
     journal = orjson.dumps((await http.get(f"{url}/_journal")).json()).decode()
-    for secret in (APPLICATION.client_secret, entra._token):
+    for secret in (APPLICATION.client_secret, *entra._api._headers.values()):
         assert secret not in caplog.text
         assert secret not in journal

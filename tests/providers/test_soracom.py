@@ -183,6 +183,6 @@ async def test_no_secret_is_logged_or_written_down(
     with caplog.at_level(logging.DEBUG):
         await soracom.change(await _sim(http, url), "suspend")
     journal = orjson.dumps((await http.get(f"{url}/_journal")).json()).decode()
-    for secret in (companies().organisations["acme-kk"].soracom.auth_key, *soracom._headers.values()):
+    for secret in (companies().organisations["acme-kk"].soracom.auth_key, *soracom._api._headers.values()):
         assert secret not in caplog.text
         assert secret not in journal

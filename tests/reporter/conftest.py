@@ -8,8 +8,9 @@ import pytest
 from lostphone.installation import Installation
 from sandbox.identity import Identity
 from sandbox.part import Part
-from tests.reporter.running import Reporter, free_port, reporter_at, serving
+from tests.reporter.running import Reporter, reporter_at
 from tests.stack.installed import Installed, copy_of
+from tests.stack.service import free_port, serving
 
 
 @pytest.fixture(scope="session")

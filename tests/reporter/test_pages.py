@@ -8,7 +8,8 @@ import pytest
 from shared.events import event_types
 from shared.events import mdm_actions as done
 from shared.events.wipe import Step
-from tests.reporter.running import APPROVER, DESK, LEAD, PRIVACY, Reporter, Someone
+from tests.reporter.running import APPROVER, DESK, LEAD, PRIVACY, Reporter
+from tests.stack.service import Someone
 
 _HTML = {"Accept": "text/html"}
 

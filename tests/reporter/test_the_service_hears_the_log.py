@@ -9,7 +9,8 @@ import httpx2
 from shared.events import mdm_actions as done
 from shared.messaging.kafka import OutgoingRecord, Producer
 from shared.vault import DataClass
-from tests.reporter.running import Reporter, free_port
+from tests.reporter.running import Reporter
+from tests.stack.service import free_port
 
 _DEVICE = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f"
 
@@ -44,7 +45,7 @@ async def test_a_phone_registered_on_the_log_is_found_by_its_number(reporter: Re
         )
     facts = {"asset_tag": "IP-1", "platform": "ios", "model": "iPhone 16", "ownership": "company"}
     registered = done.DeviceRegistered.model_validate(facts | {"identifiers": {"phone_number": digest}})
-    record = reporter.event(registered, f"device-{_DEVICE}", acme)
+    record = reporter.record(registered, f"device-{_DEVICE}", acme)
     producer = Producer(reporter.kit.settings.kafka(), "test-reporter-inventory")
     port = free_port()
     process = await asyncio.create_subprocess_exec(

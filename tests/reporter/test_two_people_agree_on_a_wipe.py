@@ -6,7 +6,8 @@ import pytest
 
 from shared.events import mdm_actions as done
 from shared.events.wipe import Step
-from tests.reporter.running import APPROVER, DESK, LEAD, Reporter, Someone
+from tests.reporter.running import APPROVER, DESK, LEAD, Reporter
+from tests.stack.service import Someone
 
 _COMMAND = "5e0a3c44-6f1b-5d7e-8c2a-1b9f0d3e4a55"
 _AT = "2026-11-24T23:41:07.000+09:00"

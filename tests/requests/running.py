@@ -29,8 +29,8 @@ from shared.service import Kit, Parts, open_kit, server_of
 from shared.web import Role
 from shared.web.connections import Places
 from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN
-from tests.reporter.running import free_port, serving
 from tests.stack.installed import Installed
+from tests.stack.service import free_port, serving
 
 SERVICES = ("reporter", "mdm_actions", "notifier", "audit")
 ROLES: dict[str, list[str]] = {role.value: ["employee", role.value] for role in Role} | {

@@ -5,12 +5,11 @@ A change answers at once with the SIM as it stands then; the reading is neverthe
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx2
-import orjson
 
 from services.mdm_actions.providers import LineAction, LineReading, ProviderRefusedError, ProviderUnavailableError
+from services.mdm_actions.vendor_api import VendorApi
 from shared.events.payload import Assurance
 
 _SIM_ID = re.compile(r"[A-Za-z0-9]{1,40}")
@@ -27,8 +26,7 @@ class Soracom:
         self._http = http
         self._url = url.rstrip("/")
         self._keys = {"authKeyId": auth_key_id, "authKey": auth_key}
-        self._headers: dict[str, str] = {}
-        self._headers_until = datetime.min.replace(tzinfo=UTC)
+        self._api = VendorApi(http, "SORACOM", self._sign_in)
 
     async def change(self, sim_id: str, action: LineAction) -> LineReading:
         before = await self.read_back(sim_id)
@@ -47,38 +45,21 @@ class Soracom:
     async def read_back(self, sim_id: str) -> LineReading:
         answer = await self._call("GET", f"/sims/{_safe(sim_id)}")
         self._check(answer)
-        word = str(_json(answer).get("status")).lower()
+        word = str(self._api.document(answer).get("status")).lower()
         if word not in _OPEN | _STOPPED:
             # Neither open nor stopped may be claimed of it.
             raise ProviderUnavailableError("SORACOM gave a status of the SIM that is not known")
         return LineReading(word in _OPEN, word, Assurance.API_READBACK, datetime.now(UTC))
 
     async def _call(self, method: str, path: str) -> httpx2.Response:
-        answer = await self._send(method, path)
-        if answer.status_code == httpx2.codes.UNAUTHORIZED:
-            # A token can end before its time.
-            self._headers_until = datetime.min.replace(tzinfo=UTC)
-            answer = await self._send(method, path)
-        return answer
+        return await self._api.call(method, self._url + path)
 
-    async def _send(self, method: str, path: str) -> httpx2.Response:
-        try:
-            return await self._http.request(method, self._url + path, headers=await self._authenticated())
-        except httpx2.HTTPError as error:
-            raise ProviderUnavailableError("SORACOM cannot be reached") from error
-
-    async def _authenticated(self) -> dict[str, str]:
-        now = datetime.now(UTC)
-        if now >= self._headers_until:
-            asked = self._keys | {"tokenTimeoutSeconds": int(_TOKEN_LIFE.total_seconds())}
-            answer = await self._http.post(f"{self._url}/auth", json=asked)
-            self._check(answer)
-            said = _json(answer)
-            if not isinstance(said.get("apiKey"), str) or not isinstance(said.get("token"), str):
-                raise ProviderUnavailableError("SORACOM gave no token")
-            self._headers = {"X-Soracom-API-Key": said["apiKey"], "X-Soracom-Token": said["token"]}
-            self._headers_until = now + _TOKEN_LIFE / 2
-        return self._headers
+    async def _sign_in(self) -> tuple[dict[str, str], timedelta]:
+        asked = self._keys | {"tokenTimeoutSeconds": int(_TOKEN_LIFE.total_seconds())}
+        answer = await self._http.post(f"{self._url}/auth", json=asked)
+        self._check(answer)
+        key, token = self._api.words(answer, "apiKey", "token")
+        return {"X-Soracom-API-Key": key, "X-Soracom-Token": token}, _TOKEN_LIFE
 
     def _check(self, answer: httpx2.Response) -> None:
         match answer.status_code:
@@ -96,13 +77,3 @@ def _safe(sim_id: str) -> str:
     if not _SIM_ID.fullmatch(sim_id):
         raise ProviderRefusedError("sim_id_malformed")
     return sim_id
-
-
-def _json(answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        said = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict):
-        raise ProviderUnavailableError("SORACOM answered something else than an object")
-    return said

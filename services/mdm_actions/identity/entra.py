@@ -1,14 +1,13 @@
 """Microsoft Entra ID: ending a person's sign-in sessions, and reading back that they ended."""
 
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import httpx2
-import orjson
 
 from services.mdm_actions.providers import ProviderRefusedError, ProviderUnavailableError
+from services.mdm_actions.vendor_api import VendorApi
 
 _SCOPE = "https://graph.microsoft.com/.default"
 _ACCOUNT = re.compile(r"[A-Za-z0-9._@-]{1,120}")
@@ -31,8 +30,7 @@ class Entra:
         self._token_url = f"{login_url.rstrip('/')}/{tenant}/oauth2/v2.0/token"
         self._graph_url = graph_url.rstrip("/")
         self._client = {"client_id": client_id, "client_secret": client_secret}
-        self._token = ""
-        self._token_until = datetime.min.replace(tzinfo=UTC)
+        self._api = VendorApi(http, "Entra ID", self._sign_in)
 
     async def revoke(self, account: str) -> None:
         self._check(await self._call("POST", f"/v1.0/users/{_safe(account)}/revokeSignInSessions"))
@@ -40,40 +38,24 @@ class Entra:
     async def valid_from(self, account: str) -> datetime | None:
         answer = await self._call("GET", f"/v1.0/users/{_safe(account)}?$select=id,signInSessionsValidFromDateTime")
         self._check(answer)
-        moment = _json(answer).get("signInSessionsValidFromDateTime")
+        moment = self._api.document(answer).get("signInSessionsValidFromDateTime")
         try:
             return datetime.fromisoformat(moment) if moment else None
         except (TypeError, ValueError) as error:
             raise ProviderUnavailableError("Entra ID gave a time that cannot be read") from error
 
     async def _call(self, method: str, path: str) -> httpx2.Response:
-        answer = await self._send(method, path)
-        if answer.status_code == httpx2.codes.UNAUTHORIZED:
-            self._token_until = datetime.min.replace(tzinfo=UTC)
-            answer = await self._send(method, path)
-        return answer
+        return await self._api.call(method, self._graph_url + path)
 
-    async def _send(self, method: str, path: str) -> httpx2.Response:
-        try:
-            headers = {"Authorization": f"Bearer {await self._bearer()}"}
-            return await self._http.request(method, self._graph_url + path, headers=headers)
-        except httpx2.HTTPError as error:
-            raise ProviderUnavailableError("Entra ID cannot be reached") from error
-
-    async def _bearer(self) -> str:
-        now = datetime.now(UTC)
-        if now >= self._token_until:
-            form = self._client | {"grant_type": "client_credentials", "scope": _SCOPE}
-            answer = await self._http.post(self._token_url, data=form)
-            if answer.status_code in (400, 401):
-                raise ProviderRefusedError("identity_provider_refused_our_key")
-            self._check(answer)
-            said = _json(answer)
-            if not isinstance(said.get("access_token"), str):
-                raise ProviderUnavailableError("Entra ID gave no token")
-            self._token = said["access_token"]
-            self._token_until = now + timedelta(seconds=int(said.get("expires_in", 3600))) / 2
-        return self._token
+    async def _sign_in(self) -> tuple[dict[str, str], timedelta]:
+        form = self._client | {"grant_type": "client_credentials", "scope": _SCOPE}
+        answer = await self._http.post(self._token_url, data=form)
+        if answer.status_code in (400, 401):
+            raise ProviderRefusedError("identity_provider_refused_our_key")
+        self._check(answer)
+        (token,) = self._api.words(answer, "access_token")
+        life = timedelta(seconds=int(self._api.document(answer).get("expires_in", 3600)))
+        return {"Authorization": f"Bearer {token}"}, life
 
     def _check(self, answer: httpx2.Response) -> None:
         match answer.status_code:
@@ -91,13 +73,3 @@ def _safe(account: str) -> str:
     if not _ACCOUNT.fullmatch(account):
         raise ProviderRefusedError("account_malformed")
     return quote(account)
-
-
-def _json(answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        said = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict):
-        raise ProviderUnavailableError("Entra ID answered something else than an object")
-    return said
