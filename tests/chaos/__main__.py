@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from shared.telemetry import configure_logs
 from tests.chaos.campaign import night
 from tests.chaos.cluster import one_of_three_killed
 from tests.chaos.outages import OUTAGES, go_through
@@ -21,6 +22,7 @@ from tests.chaos.replay import check_rebuilt, check_replay
 from tests.chaos.world import World, world
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+configure_logs("chaos")  # to standard error: the result stands alone on standard output
 
 
 @dataclass(frozen=True)
