@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+import orjson
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer as FastProducer
 from confluent_kafka.admin import AdminClient
@@ -80,8 +81,8 @@ async def events(installed: Installed, number: int, rounds: int) -> None:
         say(compared(f"events_through_{name}", rates, theirs, aim=0.5))
 
 
-async def _keep(unit: Unit, payload: DeviceLost, event: Event) -> None:
-    await unit.connection.execute(_KEEP, event.envelope.id, payload.model_dump(mode="json"))
+async def _keep(unit: Unit, _payload: DeviceLost, event: Event) -> None:
+    unit.later(_KEEP, event.envelope.id, event.envelope.id, orjson.Fragment(event.value))
 
 
 def _fill(bootstrap: str, topic: str, records: Records, number: int) -> None:

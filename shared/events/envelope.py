@@ -5,7 +5,7 @@ reading = read(received, keyring)                         # a reader: Event or R
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -22,18 +22,9 @@ MAX_VALUE_BYTES = 900_000
 _MAX_HEADER_BYTES = 4096
 _MAX_HEADERS = 64
 
-_REQUIRED = (
-    "id",
-    "source",
-    "specversion",
-    "type",
-    "subject",
-    "time",
-    "partitionkey",
-    "sequence",
-    "organisation",
-    "actor",
-)
+_REQUIRED = dict.fromkeys(
+    ("id", "source", "specversion", "type", "subject", "time", "partitionkey", "sequence", "organisation", "actor")
+).keys()
 _SEQUENCE = re.compile(r"^\d{10}$")
 _SUBJECT = re.compile(r"^[A-Za-z0-9-]{1,80}$")
 
@@ -170,16 +161,18 @@ def _unverified(
     return None
 
 
-def _unwrap(received: Received) -> tuple[list[tuple[str, bytes]], bytes]:
+def _unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
     """Headers and value in binary mode; a structured record is turned into one."""
     if received.value is None:
         raise _NotAnEventError("value_null")
     if len(received.headers) > _MAX_HEADERS:
         raise _NotAnEventError("too_many_headers")
     headers = [(name, data) for name, data in received.headers if data is not None]
-    content_type = next((data for name, data in headers if name.lower() == CONTENT_TYPE), b"")
-    if content_type.startswith(b"application/cloudevents+json"):
-        return _structured(received.value)
+    for name, data in headers:
+        if len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:
+            if data.startswith(b"application/cloudevents+json"):
+                return _structured(received.value)
+            break
     if len(headers) != len(received.headers):
         raise _NotAnEventError("header_null")
     return headers, received.value
@@ -213,7 +206,7 @@ def _json_object(value: bytes) -> dict[str, Any]:
 def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, data in headers:
-        if not name.startswith("ce_"):
+        if name[:3] != "ce_":
             continue
         if len(data) > _MAX_HEADER_BYTES:
             raise _NotAnEventError("header_too_long")
@@ -223,9 +216,8 @@ def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
             attributes[name[3:]] = data.decode()
         except UnicodeDecodeError:
             raise _NotAnEventError("header_not_utf8") from None
-    missing = [name for name in _REQUIRED if name not in attributes]
-    if missing:
-        raise _NotAnEventError(f"header_missing:{missing[0]}")
+    if not attributes.keys() >= _REQUIRED:
+        raise _NotAnEventError(f"header_missing:{next(name for name in _REQUIRED if name not in attributes)}")
     return attributes
 
 

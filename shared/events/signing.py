@@ -8,9 +8,9 @@ record value. Key, names, values and value are each preceded by their length as 
 import base64
 import hashlib
 import json
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -25,15 +25,22 @@ type Headers = Iterable[tuple[str, bytes]]
 
 def signing_input(key: bytes, headers: Headers, value: bytes) -> bytes:
     """The bytes that the writer signs."""
-    signed = sorted((name.encode(), data) for name, data in headers if _is_signed(name))
-    parts = [key, *(part for header in signed for part in header), value]
-    framed = [struct.pack(">I", len(part)) + part for part in parts]
-    framed.insert(1, struct.pack(">I", len(signed)))
-    return DOMAIN_TAG + b"".join(framed)
+    signed = sorted([header for header in headers if header[0][:3] == "ce_" and header[0] != SIGNATURE_HEADER])
+    parts = [DOMAIN_TAG, _length(key), key, len(signed).to_bytes(4)]
+    for name, data in signed:
+        parts += (_framed(name), _length(data), data)
+    parts += (_length(value), value)
+    return b"".join(parts)
 
 
-def _is_signed(name: str) -> bool:
-    return name.startswith("ce_") and name != SIGNATURE_HEADER
+def _length(part: bytes) -> bytes:
+    return len(part).to_bytes(4)
+
+
+@lru_cache(256)
+def _framed(name: str) -> bytes:
+    """A header's name; they are the same few in every event."""
+    return _length(name.encode()) + name.encode()
 
 
 def key_id(service: str, public_key: Ed25519PublicKey) -> str:

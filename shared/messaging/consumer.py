@@ -11,6 +11,7 @@ outage of a dependency parks nothing: readiness goes red with the reason, and th
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -240,8 +241,8 @@ class Consumer:
                 for record in new:
                     if record.topic != self._topic:
                         await redrive(unit, record, self._keyring, self._sink)
-        for record in new:
-            metrics.CONSUMED.labels(record.topic, str(record.partition)).inc()
+        for (topic, partition), records in Counter((record.topic, record.partition) for record in new).items():
+            metrics.CONSUMED.labels(topic, str(partition)).inc(records)
 
     async def _park(self, record: Received, error: Exception) -> None:
         original = record
