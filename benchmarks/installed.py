@@ -59,6 +59,7 @@ class Installed:
         self.passwords = Installation.read(Path(status.data_dir)).passwords
         self.door = ""
         self._tokens: list[str] = []
+        self._rows: list[str] = []
 
     def superuser(self, database: str = "lostphone") -> str:
         """The superuser's DSN."""
@@ -72,15 +73,19 @@ class Installed:
         said = await self.http.post(f"{self.status.sandbox['identity']}/_token", json=asked)
         return str(said.raise_for_status().json()["access_token"])
 
-    async def phones(self, number: int) -> list[Phone]:
-        """New phones: enrolled at NanoMDM, in the inventory, and known to the reporter."""
+    async def enrolled(self, number: int) -> list[Phone]:
+        """New phones that only NanoMDM knows."""
         made = [Phone(f"B{secrets.token_hex(6)}", str(uuid4()).upper()) for _ in range(number)]
         for statement in (_DEVICES, _ENROLLMENTS):
             await self.query("nanomdm", statement, [phone.udid for phone in made])
-        rows = [f"{phone.tag},ios,iPhone 16,S{phone.tag},company,yes,nanomdm,{phone.udid}" for phone in made]
-        headers = {"Authorization": f"Bearer {await self.token('operator')}", "Content-Type": "text/csv"}
+        return made
+
+    async def phones(self, number: int) -> list[Phone]:
+        """New phones: enrolled at NanoMDM, in the inventory, and known to the reporter."""
+        made = await self.enrolled(number)
         # What is missing from a file counts as retired, so that every file names all.
-        self._rows = [*getattr(self, "_rows", []), *rows]
+        self._rows += [f"{phone.tag},ios,iPhone 16,S{phone.tag},company,yes,nanomdm,{phone.udid}" for phone in made]
+        headers = {"Authorization": f"Bearer {await self.token('operator')}", "Content-Type": "text/csv"}
         said = await self.http.post(
             f"{self.status.http['mdm_actions']}/v1/inventory/import?apply=true",
             content="\n".join([_COLUMNS, *self._rows, ""]).encode(),
@@ -92,6 +97,7 @@ class Installed:
                          len(self._rows), ORGANISATION)  # fmt: skip
         for _ in range(number // REPORTS_OF_ONE + 1):
             self._tokens.append(await self.token())
+        await self.quiet()
         return made
 
     async def report(self, phone: Phone, at: int) -> float:

@@ -16,7 +16,6 @@ async def checkpoints(installed: Installed, reports: int) -> None:
     """Some reports, one every 200 ms; each of their entries counts from Kafka's own timestamp."""
     progress("until a checkpoint is out …")
     phones = await installed.phones(reports)
-    await installed.quiet()
     connection = await asyncpg.connect(installed.superuser())
     first = await connection.fetchval("SELECT size FROM audit.log_state")
     seen: list[tuple[int, float]] = []

@@ -3,33 +3,39 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from benchmarks.figures import Figure, latency, progress, say
-from benchmarks.installed import Installed, Phone
+from benchmarks.installed import Installed, Phone, beside
 from benchmarks.processes import memory
 
 type Report = Callable[[Phone, int], Awaitable[float]]
 
+_WARM = 3
+"""Reports of each path before any counts."""
+
 
 async def rates(installed: Installed, per_second: dict[int, int], rounds: int) -> None:
     """`per_second`: reports a second → reports of one round. Ours and the bare path take turns."""
-    await _some(installed, installed.report, 1, 3)
-    await _some(installed, installed.report_bare, 1, 3)
-    for rate, number in per_second.items():
-        progress(f"{rate} reports a second …")
-        ours: list[float] = []
-        theirs: list[float] = []
-        for _ in range(rounds):
-            theirs += await _some(installed, installed.report_bare, rate, number)
-            ours += await _some(installed, installed.report, rate, number)
-            await installed.quiet()
-        say(latency(f"report_to_lock_{rate}", ours, theirs, rate=float(rate)))
+    progress("phones that are to be lost …")
+    number = _WARM + rounds * sum(per_second.values())
+    ours, theirs = iter(await installed.phones(number)), iter(await installed.enrolled(number))
+    async with beside(installed):
+        await _some(installed, installed.report_bare, 1, list(islice(theirs, _WARM)))
+        await _some(installed, installed.report, 1, list(islice(ours, _WARM)))
+        for rate, of_round in per_second.items():
+            progress(f"{rate} reports a second …")
+            took: list[float] = []
+            bare: list[float] = []
+            for _ in range(rounds):
+                bare += await _some(installed, installed.report_bare, rate, list(islice(theirs, of_round)))
+                took += await _some(installed, installed.report, rate, list(islice(ours, of_round)))
+                await installed.quiet()
+            say(latency(f"report_to_lock_{rate}", took, bare, rate=float(rate)))
 
 
-async def _some(installed: Installed, report: Report, rate: int, number: int) -> list[float]:
+async def _some(installed: Installed, report: Report, rate: int, phones: list[Phone]) -> list[float]:
     """Seconds from accepted to received, of each."""
-    phones = await installed.phones(number)
-    await installed.quiet()
     accepted: dict[str, float] = {}
 
     async def one(at: int, phone: Phone) -> None:
@@ -48,7 +54,6 @@ async def burst(installed: Installed, number: int) -> None:
     """So many reports as fast as they are taken: until the last lock, and what memory does meanwhile."""
     progress(f"a burst of {number} reports …")
     phones = await installed.phones(number)
-    await installed.quiet()
     before = memory(installed.status)
     waiting = asyncio.Semaphore(32)
 

@@ -39,8 +39,10 @@ _DATABASE = "bench"
 _KEEP = "INSERT INTO kept (id, body) VALUES ($1, $2)"
 
 
-async def prepare(installed: Installed) -> None:
-    """A database with all schemas, which no service looks at."""
+async def _prepared(installed: Installed) -> None:
+    """A database with all schemas, which no service looks at; made once."""
+    if await installed.query("postgres", "SELECT FROM pg_database WHERE datname = $1", _DATABASE):
+        return
     passwords: dict[str, str] = {name: installed.passwords[name] for name in SERVICES}
     await database.prepare(installed.superuser(), _DATABASE, passwords)
     await database.migrate_all(installed.superuser(_DATABASE), SERVICES)
@@ -55,6 +57,7 @@ async def events(installed: Installed, number: int, rounds: int) -> None:
     """Records that lie in a topic: audit's own sink, and a service whose handler keeps one row for each event, against
     the bare batch loop over the same topic."""
     progress(f"{number} events through one service …")
+    await _prepared(installed)
     ours: dict[str, list[float]] = {"audit": [], "handlers": []}
     theirs: list[float] = []
     for _ in range(rounds):
@@ -157,6 +160,7 @@ class _Clocked(Producer):
 async def acknowledged(installed: Installed, number: int) -> None:
     """From the commit of one event until Kafka has it, against a producer that is handed it directly."""
     progress("commit to acknowledged …")
+    await _prepared(installed)
     topic = f"bench.{secrets.token_hex(4)}"
     admin = AdminClient({"bootstrap.servers": installed.status.kafka.bootstrap})
     await asyncio.to_thread(admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result, 30)

@@ -107,7 +107,8 @@ async def test_an_alert_that_no_pager_takes_is_sent_again_and_never_counts_as_se
         await until(tried, "the first try")
 
         async def postponed() -> bool:
-            return bool(await notifier.kit.pool.fetchval("SELECT due_at > now() + '5 s' FROM timer WHERE attempt = 0"))
+            asked = "SELECT due_at > now() + '5 s' FROM timer WHERE name LIKE 'alert:%' AND attempt = 0"
+            return bool(await notifier.kit.pool.fetchval(asked))
 
         await until(postponed, "the pause after a refused alert")
         assert await notifier.said(incident, "alert-sent") == []
