@@ -23,7 +23,7 @@ _BARE = """
 CREATE TABLE {name} (
     seq bigint PRIMARY KEY, kind text NOT NULL, leaf_hash bytea NOT NULL, leaf bytea NOT NULL, detached bytea,
     stream_id smallint, kafka_offset bigint, subject text, n bigint, organisation text, source text, event_id text,
-    event_type text, body_hash bytea, UNIQUE (stream_id, kafka_offset), UNIQUE (subject, n));
+    event_type text, UNIQUE (stream_id, kafka_offset), UNIQUE (subject, n));
 ALTER TABLE {name} ALTER COLUMN leaf SET STORAGE EXTERNAL
 """
 _PLAIN = "CREATE TABLE {name} (LIKE {like}); ALTER TABLE {name} ALTER COLUMN leaf SET STORAGE EXTERNAL"
@@ -43,10 +43,10 @@ class Writer:
 
     async def append(self, readings: Sequence[Reading]) -> None:
         """One batch, durable: everything that the consume loop does after it has checked the signatures."""
-        received = [reading.received for reading in readings]
-        async with self.units.begin() as unit:
-            await claim(unit, received)
-            await self.timeline.take(unit, readings)
+        if not await self.timeline.take_at_once(self.units, readings):
+            async with self.units.begin() as unit:
+                await claim(unit, [reading.received for reading in readings])
+                await self.timeline.take(unit, readings)
         self.size += len(readings)
 
     def read(self, records: Sequence[Received]) -> list[Reading]:

@@ -77,5 +77,5 @@ def _row(seq: int, reading: Reading) -> tuple[object, ...]:
     key, value = (received.key or b"").decode(), received.value or b""
     return (
         10**12 + seq, "event", value[:32], value, None, received.partition, received.offset, key, seq,
-        "bench-kk", "bench", "bench", "bench", value[:32],
+        "bench-kk", "bench", "bench", "bench",
     )  # fmt: skip

@@ -29,6 +29,7 @@ from shared.messaging import Scope
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.dispatch import Dispatch
+from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from shared.messaging.relay import Relay
 from shared.messaging.unit import Unit, Units
@@ -140,6 +141,10 @@ class _Timed:
     async def take(self, unit: Unit, readings: Sequence[Any]) -> None:
         self.began = self.began or time.perf_counter()
         await self._sink.take(unit, readings)
+
+    async def take_at_once(self, units: Units, readings: Sequence[Any]) -> bool:
+        self.began = self.began or time.perf_counter()
+        return isinstance(self._sink, TakesAtOnce) and await self._sink.take_at_once(units, readings)
 
 
 class _Clocked(Producer):

@@ -11,7 +11,7 @@ import asyncpg
 
 from services.audit import store
 from services.audit.domain.chain import Batch, Entry, Known, Seal
-from services.audit.domain.leaf import Kind, Leaf, Link, Opened, attributes_line, body_hash, open_header, open_leaf
+from services.audit.domain.leaf import Kind, Leaf, Link, Opened, open_header, open_leaf
 from services.audit.tlog import (
     Checkpoint,
     Edge,
@@ -100,9 +100,8 @@ class Recovery:
         )
         after = store.State(edge.size, edge.root(), state.epoch + 1, _WRITER)
         before = await store.load_before(connection, ())
-        before.known = known
         await store.add_streams(connection, before.streams, known.next_offsets.keys())
-        await store.add(connection, state, after, batch=batch, tiles=tiles, before=before, copied=False)
+        await store.add(connection, store.Step(state, after, batch, tiles, known, before.streams, copied=False))
         return len(leaves)
 
     def _entries(self, leaves: list[bytes], known: Known) -> Iterator[Entry]:
@@ -118,14 +117,14 @@ class Recovery:
             if "i" in header:
                 link = Link(header["i"], header["n"], bytes.fromhex(header["prev"]) if header["prev"] else None)
                 known.heads[link.subject] = link.after(leaf.hash)
-            envelope, body = self._event(opened)
+            envelope = self._event(opened)
             if link is not None and envelope is not None:
                 self._closed[link.subject] = envelope
-            yield Entry(leaf, stream, header.get("o"), link, envelope, body)
+            yield Entry(leaf, stream, header.get("o"), link, envelope)
 
-    def _event(self, opened: Opened) -> tuple[Envelope | None, bytes | None]:
+    def _event(self, opened: Opened) -> Envelope | None:
         if opened.kind not in (Kind.EVENT, Kind.DUPLICATE):
-            return None, None
+            return None
         header = opened.header
         content_type = [("content-type", header["m"].encode())] if header["m"] is not None else []
         headers = (*opened.headers, *content_type)
@@ -136,7 +135,7 @@ class Recovery:
                 f"the event at offset {header['o']} of partition {header['p']} does not verify: {reading.reason}; "
                 "the public keys of all services, past ones too, are needed"
             )
-        return reading.envelope, body_hash(attributes_line(received), received.value)
+        return reading.envelope
 
     def _detached(self, sha256: str) -> bytes:
         try:

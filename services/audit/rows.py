@@ -3,12 +3,13 @@ batch can be sent while the next is being built."""
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from services.audit.domain.chain import Entry, Stream
 
 COLUMNS = (
     "seq", "kind", "leaf_hash", "leaf", "detached", "stream_id", "kafka_offset", "subject", "n", "organisation",
-    "source", "event_id", "event_type", "body_hash",
+    "source", "event_id", "event_type",
 )  # fmt: skip
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -34,17 +35,18 @@ def _row(seq: int, entry: Entry, streams: Mapping[Stream, int]) -> bytes:
     return b"".join(
         (
             _START(len(COLUMNS), 8, seq),
-            _text(leaf.kind.value),
-            _bytes(leaf.hash),
-            _bytes(leaf.data),
-            _bytes(leaf.detached_sha256),
+            _usual(leaf.kind),
+            _LENGTH(len(leaf.hash)),
+            leaf.hash,
+            _LENGTH(len(leaf.data)),
+            leaf.data,
+            _bytes(leaf.detached_sha256) if leaf.detached else _NULL,
             _NULL if entry.stream is None else _SMALLINT(2, streams[entry.stream]),
             _NULL if entry.offset is None else _BIGINT(8, entry.offset),
-            _text(link.subject) + _BIGINT(8, link.n) if link else _NULL + _NULL,
-            _text(envelope.organisation) + _text(envelope.source) + _text(envelope.id) + _text(envelope.type)
+            _usual(link.subject) + _BIGINT(8, link.n) if link else _NULL + _NULL,
+            _usual(envelope.organisation) + _usual(envelope.source) + _text(envelope.id) + _usual(envelope.type)
             if envelope
             else _NULL * 4,
-            _bytes(entry.body),
         )
     )
 
@@ -56,6 +58,10 @@ def _bytes(data: bytes | None) -> bytes:
 def _text(text: str) -> bytes:
     data = text.encode()
     return _LENGTH(len(data)) + data
+
+
+_usual = lru_cache(4096)(_text)
+"""What stands in many rows."""
 
 
 def plain(start: int, entries: Iterable[Entry], streams: Mapping[Stream, int]) -> list[tuple[object, ...]]:
@@ -75,7 +81,6 @@ def plain(start: int, entries: Iterable[Entry], streams: Mapping[Stream, int]) -
             entry.envelope.source if entry.envelope else None,
             entry.envelope.id if entry.envelope else None,
             entry.envelope.type if entry.envelope else None,
-            entry.body,
         )
         for seq, entry in enumerate(entries, start)
     ]

@@ -12,6 +12,7 @@ from services.audit.rows import COLUMNS, packed, plain
 from services.audit.tlog import Edge, Tile
 from services.audit.tlog.tiles import TILE_WIDTH
 from shared.events import Event, Reading
+from shared.messaging import in_turn
 from shared.postgres.literals import integers, texts
 
 type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -21,7 +22,6 @@ COPY_FROM = 60
 
 _TYPES = (
     "bigint", "text", "bytea", "bytea", "bytea", "smallint", "bigint", "text", "bigint", "text", "text", "text", "text",
-    "bytea",
 )  # fmt: skip
 
 # What is read here is right only when the state is the one that this writer left: a statement that waits for the lock
@@ -39,7 +39,10 @@ CROSS JOIN LATERAL (SELECT subject, n, hash FROM head WHERE head.subject = wante
 UNION ALL
 SELECT 'r', found.source, found.event_id, found.seq, NULL, found.body_hash
 FROM unnest($2::text::text[]) AS wanted (event_id)
-CROSS JOIN LATERAL (SELECT source, event_id, seq, body_hash FROM entry
+CROSS JOIN LATERAL (
+    SELECT source, event_id, seq,
+        sha256(substr(leaf, position('\\x0a'::bytea IN leaf) + 1) || coalesce(detached.data, '')) AS body_hash
+    FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
     WHERE entry.event_id = wanted.event_id AND subject IS NOT NULL OFFSET 0) AS found
 UNION ALL
 SELECT 'p', topic, id::text, partition, next_offset, NULL FROM stream
@@ -50,27 +53,37 @@ INSERT INTO stream (topic, partition, next_offset)
 SELECT topic, partition, 0 FROM unnest($1::text[], $2::integer[]) AS new (topic, partition)
 RETURNING id, topic, partition
 """
+_HEADS = """
+SELECT head.subject, head.n, head.hash FROM unnest($1::text::text[]) AS wanted (subject)
+CROSS JOIN LATERAL (SELECT * FROM head WHERE head.subject = wanted.subject OFFSET 0) AS head
+"""
 # One statement, because each more costs a single event a tenth of its time. The names are those of our own columns.
-_ADD = f"""
+_APPEND = f"""
 WITH moved AS (
-    UPDATE log_state SET size = $1, root = $2, epoch = $3, writer = $4 WHERE size = $5 AND epoch = $6 RETURNING size
+    UPDATE log_state SET size = $1, root = $2, epoch = $3, writer = $4
+    WHERE size = $5 AND epoch = $6 AND root = $7 RETURNING size
 ), streams AS (
     UPDATE stream SET next_offset = moving.next_offset
-    FROM unnest($7::smallint[], $8::bigint[]) AS moving (id, next_offset) WHERE stream.id = moving.id
+    FROM unnest($8::smallint[], $9::bigint[]) AS moving (id, next_offset) WHERE stream.id = moving.id
 ), tiles AS (
     INSERT INTO tile (level, idx, hashes, root)
-    SELECT * FROM unnest($9::smallint[], $10::bigint[], $11::bytea[], $12::bytea[])
+    SELECT * FROM unnest($10::smallint[], $11::bigint[], $12::bytea[], $13::bytea[])
 ), heads AS (
     INSERT INTO head (subject, organisation, drill, n, hash, last_seq, seal_seq)
-    SELECT * FROM unnest($13::text::text[], $14::text::text[], $15::boolean[], $16::text::bigint[], $17::bytea[],
-        $18::text::bigint[], $19::bigint[])
+    SELECT * FROM unnest($14::text::text[], $15::text::text[], $16::boolean[], $17::text::bigint[], $18::bytea[],
+        $19::text::bigint[], $20::bigint[])
     ON CONFLICT (subject) DO UPDATE SET n = excluded.n, hash = excluded.hash, last_seq = excluded.last_seq,
         seal_seq = coalesce(excluded.seal_seq, head.seal_seq)
 ), entries AS (
     INSERT INTO entry ({", ".join(COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 20))})
+    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 21))})
 )
-SELECT size, pg_notify('audit_entries', '') FROM moved
+"""  # noqa: S608
+_ADD = f"{_APPEND} SELECT size, pg_notify('audit_entries', '') FROM moved"  # noqa: S608
+_NEXT = 21 + len(_TYPES)
+_ADD_AT_ONCE = f"""{_APPEND}
+SELECT refuse_unusual((SELECT size FROM moved), $5, ${_NEXT}::text::text[], ${_NEXT + 1}::text::text[]),
+    {in_turn.CALL.format(*(f"${at}" for at in range(_NEXT + 2, _NEXT + 11)))}, pg_notify('audit_entries', '')
 """  # noqa: S608
 _KEEP_DETACHED = "INSERT INTO detached (sha256, data) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING"
 _LEAF_HASHES = "SELECT leaf_hash FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq"
@@ -176,61 +189,75 @@ async def copy(
     await connection.copy_to_table("entry", source=sent(), columns=COLUMNS, format="binary")
 
 
-async def add(
-    connection: Connection,
-    state: State,
-    after: State,
-    *,
-    batch: Batch,
-    tiles: Sequence[Tile],
-    before: Before,
-    copied: bool,
-) -> None:
-    """Move the log from `state` to `after` with this batch, and wake whoever waits for entries. `before.known` is as
-    it stands after the batch; `copied`: its entries are there already. Raises `StaleWriterError` when the log is not
-    in `state`."""
-    for entry in batch.entries:
+async def load_heads(connection: Connection, subjects: Iterable[str]) -> dict[str, Link]:
+    """The next links of those of these subjects that have a chain."""
+    rows = await connection.fetch(_HEADS, texts(subjects))
+    return {row["subject"]: Link(row["subject"], row["n"], row["hash"]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One move of the log, from a state to the one after it."""
+
+    before: State
+    after: State
+    batch: Batch
+    tiles: Sequence[Tile]
+    known: Known
+    """As it stands after the batch."""
+    streams: Mapping[Stream, int]
+    copied: bool
+    """The entries are there already."""
+
+    def columns(self) -> tuple[object, ...]:
+        """The parameters of `_APPEND`."""
+        before, after, known, streams = self.before, self.after, self.known, self.streams
+        moved = {entry.stream for entry in self.batch.entries if entry.stream is not None}
+        rows = [] if self.copied else plain(before.size, self.batch.entries, streams)
+        return (
+            *(after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root),
+            [streams[stream] for stream in moved],
+            [known.next_offsets[stream] for stream in moved],
+            [tile.level for tile in self.tiles],
+            [tile.index for tile in self.tiles],
+            [tile.hashes for tile in self.tiles],
+            [tile.root for tile in self.tiles],
+            *_heads(before.size, self.batch, known),
+            *(zip(*rows, strict=True) if rows else [()] * len(COLUMNS)),
+        )
+
+
+async def add(connection: Connection, step: Step) -> None:
+    """Move the log, and wake whoever waits for entries. Raises `StaleWriterError` when the log is not in the state
+    before the step."""
+    for entry in step.batch.entries:
         if entry.leaf.detached is not None:
             await connection.execute(_KEEP_DETACHED, entry.leaf.detached_sha256, entry.leaf.detached)
-    moved = {entry.stream for entry in batch.entries if entry.stream is not None}
-    rows = [] if copied else plain(state.size, batch.entries, before.streams)
-    done = await connection.fetchrow(
-        _ADD,
-        *(after.size, after.root, after.epoch, after.writer, state.size, state.epoch),
-        [before.streams[stream] for stream in moved],
-        [before.known.next_offsets[stream] for stream in moved],
-        [tile.level for tile in tiles],
-        [tile.index for tile in tiles],
-        [tile.hashes for tile in tiles],
-        [tile.root for tile in tiles],
-        *_heads(state.size, batch, before.known),
-        *(zip(*rows, strict=True) if rows else [()] * len(COLUMNS)),
-    )
-    if done is None:
-        raise StaleWriterError(f"the log is not at size {state.size}, epoch {state.epoch} any more")
+    if await connection.fetchrow(_ADD, *step.columns()) is None:
+        raise StaleWriterError(f"the log is not at size {step.before.size}, epoch {step.before.epoch} any more")
+
+
+async def add_at_once(connection: Connection, step: Step, turn: tuple[str, ...]) -> None:
+    """The same together with the positions and sequences of `turn`, where none of the events is recorded and all of
+    their causes are. Raises what `in_turn.is_refusal` knows when that is not so, or the log is in another state."""
+    events = texts(entry.envelope.id for entry in step.batch.entries if entry.envelope is not None)
+    causes = texts({envelope.causationid or "" for _, envelope in step.batch.causes})
+    await connection.fetchrow(_ADD_AT_ONCE, *step.columns(), events, causes, *turn)
 
 
 def _heads(start: int, batch: Batch, known: Known) -> tuple[object, ...]:
     """The columns of the heads that the batch moved."""
-    last: dict[str, tuple[str, bool, int, int | None]] = {}
-    seals = {seal.at: seal for seal in batch.seals}
-    for at, entry in enumerate(batch.entries):
-        if entry.link is None:
-            continue
-        seal = seals.get(at)
-        envelope = seal.closed if seal else entry.envelope
-        if envelope is None:
-            raise AssertionError("an entry in a chain is an event or a seal")
-        before = last.get(entry.link.subject)
-        sealed = start + at if seal else before[3] if before else None
-        last[entry.link.subject] = (envelope.organisation, envelope.drill, start + at, sealed)
+    last = {entry.link.subject: at for at, entry in enumerate(batch.entries) if entry.link is not None}
+    seals = {seal.link.subject: seal for seal in batch.seals}
+    told = {seal.at: seal.closed for seal in batch.seals}
+    envelopes = [batch.entries[at].envelope or told[at] for at in last.values()]
     links = [known.heads[subject] for subject in last]
     return (
         texts(last),
-        texts(organisation for organisation, _, _, _ in last.values()),
-        [drill for _, drill, _, _ in last.values()],
+        texts(envelope.organisation for envelope in envelopes),
+        [envelope.drill for envelope in envelopes],
         integers(link.n for link in links),
         [link.prev for link in links],
-        integers(seq for _, _, seq, _ in last.values()),
-        [seal for _, _, _, seal in last.values()],
+        integers(start + at for at in last.values()),
+        [start + seals[subject].at if subject in seals else None for subject in last],
     )

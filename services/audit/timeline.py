@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from itertools import batched
 
+import asyncpg
 import structlog
 
 from services.audit import store
@@ -19,9 +20,11 @@ from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT, Finding, Fi
 from services.audit.domain.leaf import Leaf, LeafBuilder
 from services.audit.feeds.ocsf_own import tell
 from services.audit.guard import Guard
+from services.audit.memory import Memory
 from services.audit.tlog import Edge
 from shared.events import Event, Reading
 from shared.events.audit import IntegrityFinding, TimelineSealed
+from shared.messaging import in_turn
 from shared.messaging.heard import Verdict, hear
 from shared.messaging.timer import Timer
 from shared.messaging.unit import Scope, Unit, Units
@@ -45,6 +48,10 @@ _IS_RECORDED = "SELECT EXISTS (SELECT FROM entry WHERE event_id = $1 AND subject
 _log = structlog.get_logger()
 
 
+class _UnusualError(Exception):
+    """There is more to be said about this batch than its entries."""
+
+
 class Timeline:
     """The sink of the consume loop. Any number may run: the lock on the log's state puts them in a line, and one that
     finds the log changed by another reads the edge of the tree again."""
@@ -56,15 +63,14 @@ class Timeline:
         self._builder = builder
         self._guard = guard
         self._writer = secrets.token_hex(8)
-        self._edge = Edge()
-        self._state: store.State | None = None
+        self._memory = Memory()
 
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Record a batch. Raises `StaleWriterError` when the log's state is moved by someone who did not lock it, and
         `ForkedError`, for which the consume loop waits, when it would fork what was published."""
         state, before = await store.open_batch(unit.connection, readings)
         await self._check(unit, state)
-        if state != self._state:
+        if state != self._memory.state:
             before = await store.load_before(unit.connection, readings)
         orders = await _orders(unit, readings)
         recorder = Recorder(self._builder, before.known)
@@ -77,8 +83,56 @@ class Timeline:
         batch = recorder.batch
         if not batch.entries:
             return
-        after = await self._append(unit, state, batch, before, copied=copied)
-        await self._tell(unit, state.size, after.size, batch)
+        await self._append(unit, state, batch, before, copied=copied)
+        await self._tell(unit, state.size, state.size + len(batch.entries), batch)
+
+    async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
+        """Record a batch of events that are new and in turn, and of which nothing more is to be said, on what is
+        remembered of the log: the statement that adds them refuses when it is not so. False when nothing was kept."""
+        turn = in_turn.arguments(readings)
+        if turn is None or self._memory.state is None:
+            return False
+        async with units.pool.acquire() as connection:
+            try:
+                if len(readings) < store.COPY_FROM:
+                    await self._add_at_once(connection, readings, turn)
+                else:
+                    async with connection.transaction():
+                        await self._add_at_once(connection, readings, turn)
+            except _UnusualError:
+                return False
+            except asyncpg.PostgresError as error:
+                if not in_turn.is_refusal(error):
+                    raise
+                return False
+        return True
+
+    async def _add_at_once(
+        self, connection: store.Connection, readings: Sequence[Reading], turn: tuple[str, ...]
+    ) -> None:
+        memory = self._memory
+        firsts = {one.envelope.subject: one.envelope.sequence for one in reversed(readings) if isinstance(one, Event)}
+        subjects = firsts.keys()
+        # One that is not remembered and of which its writer speaks for the first time begins a chain; where it does
+        # not, the unique key of the chain refuses.
+        if unknown := [one for one, sequence in firsts.items() if one not in memory.heads and sequence > 1]:
+            memory.heads |= await store.load_heads(connection, unknown)
+        state, edge, before = memory.state, memory.edge, memory.before(subjects)
+        if state is None or any((one.received.topic, one.received.partition) not in before.streams for one in readings):
+            raise _UnusualError
+        recorder = Recorder(self._builder, before.known)
+        parts = map(recorder.add, batched(((reading, None) for reading in readings), _PART))
+        copied = len(readings) >= store.COPY_FROM
+        if copied:
+            await store.copy(connection, state.size, parts, before.streams)
+        else:
+            deque(parts, maxlen=0)
+        batch = recorder.batch
+        if batch.findings or batch.seals or any(entry.leaf.detached is not None for entry in batch.entries):
+            raise _UnusualError
+        step, edge = self._step(state, edge, batch, before, copied=copied)
+        await store.add_at_once(connection, step, turn)
+        memory.keep(step.after, edge, before)
 
     async def add(self, unit: Unit, make: Callable[[int], Awaitable[Sequence[Leaf]]]) -> int:
         """Add what the log says about itself. `make` is given the size of the log, which is locked; it is returned.
@@ -92,25 +146,27 @@ class Timeline:
         return state.size
 
     async def _check(self, unit: Unit, state: store.State) -> None:
-        if self._guard is not None and (self._state is None or state.size < self._state.size):
+        last = self._memory.state
+        if self._guard is not None and (last is None or state.size < last.size):
             # At the start, and when the log became smaller: a rollback of ours, or a database from a backup.
             await self._guard.check(unit.connection, state.size)
 
     async def _append(
         self, unit: Unit, state: store.State, batch: Batch, before: store.Before, *, copied: bool = False
-    ) -> store.State:
-        edge, tiles = (await self._edge_at(unit, state)).append([entry.leaf.hash for entry in batch.entries])
-        epoch = state.epoch + (state.writer != self._writer)
-        after = store.State(edge.size, edge.root(), epoch, self._writer)
-        await store.add(unit.connection, state, after, batch=batch, tiles=tiles, before=before, copied=copied)
-        # Believed only as long as the committed state says the same: a rollback shows there.
-        self._edge, self._state = edge, after
-        return after
+    ) -> None:
+        if state != self._memory.state:
+            self._memory = Memory(state, await store.load_edge(unit.connection, state.size))
+        memory = self._memory
+        step, edge = self._step(state, memory.edge, batch, before, copied=copied)
+        await store.add(unit.connection, step)
+        memory.keep(step.after, edge, before)
 
-    async def _edge_at(self, unit: Unit, state: store.State) -> Edge:
-        if state != self._state:
-            return await store.load_edge(unit.connection, state.size)
-        return self._edge
+    def _step(
+        self, state: store.State, edge: Edge, batch: Batch, before: store.Before, *, copied: bool
+    ) -> tuple[store.Step, Edge]:
+        edge, tiles = edge.append([entry.leaf.hash for entry in batch.entries])
+        after = store.State(edge.size, edge.root(), state.epoch + (state.writer != self._writer), self._writer)
+        return store.Step(state, after, batch, tiles, before.known, before.streams, copied), edge
 
     async def _tell(self, unit: Unit, start: int, size: int, batch: Batch) -> None:
         for finding in to_report(batch.findings):

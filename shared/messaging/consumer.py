@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from faststream.security import SASLScram512
 
 from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
+from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
 from shared.messaging.position import claim, read_positions
@@ -46,6 +47,8 @@ _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
+
+type _Place = tuple[str, int, int]
 
 _log = structlog.get_logger()
 
@@ -234,15 +237,25 @@ class Consumer:
     async def _take(self, batch: Sequence[Received]) -> None:
         with metrics.BATCH.time():
             readings = {_place(record): read(record, self._keyring) for record in batch if record.topic == self._topic}
-            async with self._units.begin() as unit:
-                new = await claim(unit, batch)
-                if in_turn := [readings[_place(record)] for record in new if record.topic == self._topic]:
-                    await self._sink.take(unit, in_turn)
-                for record in new:
-                    if record.topic != self._topic:
-                        await redrive(unit, record, self._keyring, self._sink)
+            at_once = await self._took_at_once(batch, list(readings.values()))
+            new = batch if at_once else await self._took_in_unit(batch, readings)
         for (topic, partition), records in Counter((record.topic, record.partition) for record in new).items():
             metrics.CONSUMED.labels(topic, str(partition)).inc(records)
+
+    async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
+        sink = self._sink
+        is_log_alone = len(readings) == len(batch)
+        return is_log_alone and isinstance(sink, TakesAtOnce) and await sink.take_at_once(self._units, readings)
+
+    async def _took_in_unit(self, batch: Sequence[Received], readings: Mapping[_Place, Reading]) -> Sequence[Received]:
+        async with self._units.begin() as unit:
+            new = await claim(unit, batch)
+            if in_turn := [readings[_place(record)] for record in new if record.topic == self._topic]:
+                await self._sink.take(unit, in_turn)
+            for record in new:
+                if record.topic != self._topic:
+                    await redrive(unit, record, self._keyring, self._sink)
+        return new
 
     async def _park(self, record: Received, error: Exception) -> None:
         original = record
@@ -379,5 +392,5 @@ def _lasts(batch: Sequence[Received]) -> list[Received]:
     return list({(record.topic, record.partition): record for record in batch}.values())
 
 
-def _place(record: Received) -> tuple[str, int, int]:
+def _place(record: Received) -> _Place:
     return record.topic, record.partition, record.offset

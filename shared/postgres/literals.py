@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 def texts(values: Iterable[str]) -> str:
     """For `text[]`."""
-    return "{" + ",".join([_quoted(value) for value in values]) + "}"
+    items = list(values)
+    joined = "".join(items)
+    if "\\" in joined or '"' in joined:
+        items = [item.replace("\\", "\\\\").replace('"', '\\"') for item in items]
+    return '{"' + '","'.join(items) + '"}' if items else "{}"
 
 
 def integers(values: Iterable[int]) -> str:
     """For an array of a type of integers."""
     return "{" + ",".join(map(str, values)) + "}"
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -191,7 +191,7 @@ def _order(world: World) -> list[tuple[str, int, int]]:
 
 _ROWS = """
 SELECT e.seq, e.kind, e.leaf_hash, e.leaf, e.detached, s.topic, s.partition, e.kafka_offset, e.subject, e.n,
-    e.organisation, e.source, e.event_id, e.event_type, e.body_hash
+    e.organisation, e.source, e.event_id, e.event_type
 FROM entry e LEFT JOIN stream s ON s.id = e.stream_id ORDER BY e.seq
 """
 _SAME = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from services.audit.domain.finding import Finding, FindingCode
-from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, attributes_line, body_hash
+from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, body_hash
 from services.audit.domain.own import erasure_facts
 from shared.events import Envelope, Event, Reading, Received, Rejection
 from shared.events.reporter import IncidentClosed, PersonalDataErased
@@ -20,9 +20,11 @@ type EventKey = tuple[str, str]
 """Source and id of an event: unique, by CloudEvents."""
 
 _NOT_GIVEN = "not_given_by_the_partition"
+_CLOSED = IncidentClosed.event_type
+_ERASED = PersonalDataErased.event_type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One new entry of the log."""
 
@@ -32,8 +34,6 @@ class Entry:
     link: Link | None = None
     envelope: Envelope | None = None
     """Of a verified event."""
-    body: bytes | None = None
-    """What the record says, hashed: finds the same event sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class Recorder:
         self._builder = builder
         self._known = known
         self._batch = Batch()
+        self._said: dict[EventKey, Received] = {}
 
     @property
     def batch(self) -> Batch:
@@ -93,57 +94,68 @@ class Recorder:
     def add(self, readings: Iterable[tuple[Reading, FindingCode | None]]) -> list[Entry]:
         """The entries of these records, in their order, each given with what is wrong with its sequence. Records that
         lie below what is recorded are dropped."""
-        first = len(self._batch.entries)
+        entries, next_offsets = self._batch.entries, self._known.next_offsets
+        first = len(entries)
         for reading, order in readings:
             received = reading.received
             stream = (received.topic, received.partition)
-            expected = self._known.next_offsets.get(stream, 0)
+            expected = next_offsets.get(stream, 0)
             if received.offset < expected:
                 continue
             if received.offset > expected:
                 self._gap(stream, expected, received.offset)
-            self._known.next_offsets[stream] = received.offset + 1
+            next_offsets[stream] = received.offset + 1
             if isinstance(reading, Rejection):
-                self._rejected(reading)
+                self._rejected(reading, stream)
             else:
-                self._event(reading, order)
-        return self._batch.entries[first:]
+                self._event(reading, order, stream)
+        return entries[first:]
 
     def _gap(self, stream: Stream, first: int, end: int) -> None:
         leaf = self._builder.gap(*stream, first, end, _NOT_GIVEN)
-        self._add(Entry(leaf, stream, first))
+        self._batch.entries.append(Entry(leaf, stream, first))
         self._find(FindingCode.OFFSETS_MISSING, stream, first)
 
-    def _rejected(self, rejection: Rejection) -> None:
+    def _rejected(self, rejection: Rejection, stream: Stream) -> None:
         received = rejection.received
         leaf = self._builder.record(Kind(rejection.kind), received, reason=rejection.reason)
-        self._add_record(leaf, received)
+        self._batch.entries.append(Entry(leaf, stream, received.offset))
         code = rejection.reason.partition(":")[0]
-        self._find(code, (received.topic, received.partition), received.offset)
+        self._find(code, stream, received.offset)
 
-    def _event(self, event: Event, order: FindingCode | None) -> None:
+    def _event(self, event: Event, order: FindingCode | None, stream: Stream) -> None:
         received, envelope = event.received, event.envelope
-        attributes = attributes_line(received)
-        body = body_hash(attributes, received.value)
-        before = self._known.recorded.get((envelope.source, envelope.id))
-        if before == body:
-            leaf = self._builder.record(Kind.DUPLICATE, received, attributes=attributes)
-            self._add_record(leaf, received, envelope=envelope, body=body)
+        known, key = self._known, (envelope.source, envelope.id)
+        before = self._recorded(key) if key in self._said or key in known.recorded else None
+        if before is not None and before == body_hash(received):
+            leaf = self._builder.record(Kind.DUPLICATE, received)
+            self._batch.entries.append(Entry(leaf, stream, received.offset, None, envelope))
             return
-        link = self._known.heads.get(envelope.subject) or Link(envelope.subject)
-        leaf = self._builder.record(Kind.EVENT, received, link=link, attributes=attributes)
-        self._add_record(leaf, received, link=link, envelope=envelope, body=body)
-        self._known.recorded[envelope.source, envelope.id] = body
-        self._known.ids.add(envelope.id)
-        for code in (order, FindingCode.EVENT_ID_REUSED if before is not None else None):
-            if code is not None:
-                self._find_in(code, envelope, received)
-        if envelope.causationid is not None and envelope.causationid not in self._known.ids:
+        link = known.heads.get(envelope.subject) or Link(envelope.subject)
+        leaf = self._builder.record(Kind.EVENT, received, link=link)
+        self._chain(Entry(leaf, stream, received.offset, link, envelope), link)
+        self._said[key] = received
+        known.ids.add(envelope.id)
+        if order is not None:
+            self._find_in(order, envelope, received)
+        if before is not None:
+            self._find_in(FindingCode.EVENT_ID_REUSED, envelope, received)
+        if envelope.causationid is not None and envelope.causationid not in known.ids:
             self._batch.causes.append((len(self._batch.entries) - 1, envelope))
-        if envelope.type == IncidentClosed.event_type:
+        if envelope.type == _CLOSED:
             self._seal(envelope)
-        if envelope.type == PersonalDataErased.event_type:
+        elif envelope.type == _ERASED:
             self._erasure(event)
+
+    def _chain(self, entry: Entry, link: Link) -> None:
+        """Add an entry at this place of a chain."""
+        self._known.heads[link.subject] = link.after(entry.leaf.hash)
+        self._batch.entries.append(entry)
+
+    def _recorded(self, key: EventKey) -> bytes | None:
+        """What the newest event of this key says, hashed; None when there is none."""
+        said = self._said.get(key)
+        return self._known.recorded.get(key) if said is None else body_hash(said)
 
     def _erasure(self, event: Event) -> None:
         try:
@@ -154,30 +166,14 @@ class Recorder:
         kind = Kind.HOLD if said.on_hold else Kind.ERASURE
         envelope = event.envelope
         facts = erasure_facts(envelope.id, envelope.organisation, envelope.actor, said)
-        self._add(Entry(self._builder.own(kind, f"{envelope.source}/{envelope.id}", envelope.sequence, facts)))
+        leaf = self._builder.own(kind, f"{envelope.source}/{envelope.id}", envelope.sequence, facts)
+        self._batch.entries.append(Entry(leaf))
 
     def _seal(self, closed: Envelope) -> None:
         link = self._known.heads[closed.subject]
         leaf = self._builder.seal(link)
         self._batch.seals.append(Seal(len(self._batch.entries), closed, link))
-        self._add(Entry(leaf, link=link, envelope=None))
-
-    def _add_record(
-        self,
-        leaf: Leaf,
-        received: Received,
-        *,
-        link: Link | None = None,
-        envelope: Envelope | None = None,
-        body: bytes | None = None,
-    ) -> None:
-        stream = (received.topic, received.partition)
-        self._add(Entry(leaf, stream, received.offset, link, envelope, body))
-
-    def _add(self, entry: Entry) -> None:
-        if entry.link is not None:
-            self._known.heads[entry.link.subject] = entry.link.after(entry.leaf.hash)
-        self._batch.entries.append(entry)
+        self._chain(Entry(leaf, link=link), link)
 
     def _find(self, code: str, stream: Stream, offset: int) -> None:
         at = len(self._batch.entries) - 1

@@ -27,11 +27,11 @@ What the log says about itself (`OWN`) is a header alone, with facts of its own;
 import base64
 import hashlib
 import json
-import re
-import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from shared.events import Received
@@ -41,7 +41,7 @@ MAX_INLINE_BYTES = 60 * 1024
 _VERSION = 1
 _BASE64 = ";base64"
 
-_PLAIN = re.compile(rb"[ !#-\[\]-~]*")
+_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """What stands in a JSON string as it is."""
 
 type Json = dict[str, Any]
@@ -84,7 +84,8 @@ OWN = frozenset((Kind.INDEX, Kind.EXPORT, Kind.ERASURE, Kind.HOLD, Kind.KEY, Kin
 """What the log says about itself: outside every chain and every partition."""
 
 
-@dataclass(frozen=True, slots=True)
+# The three that are made for every entry, here and in `chain`, are not frozen: that would take three times as long.
+@dataclass(slots=True)
 class Link:
     """A place in the chain of one subject: the next leaf gets `n` and names `prev`."""
 
@@ -99,7 +100,7 @@ class Link:
         return {"i": self.subject, "n": self.n, "prev": self.prev.hex() if self.prev else None}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaf:
     """The bytes, and what was detached from them."""
 
@@ -111,7 +112,7 @@ class Leaf:
     """Its hash in the tree (RFC 6962, 2.1)."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hash", hashlib.sha256(b"\x00" + self.data).digest())
+        self.hash = hashlib.sha256(b"\x00" + self.data).digest()
 
     @property
     def detached_sha256(self) -> bytes | None:
@@ -129,27 +130,17 @@ class LeafBuilder:
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in blinding_key.ljust(64, b"\x00")))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in blinding_key.ljust(64, b"\x00")))
 
-    def record(
-        self,
-        kind: Kind,
-        received: Received,
-        *,
-        link: Link | None = None,
-        reason: str | None = None,
-        attributes: bytes | None = None,
-    ) -> Leaf:
-        """The leaf of one record. Give `link` for what stands in a chain, `reason` for what was rejected, and
-        `attributes`, its `attributes_line`, where that is at hand."""
-        if attributes is None:
-            attributes = attributes_line(received)
+    def record(self, kind: Kind, received: Received, *, link: Link | None = None, reason: str | None = None) -> Leaf:
+        """The leaf of one record. Give `link` for what stands in a chain, `reason` for what was rejected."""
         blinding = self._blinding(received.topic, received.partition, received.offset)
+        attributes, content_type = _attributes(received)
         if link is not None and reason is None and received.value is not None:
-            whole = _usual_header(kind, received, link, blinding) + attributes + received.value
+            whole = _usual_header(kind, received, link, content_type, blinding) + attributes + received.value
             if len(whole) <= MAX_INLINE_BYTES:
                 return Leaf(kind, whole)
         header: Json = {
             "k": kind.value,
-            "m": _text(_content_type(received)),
+            "m": _text(content_type),
             "o": received.offset,
             "p": received.partition,
             "r": blinding,
@@ -194,11 +185,10 @@ class LeafBuilder:
 
     def _blinding(self, topic: str, partition: int, offset: int) -> str:
         # The name of a topic has no slash, so that the blinding of a seal is never that of a record.
-        place = topic.encode() + struct.pack(">Iq", partition, offset)
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(place)
+        inner.update(_stream(topic, partition) + offset.to_bytes(8))
         outer.update(inner.digest())
-        return outer.digest()[:16].hex()
+        return outer.hexdigest()[:32]
 
 
 def canonical(document: Json) -> bytes:
@@ -206,52 +196,71 @@ def canonical(document: Json) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
-def _usual_header(kind: Kind, received: Received, link: Link, blinding: str) -> bytes:
+def _usual_header(kind: Kind, received: Received, link: Link, content_type: bytes | None, blinding: str) -> bytes:
     """The header of what stands in a chain: `canonical`, for keys that are known, at a fifth of the time."""
-    content_type = _text(_content_type(received))
     prev = f'"{link.prev.hex()}"' if link.prev else "null"
     return (
-        f'{{"i":{_string(link.subject)},"k":"{kind.value}","m":{_string(content_type)},"n":{link.n},'
+        f'{{"i":{_string(link.subject)},"k":{_string(kind)},"m":{_media_type(content_type)},"n":{link.n},'
         f'"o":{received.offset},"p":{received.partition},"prev":{prev},"r":"{blinding}",'
-        f'"s":{_string(received.topic)},"ts":{received.timestamp_ms},"v":{_VERSION}}}\n'
+        f'"s":{_string(received.topic)},"ts":{received.timestamp_ms},"v":1}}\n'
     ).encode()
 
 
 @lru_cache(1024)
-def _string(text: str | None) -> str:
+def _stream(topic: str, partition: int) -> bytes:
+    return topic.encode() + partition.to_bytes(4)
+
+
+@lru_cache(1024)
+def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+@lru_cache(64)
+def _media_type(content_type: bytes | None) -> str:
+    return json.dumps(_text(content_type), ensure_ascii=False)
 
 
 def attributes_line(received: Received) -> bytes:
     """The second line: key and `ce_*` headers, in the order in which they came. What is not UTF-8 is written as
     base64 under a name that ends in `;base64`; so is what has such a name already."""
-    return _plain_attributes(received) or _any_attributes(received)
+    return _attributes(received)[0]
 
 
-def _plain_attributes(received: Received) -> bytes | None:
-    """The line where every value stands in it as it came, as in every event of ours; None where one does not."""
-    parts: list[bytes] = []
-    values: list[bytes] = [received.key or b""]
-    for name, data in received.headers:
-        opening = _opening(name)
-        if opening is None:
-            continue
-        if not opening or data is None:
-            return None
-        parts.append(opening + data)
-        values.append(data)
-    if received.key is None or _PLAIN.fullmatch(b"".join(values)) is None:
-        return None
-    headers = b'"],'.join(parts) + b'"]' if parts else b""
-    return b'{"h":[' + headers + b'],"key":"' + received.key + b'"}\n'
+def _attributes(received: Received) -> tuple[bytes, bytes | None]:
+    """The second line, and the content type."""
+    if not received.headers:
+        return _any_attributes(received), None
+    names, values = zip(*received.headers, strict=True)
+    shape = _shape(names)
+    content_type = None if shape.content_type is None else values[shape.content_type]
+    said = [data for data in (*shape.pick(values), received.key) if data is not None]
+    # Where every value stands in the line as it came, as in every event of ours.
+    if shape.line is not None and len(said) == shape.places and not b"".join(said).translate(None, _PLAIN):
+        return shape.line % tuple(said), content_type
+    return _any_attributes(received), content_type
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the names of a record's headers, which few writers vary, say about its second line."""
+
+    content_type: int | None
+    """Where the content type stands."""
+    line: bytes | None
+    """The line, with a place for each value that `pick` gives and for the key. None where a name has to be changed."""
+    places: int
+    pick: Callable[[tuple[bytes | None, ...]], tuple[bytes | None, ...]]
 
 
 @lru_cache(1024)
-def _opening(name: str) -> bytes | None:
-    """How a header of this name begins; None when it is left out, empty when it takes more than that."""
-    if not name.startswith("ce_"):
-        return None
-    return b"" if name.endswith(_BASE64) else f'[{_string(name)},"'.encode()
+def _shape(names: tuple[str, ...]) -> _Shape:
+    content_type = next((at for at, name in enumerate(names) if name.lower() == "content-type"), None)
+    told = [at for at, name in enumerate(names) if name.startswith("ce_")]
+    if len(told) < 2 or any(names[at].endswith(_BASE64) for at in told):
+        return _Shape(content_type, None, 0, tuple)
+    headers = ",".join([f'[{_string(names[at]).replace("%", "%%")},"%b"]' for at in told])
+    return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), len(told) + 1, itemgetter(*told))
 
 
 def _any_attributes(received: Received) -> bytes:
@@ -260,9 +269,9 @@ def _any_attributes(received: Received) -> bytes:
     return canonical({"h": headers, name: key})
 
 
-def body_hash(attributes: bytes, value: bytes | None) -> bytes:
+def body_hash(received: Received) -> bytes:
     """What a record says, wherever it lies: the hash of everything in its leaf but the header."""
-    return hashlib.sha256(attributes + (value or b"")).digest()
+    return hashlib.sha256(attributes_line(received) + (received.value or b"")).digest()
 
 
 def _whole_or_detached(kind: Kind, header: Json, attributes: bytes, value: bytes) -> Leaf:
@@ -276,15 +285,6 @@ def _whole_or_detached(kind: Kind, header: Json, attributes: bytes, value: bytes
         if len(short) <= MAX_INLINE_BYTES:
             break
     return Leaf(kind, short, detached)
-
-
-def _content_type(received: Received) -> bytes | None:
-    return next((data for name, data in received.headers if _is_content_type(name)), None)
-
-
-@lru_cache(1024)
-def _is_content_type(name: str) -> bool:
-    return name.lower() == "content-type"
 
 
 def _text(data: bytes | None) -> str | None:

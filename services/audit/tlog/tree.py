@@ -9,6 +9,7 @@ An `Edge` is all that a writer has to keep: the hashes of the tiles that are not
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.audit.tlog.tiles import TILE_WIDTH, Tile
 
@@ -93,9 +94,15 @@ def _close_full(levels: list[list[bytes]], size: int, full: list[Tile]) -> None:
         levels[level].append(root)
 
 
+@lru_cache(64)
+def _open_subtree(hashes: tuple[bytes, ...]) -> bytes:
+    """Remembered, because the tiles at the edge are asked for their roots again after every few entries."""
+    return perfect_root(hashes)
+
+
 def _perfect_subtrees(hashes: Sequence[bytes]) -> Iterable[bytes]:
     start = 0
     for bit in reversed(range(len(hashes).bit_length())):
         if len(hashes) >> bit & 1:
-            yield perfect_root(hashes[start : start + (1 << bit)])
+            yield _open_subtree(tuple(hashes[start : start + (1 << bit)]))
             start += 1 << bit

@@ -1,0 +1,78 @@
+"""The usual case in one statement: records of which each is the next of its partition, and of its source and subject.
+
+`claim` and `hear` say what is new and what is out of order; most batches are all new and in order. For those the SQL
+function `take_in_turn` moves positions and sequences at once, or refuses with SQLSTATE LP001.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import asyncpg
+
+from shared.events import Event, Reading
+from shared.messaging.unit import Units
+from shared.postgres.literals import integers, texts
+
+_REFUSED = ("LP001", "23505")
+"""Raised by `take_in_turn` and whatever else must hold for a batch to be taken at once; a unique key that is taken."""
+CALL = """take_in_turn({0}::text::text[], {1}::text::integer[], {2}::text::bigint[], {3}::text::bigint[],
+    {4}::text::text[], {5}::text::text[], {6}::text::bigint[], {7}::text::bigint[], {8}::text::text[])"""
+"""To be formatted with the names of nine parameters, which `arguments` gives."""
+
+
+@runtime_checkable
+class TakesAtOnce(Protocol):
+    """A sink that can take a batch without a unit, where there is nothing to say about it."""
+
+    async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
+        """Take a batch together with its positions. False when nothing of it was kept: take it in a unit."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Sequences of one source about one subject, without a hole."""
+
+    first: int
+    last: int
+    event_id: str
+
+
+def arguments(readings: Sequence[Reading]) -> tuple[str, ...] | None:
+    """The arguments of `take_in_turn`; None when the readings by themselves show that they are not in turn."""
+    firsts: dict[tuple[str, int], int] = {}
+    following: dict[tuple[str, int], int] = {}
+    runs: dict[tuple[str, str], _Run] = {}
+    for reading in readings:
+        if not isinstance(reading, Event):
+            return None
+        received, envelope = reading.received, reading.envelope
+        place = (received.topic, received.partition)
+        if place not in firsts:
+            firsts[place] = received.offset
+        following[place] = received.offset + 1
+        run = runs.get((envelope.source, envelope.subject))
+        if run is None:
+            runs[envelope.source, envelope.subject] = _Run(envelope.sequence, envelope.sequence, envelope.id)
+        elif envelope.sequence == run.last + 1:
+            run.last, run.event_id = envelope.sequence, envelope.id
+        else:
+            return None
+    # In the order of their names, so that two that share some never wait for each other.
+    places, runs = sorted(firsts), dict(sorted(runs.items()))
+    return (
+        texts(topic for topic, _ in places),
+        integers(partition for _, partition in places),
+        integers(firsts[place] for place in places),
+        integers(following[place] for place in places),
+        texts(source for source, _ in runs),
+        texts(subject for _, subject in runs),
+        integers(run.first for run in runs.values()),
+        integers(run.last for run in runs.values()),
+        texts(run.event_id for run in runs.values()),
+    )
+
+
+def is_refusal(error: asyncpg.PostgresError) -> bool:
+    """Whether a batch was refused because it is not what `take_at_once` is for."""
+    return error.sqlstate in _REFUSED

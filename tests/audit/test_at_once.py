@@ -1,0 +1,152 @@
+"""Usual batches are recorded in one statement, on what the writer remembers; it comes to the same as the long way."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from services.audit.domain.chain import Known, Recorder
+from services.audit.domain.leaf import LeafBuilder, open_leaf
+from services.audit.timeline import Timeline
+from shared.events import Received, read
+from shared.messaging.position import claim
+from tests.audit.conftest import BLINDING, Bench
+from tests.audit.naive import naive_root
+
+_SUBJECTS = [f"0192f0c1-0000-7000-8000-{at:012x}" for at in range(7)]
+
+
+async def _long_way(bench: Bench, records: Sequence[Received], timeline: Timeline) -> None:
+    async with bench.units.begin() as unit:
+        new = await claim(unit, records)
+        await timeline.take(unit, [read(record, bench.keyring) for record in new])
+
+
+async def _at_once(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:
+    return await timeline.take_at_once(bench.units, [read(record, bench.keyring) for record in records])
+
+
+async def _consumed(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:
+    """As the consume loop does it; whether it was done at once."""
+    if await _at_once(bench, records, timeline):
+        return True
+    await _long_way(bench, records, timeline)
+    return False
+
+
+async def _everything(bench: Bench) -> list[object]:
+    """All that a batch changes."""
+    tables = ("entry", "log_state", "tile", "head", "heard", "position", "stream")
+    return [[tuple(row) for row in await bench.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")] for table in tables]
+
+
+def _story(bench: Bench, number: int) -> list[Received]:
+    """Events of several incidents in turn, each naming the one before it as its cause."""
+    records: list[Received] = []
+    cause: str | None = None
+    for at in range(number):
+        envelope = bench.writers.envelope("DeviceLocked", _SUBJECTS[at % len(_SUBJECTS)], causationid=cause)
+        cause = envelope.id
+        records += bench.place(bench.writers.sign("DeviceLocked", envelope), partition=at % 3)
+    return records
+
+
+@pytest.mark.parametrize("size", [2, 7, 90])
+async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(bench: Bench, size: int) -> None:
+    records = _story(bench, 3 + 4 * size)
+    parts = [records[:3], *(records[at : at + size] for at in range(3, len(records), size))]
+    ways = [await _consumed(bench, part, bench.timeline) for part in parts]
+    assert ways == [False, True, True, True, True]
+    built = Recorder(LeafBuilder(BLINDING), Known({}, {}, {})).build(
+        [(read(one, bench.keyring), None) for one in records]
+    )
+    entries = await bench.entries()
+    assert [entry["leaf"] for entry in entries] == [entry.leaf.data for entry in built.entries]
+    state = await bench.pool.fetchrow("SELECT size, root FROM log_state")
+    assert tuple(state) == (len(records), naive_root([entry["leaf"] for entry in entries]))
+    for subject in _SUBJECTS:
+        chain = [entry for entry in entries if entry["subject"] == subject]
+        head = await bench.pool.fetchrow("SELECT n, hash, last_seq FROM head WHERE subject = $1", subject)
+        assert tuple(head) == (len(chain), chain[-1]["leaf_hash"], chain[-1]["seq"])
+        heard = await bench.pool.fetchrow("SELECT sequence, event_id FROM heard WHERE subject = $1", subject)
+        assert tuple(heard) == (len(chain), chain[-1]["event_id"])
+    for table in ("position", "stream"):
+        rows = await bench.pool.fetch(f"SELECT partition, next_offset FROM {table}")
+        assert dict(rows) == {at: len(records[at::3]) for at in range(3)}
+
+
+async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(bench: Bench) -> None:
+    writers, timeline = bench.writers, bench.timeline
+    first = bench.place(writers.record("DeviceLost", _SUBJECTS[0]), writers.record("DeviceLocked", _SUBJECTS[0]))
+    assert not await _consumed(bench, first, timeline)
+    usual = bench.place(writers.record("WipeSent", _SUBJECTS[0]))
+    assert await _consumed(bench, usual, timeline)
+    good = writers.record("DeviceLocated", _SUBJECTS[0])
+    unusual = {
+        "duplicate": bench.place(good, usual[0]),
+        "forged": bench.place(replace(good, value=b"{}")),
+        "closed": bench.place(writers.record("IncidentClosed", _SUBJECTS[0], sequence=2)),
+        "hole in the sequence": bench.place(writers.record("DeviceLocked", _SUBJECTS[0], sequence=9)),
+        "unknown cause": bench.place(writers.record("DeviceLocked", _SUBJECTS[1], sequence=1, causationid="nobody")),
+        "hole in the offsets": bench.place(writers.record("DeviceLocked", _SUBJECTS[2], sequence=1), skip=2),
+        "new partition": bench.place(writers.record("DeviceLocked", _SUBJECTS[3], sequence=1), partition=5),
+    }
+    for name, records in unusual.items():
+        before = await _everything(bench)
+        assert not await _at_once(bench, records, timeline), name
+        assert await _everything(bench) == before, name
+        await _long_way(bench, records, timeline)
+    kinds = [entry["kind"] for entry in await bench.entries()]
+    assert kinds == [
+        *["event"] * 4,
+        "duplicate",
+        "unverified",
+        "event",
+        "seal",
+        "event",
+        "event",
+        "gap",
+        *["event"] * 2,
+    ]
+    assert await _consumed(bench, bench.place(writers.record("DeviceLocked", _SUBJECTS[4], sequence=1)), timeline)
+
+
+async def test_records_that_were_taken_before_are_refused(bench: Bench) -> None:
+    records = _story(bench, 9)
+    await _long_way(bench, records[:3], bench.timeline)
+    assert await _at_once(bench, records[3:6], bench.timeline)
+    assert not await _at_once(bench, records[3:6], bench.timeline)
+    assert not await _at_once(bench, records[2:9], bench.timeline)
+    assert await _at_once(bench, records[6:9], bench.timeline)
+    assert len(await bench.entries()) == 9
+
+
+async def test_a_writer_whose_memory_another_one_overtook_is_refused_and_goes_on_from_what_is_there(
+    bench: Bench,
+) -> None:
+    records, other = _story(bench, 12), bench.new_writer()
+    await _long_way(bench, records[:3], bench.timeline)
+    assert await _consumed(bench, records[3:6], bench.timeline)
+    assert not await _consumed(bench, records[6:8], other)
+    assert not await _consumed(bench, records[8:9], bench.timeline)
+    assert await _consumed(bench, records[9:12], bench.timeline)
+    headers = [open_leaf(entry["leaf"]).header for entry in await bench.entries()]
+    assert len(headers) == 12
+    assert sorted((header["i"], header["n"]) for header in headers) == sorted(
+        (subject, at) for index, subject in enumerate(_SUBJECTS) for at in range(2 if index < 5 else 1)
+    )
+
+
+async def test_a_chain_that_is_not_remembered_is_read_before_it_goes_on_or_refused_where_it_was_thought_new(
+    bench: Bench,
+) -> None:
+    writers, subject = bench.writers, _SUBJECTS[0]
+    opening = bench.place(writers.record("DeviceLost", subject), writers.record("DeviceLocked", subject))
+    await _long_way(bench, opening, bench.timeline)
+    fresh = bench.new_writer()
+    assert not await _consumed(bench, bench.place(writers.record("DeviceLost", _SUBJECTS[1])), fresh)
+    assert await _consumed(bench, bench.place(writers.record("DeviceLocked", subject)), fresh)
+    late = bench.new_writer()
+    assert not await _consumed(bench, bench.place(writers.record("DeviceLost", _SUBJECTS[2])), late)
+    assert not await _consumed(bench, bench.place(writers.record("AlertSent", subject)), late)
+    assert [entry["n"] for entry in await bench.entries() if entry["subject"] == subject] == [0, 1, 2, 3]
