@@ -48,9 +48,12 @@ class Containment:
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
 
-    async def begin(self, unit: Unit, case: Case, cause: str) -> None:
-        """Plan for what is known of the phone now, say so, and start what may start. Again whenever more is known."""
-        known = await self._known(unit, case)
+    async def begin(self, unit: Unit, case: Case, cause: str, device: Device | None = None) -> None:
+        """Plan for what is known of the phone now, say so, and start what may start. Again whenever more is known.
+
+        `device`: the lost phone, when it is in hand.
+        """
+        known = await self._known(unit, case, device)
         device = known.device
         if device:
             await self._snapshot(unit, case, device, cause)
@@ -73,8 +76,8 @@ class Containment:
         if case.verified and target.line:
             await unit.arm(case.incident, LINE_TIMER, unit.now + case.playbook.line_timer)
 
-    async def _known(self, unit: Unit, case: Case) -> Known:
-        device = await self.device(unit, case)
+    async def _known(self, unit: Unit, case: Case, device: Device | None = None) -> Known:
+        device = device or await self.device(unit, case)
         holder = holder_of(case, device)
         account = None
         if holder is not None and case.organisation in self._providers.identity:

@@ -72,6 +72,7 @@ class Handlers:
         envelope = event.envelope
         if await store.case(unit, envelope.subject):
             return
+        device = await self._known(unit, lost.device, envelope.organisation)
         case = Case(
             incident=envelope.subject,
             organisation=envelope.organisation,
@@ -79,22 +80,22 @@ class Handlers:
             state=IncidentState.OPEN,
             verified=lost.door is Door.SIGNED_IN,
             decision_version=1,
-            device=await self._known(unit, lost.device, envelope.organisation),
+            device=device.device if device else None,
             holder=lost.holder,
             reported_at=lost.reported_at,
             playbook=self._playbooks.of(envelope.organisation),
         )
         await store.save_case(unit, case)
-        await self._containment.begin(unit, case, envelope.id)
+        await self._containment.begin(unit, case, envelope.id, device)
 
-    async def _known(self, unit: Unit, device: str | None, organisation: str) -> str | None:
+    async def _known(self, unit: Unit, device: str | None, organisation: str) -> fleet.Device | None:
         """The device when the organisation's inventory has it: no event can name somebody else's phone."""
         if device is None:
             return None
         found = await fleet.device(unit, device, organisation)
         if found is None:
             _log.warning("device_not_in_inventory", device=device, organisation=organisation)
-        return found.device if found else None
+        return found
 
     async def on_report_verified(self, unit: Unit, _verified: ReportVerified, event: Event) -> None:
         """An emergency report is genuine: what waited starts."""
@@ -124,8 +125,8 @@ class Handlers:
         self, unit: Unit, before: Case, device: str | None, holder: str | None, event: Event, *, moved: bool
     ) -> None:
         """Plan again for another phone or holder. `moved`: people who signed decided about something else."""
-        device = await self._known(unit, device, before.organisation)
-        after = replace(before, device=device or before.device, holder=holder or before.holder)
+        found = await self._known(unit, device, before.organisation)
+        after = replace(before, device=found.device if found else before.device, holder=holder or before.holder)
         changed = (after.device, after.holder) != (before.device, before.holder)
         if not (moved or changed):
             return
