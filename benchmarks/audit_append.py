@@ -1,12 +1,14 @@
 """Appending to the timeline against PostgreSQL alone: batches against COPY, one event against one INSERT."""
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 
-from benchmarks.figures import compared, progress, say
+from benchmarks.figures import Figure, compared, progress, say
 from benchmarks.ground import Ground
 from benchmarks.records import Records
 from services.audit.domain.leaf import LeafBuilder
@@ -49,6 +51,12 @@ class Writer:
                 await self.timeline.take(unit, readings)
         self.size += len(readings)
 
+    async def server_pid(self) -> int:
+        """The process of the server that takes the batches in: the pool hands out the connection used last."""
+        async with self.pool.acquire() as connection:
+            pid: int = connection.get_server_pid()
+            return pid
+
     def read(self, records: Sequence[Received]) -> list[Reading]:
         """Decode and verify."""
         return [read(record, self.keyring) for record in records]
@@ -60,6 +68,37 @@ async def open_writer(ground: Ground, database: str, records: Records) -> Writer
     pool = await connect(ground.dsn(database, "audit"), "audit")
     signer = Signer("audit", records.private_key())
     return Writer(pool, Units(pool, signer), Timeline(LeafBuilder(BLINDING)), records.keyring(), records)
+
+
+class Laps:
+    """Seconds of each lap, and the processor time that it took this process and one server process, in µs (Linux):
+    what a rate on a busy machine hides. The first `warm` laps do not count."""
+
+    def __init__(self, server_pid: int, warm: int) -> None:
+        self._server = Path(f"/proc/{server_pid}/schedstat")
+        self._warm = warm
+        self._seconds: list[float] = []
+        self._processor: list[float] = []
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter(), self._used()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds.append(time.perf_counter() - self._began[0])
+        self._processor.append(self._used() - self._began[1])
+
+    def _used(self) -> float:
+        return time.process_time() * 1e6 + int(self._server.read_text().split()[0]) / 1e3
+
+    @property
+    def seconds(self) -> list[float]:
+        return self._seconds[self._warm :]
+
+    def against(self, bare: "Laps", name: str, size: int, against: str) -> Figure:
+        """Rates and processor time of one event, where each lap was `size` events."""
+        rates, theirs = ([size / seconds for seconds in laps.seconds] for laps in (self, bare))
+        spent, bare_spent = (statistics.median(laps._processor[laps._warm :]) / size for laps in (self, bare))  # noqa: SLF001
+        return compared(name, rates, theirs, against=against, processor_us=spent, bare_processor_us=bare_spent)
 
 
 class Bare:
@@ -101,35 +140,28 @@ async def batches(ground: Ground, size: int, rounds: int) -> None:
     database = _database(size)
     writer = await open_writer(ground, database, Records())
     bare = await Bare.open(ground, database)
-    took: dict[str, list[float]] = {"ours": [], "keyed": [], "plain": [], "checked": []}
-    for at in range(rounds + 2):
+    ours, keyed, plain = [Laps(pid, 2) for pid in (await writer.server_pid(), *[bare.connection.get_server_pid()] * 2)]
+    decoding: list[float] = []
+    for _ in range(rounds + 2):
         records = writer.records.take(size)
         before = time.perf_counter()
         readings = writer.read(records)
-        checked = time.perf_counter()
+        decoding.append(time.perf_counter() - before)
         start = writer.size
-        await writer.append(readings)
-        ended = time.perf_counter()
+        with ours:
+            await writer.append(readings)
         rows = await bare.entries(start)
-        marks = [time.perf_counter()]
-        for table in ("keyed", "plain"):
-            await bare.copy(table, rows)
-            marks.append(time.perf_counter())
-        if at >= 2:
-            took["ours"].append(ended - checked)
-            took["checked"].append(ended - before)
-            took["keyed"].append(marks[1] - marks[0])
-            took["plain"].append(marks[2] - marks[1])
+        with keyed:
+            await bare.copy("keyed", rows)
+        with plain:
+            await bare.copy("plain", rows)
     await writer.pool.close()
     await bare.connection.close()
-    rates = {name: [size / seconds for seconds in values] for name, values in took.items()}
-    say(compared(f"audit_append_{size}", rates["ours"], rates["keyed"], against="COPY, the same unique keys"))
-    say(compared(f"audit_append_{size}_no_keys", rates["ours"], rates["plain"], against="COPY, no keys at all"))
-    say(
-        compared(
-            f"audit_append_{size}_signatures", rates["checked"], rates["keyed"], against="COPY, the same unique keys"
-        )
-    )
+    name, same_keys = f"audit_append_{size}", "COPY, the same unique keys"
+    say(ours.against(keyed, name, size, same_keys))
+    say(ours.against(plain, f"{name}_no_keys", size, "COPY, no keys at all"))
+    checked = [size / (one + other) for one, other in zip(decoding[2:], ours.seconds, strict=True)]
+    say(compared(f"{name}_signatures", checked, [size / one for one in keyed.seconds], against=same_keys))
 
 
 async def singles(ground: Ground, number: int) -> None:
@@ -137,26 +169,14 @@ async def singles(ground: Ground, number: int) -> None:
     progress("appending single events …")
     writer = await open_writer(ground, "append_single", Records())
     bare = await Bare.open(ground, "append_single")
-    ours: list[float] = []
-    theirs: list[float] = []
+    ours, theirs = Laps(await writer.server_pid(), 20), Laps(bare.connection.get_server_pid(), 20)
     for at in range(number + 20):
-        (reading,) = writer.read(writer.records.take(1))
-        before = time.perf_counter()
-        await writer.append([reading])
-        between = time.perf_counter()
+        readings = writer.read(writer.records.take(1))
+        with ours:
+            await writer.append(readings)
         (row,) = await bare.entries(at)
-        started = time.perf_counter()
-        await bare.insert(row)
-        if at >= 20:
-            ours.append(between - before)
-            theirs.append(time.perf_counter() - started)
+        with theirs:
+            await bare.insert(row)
     await writer.pool.close()
     await bare.connection.close()
-    say(
-        compared(
-            "audit_append_single",
-            [1 / s for s in ours],
-            [1 / s for s in theirs],
-            against="INSERT, the same unique keys",
-        )
-    )
+    say(ours.against(theirs, "audit_append_single", 1, "INSERT, the same unique keys"))
