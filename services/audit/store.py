@@ -81,10 +81,14 @@ WITH moved AS (
 """  # noqa: S608
 _ADD = f"{_APPEND} SELECT size, pg_notify('audit_entries', '') FROM moved"  # noqa: S608
 _NEXT = 21 + len(_TYPES)
+_CHECKS = """refuse_unusual({0}::bigint, {1}::bigint, {2}::text::text[], {3}::text::text[])"""
 _ADD_AT_ONCE = f"""{_APPEND}
-SELECT refuse_unusual((SELECT size FROM moved), $5, ${_NEXT}::text::text[], ${_NEXT + 1}::text::text[]),
+SELECT {_CHECKS.format("(SELECT size FROM moved)", "$5", f"${_NEXT}", f"${_NEXT + 1}")},
     {in_turn.CALL.format(*(f"${at}" for at in range(_NEXT + 2, _NEXT + 11)))}, pg_notify('audit_entries', '')
 """  # noqa: S608
+_CHECK_FIRST = f"""
+SELECT {_CHECKS.format("$1", "$1", "$2", "$3")}, {in_turn.CALL.format(*(f"${at}" for at in range(4, 13)))}
+"""
 _KEEP_DETACHED = "INSERT INTO detached (sha256, data) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING"
 _LEAF_HASHES = "SELECT leaf_hash FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq"
 _TILE_ROOTS = "SELECT root FROM tile WHERE level = $1 AND idx >= $2 ORDER BY idx"
@@ -237,12 +241,44 @@ async def add(connection: Connection, step: Step) -> None:
         raise StaleWriterError(f"the log is not at size {step.before.size}, epoch {step.before.epoch} any more")
 
 
-async def add_at_once(connection: Connection, step: Step, turn: tuple[str, ...]) -> None:
-    """The same together with the positions and sequences of `turn`, where none of the events is recorded and all of
-    their causes are. Raises what `in_turn.is_refusal` knows when that is not so, or the log is in another state."""
-    events = texts(entry.envelope.id for entry in step.batch.entries if entry.envelope is not None)
-    causes = texts({envelope.causationid or "" for _, envelope in step.batch.causes})
-    await connection.fetchrow(_ADD_AT_ONCE, *step.columns(), events, causes, *turn)
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What must be so of a batch that is added at once."""
+
+    events: str
+    """None of them is recorded."""
+    causes: str
+    """All of them are."""
+    turn: tuple[str, ...]
+    """The arguments of `take_in_turn`."""
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading]) -> "Usual | None":
+        """None when the readings by themselves show that they are not in turn."""
+        turn = in_turn.arguments(readings)
+        if turn is None:
+            return None
+        ids: set[str] = set()
+        causes: set[str] = set()
+        for envelope in (reading.envelope for reading in readings if isinstance(reading, Event)):
+            if envelope.causationid is not None and envelope.causationid not in ids:
+                causes.add(envelope.causationid)
+            ids.add(envelope.id)
+        return cls(texts(ids), texts(causes), turn)
+
+    def parameters(self) -> tuple[str, ...]:
+        return (self.events, self.causes, *self.turn)
+
+
+async def add_at_once(connection: Connection, step: Step, usual: Usual) -> None:
+    """Add, and move positions and sequences, in one statement. Raises what `in_turn.is_refusal` knows when the batch is
+    not `usual`, or the log is in another state."""
+    await connection.fetchrow(_ADD_AT_ONCE, *step.columns(), *usual.parameters())
+
+
+async def check_first(connection: Connection, size: int, usual: Usual) -> None:
+    """Check the batch, and move positions and sequences, before its entries are there. Raises like `add_at_once`."""
+    await connection.fetchrow(_CHECK_FIRST, size, *usual.parameters())
 
 
 def _heads(start: int, batch: Batch, known: Known) -> tuple[object, ...]:

@@ -5,11 +5,12 @@ the tree → add entries, full tiles and heads → move `log_state` from the siz
 together with the position, the findings in the outbox and the timers. Nothing is published before that.
 """
 
+import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
-from itertools import batched
+from itertools import batched, chain, islice
 
 import asyncpg
 import structlog
@@ -89,17 +90,17 @@ class Timeline:
     async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
         """Record a batch of events that are new and in turn, and of which nothing more is to be said, on what is
         remembered of the log: the statement that adds them refuses when it is not so. False when nothing was kept."""
-        turn = in_turn.arguments(readings)
-        if turn is None or self._memory.state is None:
+        usual = store.Usual.of(readings)
+        if usual is None or self._memory.state is None:
             return False
         async with units.pool.acquire() as connection:
             try:
                 if len(readings) < store.COPY_FROM:
-                    await self._add_at_once(connection, readings, turn)
+                    await self._add_at_once(connection, readings, usual)
                 else:
                     async with connection.transaction():
-                        await self._add_at_once(connection, readings, turn)
-            except _UnusualError:
+                        await self._copy_at_once(connection, readings, usual)
+            except (_UnusualError, store.StaleWriterError):
                 return False
             except asyncpg.PostgresError as error:
                 if not in_turn.is_refusal(error):
@@ -107,32 +108,46 @@ class Timeline:
                 return False
         return True
 
-    async def _add_at_once(
-        self, connection: store.Connection, readings: Sequence[Reading], turn: tuple[str, ...]
+    async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading], usual: store.Usual) -> None:
+        state, edge, before = await self._remembered(connection, readings)
+        batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
+        step, edge = self._step(state, edge, _only_entries(batch), before, copied=False)
+        await store.add_at_once(connection, step, usual)
+        self._memory.keep(step.after, edge, before)
+
+    async def _copy_at_once(
+        self, connection: store.Connection, readings: Sequence[Reading], usual: store.Usual
     ) -> None:
+        state, edge, before = await self._remembered(connection, readings)
+        recorder = Recorder(self._builder, before.known)
+        parts = map(recorder.add, batched(((reading, None) for reading in readings), _PART))
+        # The first entries are built while the database checks the batch.
+        checked = asyncio.ensure_future(store.check_first(connection, state.size, usual))
+        await asyncio.sleep(0)
+        try:
+            first = list(islice(parts, 3))
+        finally:
+            await checked
+        await store.copy(connection, state.size, chain(first, parts), before.streams)
+        step, edge = self._step(state, edge, _only_entries(recorder.batch), before, copied=True)
+        await store.add(connection, step)
+        self._memory.keep(step.after, edge, before)
+
+    async def _remembered(
+        self, connection: store.Connection, readings: Sequence[Reading]
+    ) -> tuple[store.State, Edge, store.Before]:
         memory = self._memory
         firsts = {one.envelope.subject: one.envelope.sequence for one in reversed(readings) if isinstance(one, Event)}
-        subjects = firsts.keys()
         # One that is not remembered and of which its writer speaks for the first time begins a chain; where it does
         # not, the unique key of the chain refuses.
         if unknown := [one for one, sequence in firsts.items() if one not in memory.heads and sequence > 1]:
             memory.heads |= await store.load_heads(connection, unknown)
-        state, edge, before = memory.state, memory.edge, memory.before(subjects)
-        if state is None or any((one.received.topic, one.received.partition) not in before.streams for one in readings):
+        before = memory.before(firsts)
+        if memory.state is None or any(
+            (one.received.topic, one.received.partition) not in before.streams for one in readings
+        ):
             raise _UnusualError
-        recorder = Recorder(self._builder, before.known)
-        parts = map(recorder.add, batched(((reading, None) for reading in readings), _PART))
-        copied = len(readings) >= store.COPY_FROM
-        if copied:
-            await store.copy(connection, state.size, parts, before.streams)
-        else:
-            deque(parts, maxlen=0)
-        batch = recorder.batch
-        if batch.findings or batch.seals or any(entry.leaf.detached is not None for entry in batch.entries):
-            raise _UnusualError
-        step, edge = self._step(state, edge, batch, before, copied=copied)
-        await store.add_at_once(connection, step, turn)
-        memory.keep(step.after, edge, before)
+        return memory.state, memory.edge, before
 
     async def add(self, unit: Unit, make: Callable[[int], Awaitable[Sequence[Leaf]]]) -> int:
         """Add what the log says about itself. `make` is given the size of the log, which is locked; it is returned.
@@ -187,6 +202,12 @@ class Timeline:
                 "seq": start + at,
             }
             await unit.arm(envelope.subject, f"{CAUSE_TIMER}:{start + at}", unit.now + CAUSE_WAIT, payload)
+
+
+def _only_entries(batch: Batch) -> Batch:
+    if batch.findings or batch.seals or any(entry.leaf.detached is not None for entry in batch.entries):
+        raise _UnusualError
+    return batch
 
 
 async def _orders(unit: Unit, readings: Sequence[Reading]) -> list[FindingCode | None]:
