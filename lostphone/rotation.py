@@ -111,6 +111,6 @@ def _is_back(data_dir: Path, service: str, pid: int | None) -> bool:
     if status is None or status.processes[service].pid in (None, pid):
         return False
     try:
-        return httpx2.get(f"{status.http[service]}/health/ready", timeout=3).is_success
+        return httpx2.get(f"{status.http[service]}/health/ready?exclude=providers", timeout=3).is_success
     except httpx2.HTTPError:
         return False

@@ -53,6 +53,8 @@ from shared.postgres import MigrationError
 AUDITOR: Final = "acme-auditor"
 _BEARER_LIFE_SECONDS = 30 * 24 * 3600
 _ROOT = Path(lostphone.__file__).parent.parent
+_READY = "/health/ready?exclude=providers"
+"""A vendor that is away keeps nobody from starting."""
 _HTTP_PARTS = [part for part in SANDBOX_PARTS if part != "smtp"]
 
 
@@ -299,7 +301,7 @@ class LocalStack:
             return _environment(service_environment(name, facts))
 
         command = [sys.executable, "-m", f"services.{name}", "serve"]
-        return Program(name, self._programs, command, environment, [f"{self._installation.url(name)}/health/ready"])
+        return Program(name, self._programs, command, environment, [f"{self._installation.url(name)}{_READY}"])
 
     def _nanomdm_facts(self) -> NanoMDMFacts:
         return NanoMDMFacts(self._nanomdm.url, self._dsn("mdm_actions", database.NANOMDM))

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lostphone.status import Status
 from shared.events import LOG_TOPIC
+from shared.telemetry.health import PROVIDER
 
 OUTBOX_LATE_SECONDS = 30.0
 LAG_LATE_SECONDS = 60.0
@@ -178,6 +179,8 @@ def _unready(name: str, checks: Mapping[str, str | None]) -> Iterator[Finding]:
             yield Finding("parking_limit", "person", name, {"reason": reason})
         elif "was signed" in reason:
             yield Finding("log_forked", "person", name, {"reason": reason})
+        elif check.startswith(PROVIDER):
+            yield Finding("provider_away", "person", name, {"provider": check.removeprefix(PROVIDER), "reason": reason})
         elif check == "http":
             yield Finding("service_away", "person", name, {"reason": reason})
         else:

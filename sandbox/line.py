@@ -37,6 +37,9 @@ class State(BaseModel):
     accepted: dict[str, Accepted] = {}
 
 
+_UNKNOWN = "Authentication failed. Confirm that the access token in the authorization header is valid."
+
+
 class Refusal(BaseModel):
     """How pushes to one person are answered from now on; 200 lifts it."""
 
@@ -60,18 +63,25 @@ class Line:
     def application(self) -> ASGIApp:
         routes = [
             Route("/v2/bot/message/push", self._push, methods=["POST"]),
+            Route("/v2/bot/info", self._introduce, methods=["GET"]),
             Route("/_recipients", self._refuse, methods=["POST"]),
             Route("/_messages", self._show, methods=["GET"]),
         ]
         return self._part.application(routes)
 
-    async def _push(self, request: Request) -> Response:
-        channel = self._channels.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
+    def _channel(self, request: Request) -> str | None:
+        return self._channels.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
+
+    async def _introduce(self, request: Request) -> Response:
+        channel = self._channel(request)
         if channel is None:
-            return _answer(
-                401,
-                "Authentication failed. Confirm that the access token in the authorization header is valid.",
-            )
+            return _answer(401, _UNKNOWN)
+        return JSONResponse({"displayName": channel, "chatMode": "bot", "markAsReadMode": "auto"})
+
+    async def _push(self, request: Request) -> Response:
+        channel = self._channel(request)
+        if channel is None:
+            return _answer(401, _UNKNOWN)
         key = request.headers.get("X-Line-Retry-Key")
         if key is not None and not _is_uuid(key):
             return _answer(400, "The retry key is invalid")

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from shared.events import KeyRing, Signer
 from shared.events.contracts import redrive_topic
+from shared.messaging import backlog
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
@@ -32,7 +33,7 @@ from shared.messaging.timer import TimerHandler, Timers
 from shared.messaging.unit import Units
 from shared.postgres import connect, migrate
 from shared.settings import ServiceSettings
-from shared.telemetry import Health, configure
+from shared.telemetry import Gauges, Health, ProviderCalls, configure, metrics
 from shared.vault import People, Vault
 from shared.web import Identity
 from shared.web.connections import MAX_HEAD_BYTES, Places
@@ -59,6 +60,8 @@ class Kit[S: ServiceSettings]:
     identity: Identity
     keyring: KeyRing
     health: Health
+    gauges: Gauges
+    providers: ProviderCalls
     http: httpx2.AsyncClient
     on_close: AsyncExitStack
     """Close here what `build` opened."""
@@ -122,15 +125,22 @@ async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool =
         stack.push_async_callback(_close_pool, pool)
         http = await stack.enter_async_context(httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS))
         people = People.from_file(settings.vault_key_file)
+        units = Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify)
+        units.clock.set(await pool.fetchval("SELECT clock_timestamp()"))
+        health, gauges = Health(), Gauges()
+        gauges.ask(metrics.READY, health.readiness)
+        backlog.watch(gauges, pool)
         yield Kit(
             settings=settings,
             pool=pool,
-            units=Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify),
+            units=units,
             vault=Vault.from_file(settings.vault_key_file),
             people=people,
             identity=Identity.from_settings(settings, http, people),
             keyring=KeyRing(settings.event_keys_file),
-            health=Health(),
+            health=health,
+            gauges=gauges,
+            providers=ProviderCalls(health),
             http=http,
             on_close=stack,
         )
@@ -217,8 +227,10 @@ class Running[S: ServiceSettings]:
         kit, settings = self._kit, self._kit.settings
         work: list[tuple[str, Coroutine[Any, Any, None]]] = []
         if "http" in self._only:
-            kit.health.check("database", self._database)
+            kit.health.check("database", self._database, serving=True)
             work.append(("http", self._http()))
+            # Here, because readiness is asked for here.
+            work.append(("providers", kit.providers.run()))
         if "consumer" in self._only:
             work.append(("consumer", self._consume()))
         if "relay" in self._only:

@@ -19,7 +19,8 @@ from lostphone.status import Status, data_directory
 if TYPE_CHECKING:
     from lostphone.named import Named
 
-_KEPT_VARIABLES = {"LOSTPHONE_LANG", "LOSTPHONE_TOOLS", "LOSTPHONE_MAVEN_REPOSITORY"}
+# Traces of an installation on this machine go where whoever starts it looks at them.
+_KEPT_VARIABLES = {"LOSTPHONE_LANG", "LOSTPHONE_TOOLS", "LOSTPHONE_MAVEN_REPOSITORY", "LOSTPHONE_OTLP_ENDPOINT"}
 
 
 def up(

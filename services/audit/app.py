@@ -1,5 +1,6 @@
 """The composition root of the audit service."""
 
+from services.audit import figures
 from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence.desk import EvidenceDesk
@@ -30,6 +31,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     timeline = Timeline(builder, guard)
     clerk = Clerk(kit.units, timeline, builder)
     desk = EvidenceDesk(reader, clerk, keys[0], policy)
+    figures.watch(kit.gauges, kit.pool)
     app = create_app(kit, title="timeline")
     routes(app, reader, kit.identity, settings.operator_organisation)
     evidence_routes(app, reader, kit.identity, desk, settings.operator_organisation)

@@ -18,7 +18,7 @@ from services.audit.witnesses import Refusal, Witnesses
 from shared.events.audit import IntegrityFinding
 from shared.messaging.outage import is_outage
 from shared.messaging.unit import Scope, Units
-from shared.telemetry import Health
+from shared.telemetry import Health, metrics
 
 INTERVAL_SECONDS = 1.0
 """A checkpoint a batch would multiply the partial tiles that must stay available."""
@@ -114,6 +114,7 @@ class Publisher:
             if newest["size"] > size or (newest["size"] == size and newest["root"] != root):
                 raise ForkError(f"size {newest['size']} was signed, and the log at size {size} does not continue it")
             if newest["size"] == size:
+                metrics.LOG_VERIFIED.set_to_current_time()
                 return False
         now = datetime.now(UTC)
         checkpoint = Checkpoint(self._origin, size, root)
@@ -126,6 +127,7 @@ class Publisher:
             await self._guard.check(connection, size)
             self._guard.keep(bytes(note))
         await connection.execute(_KEEP, size, root, bytes(note), now)
+        metrics.LOG_VERIFIED.set_to_current_time()
         return True
 
     async def _witnessed(

@@ -5,7 +5,7 @@ from datetime import timedelta
 import asyncpg
 from pydantic import SecretStr
 
-from services.mdm_actions import http, webhooks
+from services.mdm_actions import breaker, http, webhooks
 from services.mdm_actions.approvers import ApproversFile
 from services.mdm_actions.carriers.soracom import Soracom
 from services.mdm_actions.commands import Commands
@@ -21,6 +21,7 @@ from services.mdm_actions.settings import Settings
 from services.mdm_actions.settlement import Settlement
 from shared.postgres import keep
 from shared.service import Kit, Parts
+from shared.telemetry import metrics
 from shared.web import create_app
 
 _IMPORT_SECONDS = 300.0
@@ -32,7 +33,8 @@ async def build(kit: Kit[Settings]) -> Parts:
     settings = kit.settings
     approvers = ApproversFile(settings.approvers_file)
     approvers.load()
-    outside = Outside(await _providers(kit))
+    outside = Outside(await _providers(kit), kit.providers)
+    outside.watch()
     containment = Containment(outside.providers)
     settlement = Settlement(containment, kit.vault)
     commands = Commands(
@@ -56,6 +58,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     if settings.nanomdm_webhook_key:
         key = settings.nanomdm_webhook_key.get_secret_value()
         app.include_router(webhooks.router(kit.units, settlement, key))
+    kit.gauges.ask(metrics.BREAKERS_OPEN, lambda: breaker.count_open(kit.pool))
     return Parts(sink=handlers.dispatch(), app=app, timers=commands.timers())
 
 

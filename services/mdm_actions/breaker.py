@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import asyncpg
+
 from services.mdm_actions.domain.breaker import PastWipe, Reset
 from services.mdm_actions.store import Case
 from shared.events.mdm_actions import BreakerReset
@@ -42,6 +44,12 @@ async def load(unit: Unit, organisation: str, drill: bool) -> Breaker:
         drill,
     )
     return Breaker(row["opened_at"], row["reason"], tuple(row["asked_by"]), row["asked_at"]) if row else Breaker()
+
+
+async def count_open(pool: asyncpg.Pool) -> int:
+    """For how many organisations real wipes are held."""
+    count: int = await pool.fetchval("SELECT count(*) FROM breaker WHERE opened_at IS NOT NULL AND NOT drill")
+    return count
 
 
 async def trip(unit: Unit, organisation: str, drill: bool, reason: str) -> None:

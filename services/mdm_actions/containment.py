@@ -18,6 +18,7 @@ from services.mdm_actions.store import Case, Command
 from shared.events.mdm_actions import ContainmentPlanned, ProtectionSnapshotTaken, SuspensionTrigger
 from shared.events.wipe import WipeStatement
 from shared.messaging import Unit
+from shared.telemetry import current_traceparent
 
 ACTOR = "service/mdm_actions"
 
@@ -279,6 +280,7 @@ class Containment:
             trigger=trigger,
             reason=None,
             cause=cause,
+            traceparent=current_traceparent(),
             ordered_at=unit.now,
             expires_at=expires_at,
             sent_at=None,

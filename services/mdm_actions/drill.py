@@ -17,6 +17,9 @@ _WORD: dict[LineAction, str] = {"suspend": "suspended", "deactivate": "inactive"
 class DrillDevices:
     """Every device is enrolled and obeys."""
 
+    async def probe(self) -> None:
+        return None
+
     async def look(self, udid: str) -> Presence:
         return Presence(enrolled=True, last_seen=datetime.now(UTC))
 
@@ -36,6 +39,9 @@ class DrillDevices:
 class DrillCarrier:
     """Every line changes."""
 
+    async def probe(self) -> None:
+        return None
+
     async def change(self, sim_id: str, action: LineAction) -> LineReading:
         return LineReading(action == "activate", _WORD[action], Assurance.OTHER, datetime.now(UTC))
 
@@ -45,6 +51,9 @@ class DrillCarrier:
 
 class DrillIdentity:
     """Every session ends."""
+
+    async def probe(self) -> None:
+        return None
 
     async def revoke(self, account: str) -> None:
         return None

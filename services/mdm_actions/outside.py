@@ -3,12 +3,14 @@
 A drill gets stand-ins for all of them: choosing them here is the only difference between a drill and a real loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from services.mdm_actions.carriers.desk import Desk
-from services.mdm_actions.domain.command import Kind, State
+from services.mdm_actions.domain.command import LINE_KINDS, Kind, State
 from services.mdm_actions.drill import DrillCarrier, DrillDevices, DrillIdentity
 from services.mdm_actions.providers import (
     Carrier,
@@ -21,8 +23,10 @@ from services.mdm_actions.providers import (
     Outcome,
     Presence,
     ProviderRefusedError,
+    ProviderUnavailableError,
 )
 from services.mdm_actions.store import Case, Command
+from shared.telemetry import ProviderAwayError, ProviderCalls
 
 type Said = Outcome | LineReading | HandOver
 """What a provider says about a command."""
@@ -64,9 +68,10 @@ class Providers:
 class Outside:
     """Puts one command to its provider. Methods raise `ProviderUnavailableError` and `ProviderRefusedError`."""
 
-    def __init__(self, providers: Providers) -> None:
+    def __init__(self, providers: Providers, calls: ProviderCalls) -> None:
         self.providers = providers
         self._drill = providers.drill()
+        self._calls = calls
 
     async def perform(self, case: Case, command: Command, *, ask_first: bool) -> Said:
         """Have it done. `ask_first`: an earlier call may have got through, so look before doing it again."""
@@ -74,42 +79,75 @@ class Outside:
             said = await self.ask(case, command)
             if said is not None and _done(command, said):
                 return said
-        match command.kind:
-            case Kind.REVOKE_SESSIONS:
-                identity = self._identity(command)
-                await identity.revoke(command.target)
-                return await self.ask(case, command) or Outcome(State.QUEUED)
-            case Kind.SUSPEND_LINE | Kind.RESUME_LINE:
-                return await self._carrier(command).change(command.target, _line_action(case, command.kind))
-            case _:
-                order = DeviceOrder(command.id, command.kind, _message(case))
-                await self._mdm(command).enqueue(command.target, order)
-                return Outcome(State.QUEUED)
+        with self._call(command, command.kind.value):
+            match command.kind:
+                case Kind.REVOKE_SESSIONS:
+                    await self._identity(command).revoke(command.target)
+                case Kind.SUSPEND_LINE | Kind.RESUME_LINE:
+                    return await self._carrier(command).change(command.target, _line_action(case, command.kind))
+                case _:
+                    order = DeviceOrder(command.id, command.kind, _message(case))
+                    await self._mdm(command).enqueue(command.target, order)
+                    return Outcome(State.QUEUED)
+        return await self.ask(case, command) or Outcome(State.QUEUED)
 
     async def ask(self, case: Case, command: Command) -> Said | None:
         """What became of it; None when the provider knows nothing of it, or cannot be asked."""
-        match command.kind:
-            case Kind.REVOKE_SESSIONS:
-                valid_from = await self._identity(command).valid_from(command.target)
-                if valid_from is None or valid_from < command.ordered_at - _CLOCK_SKEW:
-                    return None
-                return Outcome(State.SUCCEEDED, valid_from)
-            case Kind.SUSPEND_LINE | Kind.RESUME_LINE:
-                return await self._carrier(command).read_back(command.target)
-            case _:
-                return await self._mdm(command).outcome(command.target, command.id)
+        with self._call(command, "ask"):
+            match command.kind:
+                case Kind.REVOKE_SESSIONS:
+                    valid_from = await self._identity(command).valid_from(command.target)
+                    if valid_from is None or valid_from < command.ordered_at - _CLOCK_SKEW:
+                        return None
+                    return Outcome(State.SUCCEEDED, valid_from)
+                case Kind.SUSPEND_LINE | Kind.RESUME_LINE:
+                    return await self._carrier(command).read_back(command.target)
+                case _:
+                    return await self._mdm(command).outcome(command.target, command.id)
 
     async def look(self, command: Command) -> Presence:
         """How the device stands at its server."""
-        return await self._mdm(command).look(command.target)
+        with self._call(command, "look"):
+            return await self._mdm(command).look(command.target)
 
     async def wake(self, command: Command) -> None:
         """Have the device connect, when it can."""
-        await self._mdm(command).wake(command.target)
+        with self._call(command, "wake"):
+            await self._mdm(command).wake(command.target)
 
     async def disarm(self, command: Command) -> bool:
         """Have the command not handed out any more. False: too late, or the server does not know it."""
-        return await self._mdm(command).disarm(command.target, command.id)
+        with self._call(command, "disarm"):
+            return await self._mdm(command).disarm(command.target, command.id)
+
+    def watch(self) -> None:
+        """Have the providers probed while nothing is asked of them."""
+        for name, server in self.providers.mdm.items():
+            self._calls.watch(name, partial(_probed, server))
+        for name, carrier in self.providers.carriers.items():
+            self._calls.watch(name, partial(_probed, carrier))
+        for organisation, identity in self.providers.identity.items():
+            self._calls.watch(self.providers.identity_name, partial(_probed, identity), organisation)
+
+    @contextmanager
+    def _call(self, command: Command, operation: str) -> Iterator[None]:
+        """Around a call that leaves the house: a drill's does not, nor does asking a person to call a desk."""
+        by_hand = command.kind in LINE_KINDS and self.providers.by_hand(command.provider, command.target or None)
+        if command.drill or by_hand:
+            yield
+            return
+        # Each organisation has a tenant of its own; MDM server and carrier account belong to the installation.
+        organisation = command.organisation if command.kind is Kind.REVOKE_SESSIONS else None
+        try:
+            with self._calls.to(command.provider, operation, organisation) as call:
+                try:
+                    yield
+                except (ProviderUnavailableError, ProviderRefusedError) as error:
+                    if (reason := _away(error)) is not None:
+                        call.away(reason)
+                    raise
+        except ProviderAwayError as error:
+            raise ProviderUnavailableError(str(error)) from error
 
     def _of(self, command: Command) -> Providers:
         return self._drill if command.drill else self.providers
@@ -132,6 +170,21 @@ class Outside:
             return DrillCarrier()
         by_hand = self.providers.by_hand(command.provider, command.target or None)
         return Desk(command.provider) if by_hand else self.providers.carriers[command.provider]
+
+
+async def _probed(provider: MobileDeviceManagement | Carrier | IdentityProvider) -> str | None:
+    try:
+        await provider.probe()
+    except (ProviderUnavailableError, ProviderRefusedError) as error:
+        return _away(error)
+    return None
+
+
+def _away(error: ProviderUnavailableError | ProviderRefusedError) -> str | None:
+    """Why nobody gets anything from this provider; None when it refused this one thing."""
+    if isinstance(error, ProviderUnavailableError):
+        return str(error)
+    return f"it refuses our key ({error.reason})" if error.reason.endswith("refused_our_key") else None
 
 
 def line_reads(kind: Kind, reading: LineReading) -> bool:

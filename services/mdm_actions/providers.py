@@ -68,6 +68,9 @@ class DeviceOrder:
 class MobileDeviceManagement(Protocol):
     """An MDM server, one device at a time."""
 
+    async def probe(self) -> None:
+        """Ask it something that costs and changes nothing. Raises like every other call."""
+
     async def look(self, udid: str) -> Presence:
         """How the device stands now."""
 
@@ -107,6 +110,9 @@ LineAction = Literal["suspend", "deactivate", "activate"]
 class Carrier(Protocol):
     """A carrier, one line at a time."""
 
+    async def probe(self) -> None:
+        """Ask it something that costs and changes nothing. Raises like every other call."""
+
     async def change(self, sim_id: str, action: LineAction) -> LineReading | HandOver:
         """Change the line and read it back. Repeating it is safe."""
 
@@ -116,6 +122,9 @@ class Carrier(Protocol):
 
 class IdentityProvider(Protocol):
     """Where people sign in."""
+
+    async def probe(self) -> None:
+        """Ask it something that costs and changes nothing. Raises like every other call."""
 
     async def revoke(self, account: str) -> None:
         """End every session of the account. Repeating it is safe."""

@@ -7,6 +7,7 @@ it is heard, the same things happen once.
 from dataclasses import replace
 
 import orjson
+from opentelemetry.trace import SpanKind
 
 from services.mdm_actions import store, tasks
 from services.mdm_actions.containment import ACTOR, Containment
@@ -19,6 +20,7 @@ from services.mdm_actions.store import Case, Command
 from shared.events.mdm_actions import DeviceLocated, SuspensionTrigger
 from shared.events.payload import Payload
 from shared.messaging import Unit
+from shared.telemetry import continue_trace
 from shared.vault import DataClass, Vault
 
 _TAKEN = frozenset({State.QUEUED, State.DEFERRED, State.SUCCEEDED})
@@ -60,14 +62,16 @@ class Settlement:
             sent_at=command.sent_at or (unit.now if state in _TAKEN else None),
             ended_at=(outcome.at or unit.now) if ended else None,
         )
-        await store.save_command(unit, after, source, state=state, reason=outcome.reason, evidence=outcome.evidence)
-        if command.kind is Kind.WIPE and command.sent_at is None and after.sent_at is not None:
-            await self._emit(unit, case, after, wipe_sent(after, unit.now))
-        if ended:
-            reading = said if isinstance(said, LineReading) else None
-            at = outcome.at or unit.now
-            ending = Ending(after, at, outcome.reason, outcome.evidence, reading, reference)
-            await self._end(unit, case, ending, outcome.position)
+        # A webhook or a person comes with a trace of its own; what was heard belongs to the one of the order.
+        with continue_trace(command.traceparent, f"{command.kind} {state}", SpanKind.INTERNAL, source=source):
+            await store.save_command(unit, after, source, state=state, reason=outcome.reason, evidence=outcome.evidence)
+            if command.kind is Kind.WIPE and command.sent_at is None and after.sent_at is not None:
+                await self._emit(unit, case, after, wipe_sent(after, unit.now))
+            if ended:
+                reading = said if isinstance(said, LineReading) else None
+                at = outcome.at or unit.now
+                ending = Ending(after, at, outcome.reason, outcome.evidence, reading, reference)
+                await self._end(unit, case, ending, outcome.position)
         return after
 
     async def not_cancellable(self, unit: Unit, case: Case, command: Command, reason: str) -> None:

@@ -60,6 +60,8 @@ class Command:
     trigger: SuspensionTrigger | None
     reason: str | None
     cause: str | None
+    traceparent: str | None
+    """The trace in which it was ordered; all that follows from it belongs there."""
     ordered_at: datetime
     expires_at: datetime
     sent_at: datetime | None
@@ -94,7 +96,8 @@ ON CONFLICT (incident) DO UPDATE SET state = $4, verified = $5, decision_version
 
 _COMMAND_COLUMNS = (
     "command", "incident", "organisation", "drill", "kind", "state", "provider", "target", "device", "line", "holder",
-    "statement", "trigger", "reason", "cause", "ordered_at", "expires_at", "sent_at", "ended_at", "disarming_at",
+    "statement", "trigger", "reason", "cause", "traceparent", "ordered_at", "expires_at", "sent_at", "ended_at",
+    "disarming_at",
 )  # fmt: skip
 _COMMAND = f"SELECT {', '.join(_COMMAND_COLUMNS)} FROM command"  # noqa: S608 - our own names
 
@@ -106,8 +109,8 @@ WHERE c.command = $1
 
 _ADD_COMMAND = """
 INSERT INTO command (command, incident, organisation, drill, kind, state, provider, target, device, line, holder,
-                     statement, trigger, cause, ordered_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                     statement, trigger, cause, traceparent, ordered_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 """
 
 _NOTE = "INSERT INTO attempt (command, at, what, state, reason, evidence, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)"
@@ -327,6 +330,7 @@ async def add_command(unit: Unit, new: Command) -> None:
         new.statement.model_dump(mode="json") if new.statement else None,
         new.trigger.value if new.trigger else None,
         new.cause,
+        new.traceparent,
         new.ordered_at,
         new.expires_at,
     )

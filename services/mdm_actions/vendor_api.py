@@ -34,15 +34,25 @@ class VendorApi:
             answer = await self._send(method, url)
         return answer
 
+    async def probe(self) -> None:
+        """Sign in, which costs and changes nothing. Raises like every call."""
+        try:
+            await self._sign_in_anew()
+        except httpx2.HTTPError as error:
+            raise ProviderUnavailableError(f"{self._name} cannot be reached") from error
+
     async def _send(self, method: str, url: str) -> httpx2.Response:
         try:
-            now = datetime.now(UTC)
-            if now >= self._until:
-                self._headers, life = await self._sign_in()
-                self._until = now + life / 2
+            if datetime.now(UTC) >= self._until:
+                await self._sign_in_anew()
             return await self._http.request(method, url, headers=self._headers)
         except httpx2.HTTPError as error:
             raise ProviderUnavailableError(f"{self._name} cannot be reached") from error
+
+    async def _sign_in_anew(self) -> None:
+        began = datetime.now(UTC)
+        self._headers, life = await self._sign_in()
+        self._until = began + life / 2
 
     def document(self, answer: httpx2.Response) -> dict[str, Any]:
         """The JSON object of an answer. Raises `ProviderUnavailableError` when it is none."""

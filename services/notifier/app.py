@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from services.notifier import http, site
+from services.notifier import figures, http, site
 from services.notifier.alerts import Alerts
 from services.notifier.channels.mail import MailServer
 from services.notifier.channels.outlets import Outlets
@@ -16,6 +16,7 @@ from services.notifier.notices import Notices
 from services.notifier.rulebook import Rulebook
 from services.notifier.settings import Settings
 from shared.service import Kit, Parts
+from shared.telemetry import ProviderCalls
 from shared.web import Pages, create_app
 
 PAGES = Path(__file__).parent / "pages"
@@ -29,17 +30,19 @@ async def build(kit: Kit[Settings]) -> Parts:
     rulebook = Rulebook(settings.rules_dir / "duties", settings.rule_packs)
     alerts = Alerts(
         kit.units,
-        Pager(settings.alert_urls),
+        Pager(settings.alert_urls, kit.providers),
         public_url=settings.public_url,
         again_after=timedelta(minutes=settings.alert_again_minutes),
     )
     duties = Duties(kit.units, rulebook, alerts)
-    outlets = _outlets(settings)
+    outlets = _outlets(settings, kit.providers)
+    outlets.watch()
     kit.on_close.push_async_callback(outlets.close)
     notices = Notices(kit.units, kit.vault, kit.people, outlets, duties, public_url=settings.public_url)
     disclosures = Disclosures(duties, public_url=settings.public_url)
     handlers = Handlers(kit.units, duties, alerts)
     desk = Desk(kit.identity, kit.units, rulebook, alerts, duties, notices, disclosures)
+    figures.watch(kit.gauges, kit.pool)
     app = create_app(kit, title="notifier", larger={r"/v1/incidents/[^/]+/principals": _MAX_LIST})
     app.include_router(http.routes(desk))
     app.include_router(site.routes(desk, Pages(PAGES, PAGES / "words.yaml")))
@@ -57,7 +60,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     )
 
 
-def _outlets(settings: Settings) -> Outlets:
+def _outlets(settings: Settings, calls: ProviderCalls) -> Outlets:
     server = None
     if settings.smtp_host:
         password = settings.smtp_password.get_secret_value() if settings.smtp_password else None
@@ -69,4 +72,5 @@ def _outlets(settings: Settings) -> Outlets:
         senders=settings.mail_senders,
         line_url=settings.line_url,
         line_tokens={name: token.get_secret_value() for name, token in settings.line_channel_tokens.items()},
+        calls=calls,
     )

@@ -161,16 +161,15 @@ class Notices:
 
         async def one(row: Row) -> Result:
             address = addresses.get(row.address or "")
-            channel = self._outlets.channel(row.channel, batch.scope.organisation, drill=batch.scope.drill)
             if address is None:
                 return Result(Outcome.FAILED, reason="address_erased")
-            if channel is None:
-                return Result(Outcome.FAILED, reason="channel_not_configured")
             linked = batch.notice.linked(f"{self._public_url}/n/{row.token}")
             body = linked.line if row.channel == "line" else linked.mail
             key = str(uuid5(_NAMESPACE, f"{batch.id}/{row.person}/{row.channel}"))
+            message = Message(key=key, to=address, subject=linked.subject, text=body)
             async with room:
-                return await channel.send(Message(key=key, to=address, subject=linked.subject, text=body))
+                scope = batch.scope
+                return await self._outlets.send(row.channel, scope.organisation, message, drill=scope.drill)
 
         return await asyncio.gather(*(one(row) for row in rows))
 

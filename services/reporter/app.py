@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from services.reporter import desk_screens, door, http, screens
+from services.reporter import desk_screens, door, http, screens, store
 from services.reporter.acts import Acts
 from services.reporter.cases import Cases
 from services.reporter.desk_screens import DeskScreens
@@ -25,6 +25,7 @@ from services.reporter.settings import Settings
 from services.reporter.view import Views
 from shared.messaging import Dispatch
 from shared.service import Kit, Parts
+from shared.telemetry import metrics
 from shared.vault.keys import VaultKeys
 from shared.web import Budget, Pages, Problem, RateLimit, create_app
 
@@ -55,6 +56,7 @@ async def build(kit: Kit[Settings]) -> Parts:
         receipt_limit=RateLimit(burst=settings.receipt_burst, per_minute=settings.receipt_per_minute),
         report_limit=RateLimit(burst=20, per_minute=20),
     )
+    kit.gauges.ask(metrics.APPROVALS_PENDING.labels("wipe"), lambda: store.count_approvals_pending(kit.pool))
     desk = http.Desk(kit.identity, cases, Acts(cases, kit.vault, kit.people), views)
     app = _app(kit, doors, desk)
     pages = Pages(PAGES, PAGES / "words.yaml", zone=zone)

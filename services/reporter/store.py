@@ -20,6 +20,13 @@ type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 MAX_ENTRIES_SHOWN = 1000
 
+_APPROVALS_PENDING = """
+SELECT count(*) FROM incident, jsonb_each(state->'proposals') AS proposal
+WHERE NOT ended AND NOT drill AND proposal.value->>'state' = 'proposed'
+  AND (proposal.value->'statement'->>'accept_by')::timestamptz >= now()
+  AND proposal.value->'statement'->'decision_version' = state->'decision_version'
+"""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -97,6 +104,12 @@ async def queue(connection: Connection, organisation: str, *, ended: bool | None
         limit,
     )
     return [Incident.model_validate(row["state"]) for row in rows]
+
+
+async def count_approvals_pending(pool: asyncpg.Pool) -> int:
+    """Proposals of a real wipe that another person can still sign (`domain.wipe.standing`)."""
+    count: int = await pool.fetchval(_APPROVALS_PENDING)
+    return count
 
 
 async def record(unit: Unit, decision: Decision, *, actor: str, cause: str | None = None) -> None:

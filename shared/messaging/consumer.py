@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 from faststream.security import SASLScram512
 
-from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
+from shared.events import LOG_TOPIC, KeyRing, Reading, Received, Rejection, read
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
 from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
@@ -42,6 +42,7 @@ _LONGEST_PAUSE = timedelta(seconds=5)
 """Far below `max_poll_interval_ms`: a paused consumer stays in its group."""
 _TELL_SECONDS = 0.5
 """Kafka is told how far the log was taken this often: a round trip and a record of its own each time."""
+_TELL_LIMIT_SECONDS = 10.0
 _GATHER_SECONDS = 0.2
 _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
@@ -148,6 +149,7 @@ class Consumer:
             self._observe(batch)
             self._acknowledge(message)
             return
+        metrics.OLDEST_UNPROCESSED.set(_age(batch))
         for record in _firsts(batch):
             place = TopicPartition(record.topic, record.partition)
             if place in consumer.assignment():
@@ -182,8 +184,10 @@ class Consumer:
                 await asyncio.wait_for(self._stopping.wait(), _TELL_SECONDS)
             message, self._taken = self._taken, None
             try:
-                await message.ack()
-            except KafkaError as error:
+                # While Kafka is away aiokafka would try for ever, and keep the service from ending.
+                await asyncio.wait_for(message.ack(), _TELL_LIMIT_SECONDS)
+            except (KafkaError, TimeoutError) as error:
+                metrics.COMMIT_FAILURES.inc()
                 _log.debug("offsets_not_told", error=type(error).__name__)
 
     async def _took(self, batch: Sequence[Received]) -> bool:
@@ -239,8 +243,7 @@ class Consumer:
             readings = {_place(record): read(record, self._keyring) for record in batch if record.topic == self._topic}
             at_once = await self._took_at_once(batch, list(readings.values()))
             new = batch if at_once else await self._took_in_unit(batch, readings)
-        for (topic, partition), records in Counter((record.topic, record.partition) for record in new).items():
-            metrics.CONSUMED.labels(topic, str(partition)).inc(records)
+        _count(batch, new, readings.values())
 
     async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
         sink = self._sink
@@ -272,7 +275,7 @@ class Consumer:
 
     async def _pause(self, reason: str) -> None:
         self._pauses += 1
-        metrics.PAUSES.labels("consumer").inc()
+        metrics.PAUSES.inc()
         self._health.fail("consumer", reason)
         seconds = min(0.1 * 2.0 ** min(self._pauses, 10), _LONGEST_PAUSE.total_seconds())
         _log.warning("consumption_paused", reason=reason, seconds=seconds)
@@ -289,8 +292,7 @@ class Consumer:
                 metrics.LAG.labels(record.topic, str(record.partition)).set(highwater - record.offset - 1)
                 behind = behind or highwater > record.offset + 1
         # What is waiting is about as old as the last that was taken.
-        age = time.time() - min(record.timestamp_ms for record in _lasts(batch)) / 1000 if behind else 0.0
-        metrics.OLDEST_UNPROCESSED.set(max(0.0, age))
+        metrics.OLDEST_UNPROCESSED.set(_age(_lasts(batch)) if behind else 0.0)
 
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.
@@ -352,6 +354,8 @@ def _broker(connection: KafkaConnection, service: str) -> KafkaBroker:
         security=security,
         client_id=f"lostphone-{service}",
         allow_auto_create_topics=False,
+        # It publishes nothing; a producer that cannot start, because Kafka is away, would never be closed.
+        consumer_only=True,
         logger=_log,
         log_level=logging.DEBUG,
         graceful_timeout=20.0,
@@ -390,6 +394,25 @@ def _firsts(batch: Sequence[Received]) -> list[Received]:
 
 def _lasts(batch: Sequence[Received]) -> list[Received]:
     return list({(record.topic, record.partition): record for record in batch}.values())
+
+
+def _age(records: Sequence[Received]) -> float:
+    """Seconds since the oldest of them was written."""
+    return max(0.0, time.time() - min(record.timestamp_ms for record in records) / 1000)
+
+
+def _count(batch: Sequence[Received], new: Sequence[Received], readings: Iterable[Reading]) -> None:
+    """What became of a batch, once it is committed."""
+    for (topic, partition), records in Counter((record.topic, record.partition) for record in new).items():
+        metrics.CONSUMED.labels(topic, str(partition)).inc(records)
+    places = {_place(record) for record in new}
+    if len(places) < len(batch):
+        for record in batch:
+            if _place(record) not in places:
+                metrics.DUPLICATES.labels(record.topic).inc()
+    for reading in readings:
+        if isinstance(reading, Rejection) and _place(reading.received) in places:
+            metrics.REJECTED.labels(reading.kind, reading.reason.partition(":")[0]).inc()
 
 
 def _place(record: Received) -> _Place:

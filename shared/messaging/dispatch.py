@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
+from opentelemetry.trace import SpanKind
 
-from shared.events import Event, Reading, Rejection
+from shared.events import Event, Reading
 from shared.events.payload import Payload
 from shared.messaging.heard import Verdict, hear
 from shared.messaging.unit import Unit
@@ -18,7 +19,7 @@ _log = structlog.get_logger()
 
 
 class Dispatch:
-    """Hands each event to the handler of its type. Repeats, rejections and types that nobody handles are counted."""
+    """Hands each event to the handler of its type. Repeats and types that nobody knows are counted."""
 
     def __init__(self, handlers: Mapping[type[Payload], Handler], *, patient: bool = False) -> None:
         """`patient`: also the events that are handled may gather for a moment, because only people see what follows."""
@@ -28,9 +29,6 @@ class Dispatch:
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Handle one batch in the unit. Raises what a handler raises; `pydantic.ValidationError` for a bad payload."""
         events = [reading for reading in readings if isinstance(reading, Event)]
-        for reading in readings:
-            if isinstance(reading, Rejection):
-                metrics.REJECTED.labels(reading.kind, reading.reason.partition(":")[0]).inc()
         new = [event for event, verdict in zip(events, await hear(unit, events), strict=True) if _acts(event, verdict)]
         await self._handle(unit, new)
 
@@ -54,8 +52,9 @@ class Dispatch:
     async def _handle_one(self, unit: Unit, event: Event) -> None:
         payload_class, handler = self._handlers[event.envelope.type]
         with (
-            continue_trace(event.envelope.traceparent, event.envelope.type),
+            continue_trace(event.envelope.traceparent, event.envelope.type, SpanKind.CONSUMER),
             bind(subject=event.envelope.subject, event_id=event.envelope.id, event_type=event.envelope.type),
+            metrics.HANDLING.labels(event.envelope.type).time(),
         ):
             await handler(unit, payload_class.read(event.value), event)
         metrics.PROCESSED.labels(event.envelope.type).inc()

@@ -6,7 +6,6 @@ is no cursor: a slower transaction with a smaller number would be skipped for ev
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import asyncpg
@@ -26,10 +25,6 @@ _SEND_LIMIT_SECONDS = 60.0
 
 _READ = "SELECT place, topic, key, headers, value FROM outbox ORDER BY place LIMIT $1"
 _DELETE = "DELETE FROM outbox WHERE place = ANY($1::bigint[])"
-_BACKLOG = """
-SELECT count(*) AS pending, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest
-FROM outbox
-"""
 
 _log = structlog.get_logger()
 
@@ -43,7 +38,6 @@ class Relay:
         self._producer = producer
         self._wake = wake
         self._health = health
-        self._measure_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
@@ -87,7 +81,7 @@ class Relay:
                 # What is committed while a batch is under way sets `wake` again.
                 if await self._relay_batch(connection) < _BATCH:
                     self._health.ok("relay")
-                    await self._wait(connection)
+                    await self._wait()
         finally:
             # Closing gives the lock back; a cancelled task that kept its connection would block every other relay.
             await asyncio.shield(_close(connection))
@@ -115,12 +109,7 @@ class Relay:
         metrics.RELAYED.labels(rows[0]["topic"]).inc(len(rows))
         return len(rows)
 
-    async def _wait(self, connection: asyncpg.Connection) -> None:
-        if time.monotonic() >= self._measure_at:
-            (backlog,) = await connection.fetch(_BACKLOG)
-            metrics.OUTBOX_PENDING.set(backlog["pending"])
-            metrics.OUTBOX_OLDEST.set(backlog["oldest"])
-            self._measure_at = time.monotonic() + _POLL_SECONDS
+    async def _wait(self) -> None:
         try:
             await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
         except TimeoutError:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
+from opentelemetry.trace import SpanKind
 
 from shared.messaging.outage import is_outage
-from shared.telemetry import Health, metrics
+from shared.telemetry import Health, bind, continue_trace, metrics
 
 if TYPE_CHECKING:
     from shared.messaging.unit import Units
@@ -34,7 +35,7 @@ WITH due AS (
     SELECT subject, name, due_at FROM timer WHERE due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE timer SET due_at = now() + $1::interval, attempt = attempt + 1
 FROM due WHERE timer.subject = due.subject AND timer.name = due.name
-RETURNING timer.subject, timer.name, due.due_at, timer.attempt, timer.payload, timer.armed
+RETURNING timer.subject, timer.name, due.due_at, timer.attempt, timer.payload, timer.armed, timer.traceparent
 """
 _NEXT = "SELECT least(min(due_at), now() + $1::interval) AS until, now() AS now FROM timer"
 _RETRY = """
@@ -54,6 +55,7 @@ class Timer:
     attempt: int
     payload: dict[str, Any]
     armed: int
+    traceparent: str | None = None
 
     @property
     def kind(self) -> str:
@@ -114,7 +116,7 @@ class Timers:
         row = await self._units.pool.fetchrow(_NEXT, _LONGEST_SLEEP)
         if row is None:
             raise AssertionError("an aggregate has one row")
-        metrics.TIMERS_OVERDUE.set(max(0.0, (row["now"] - row["until"]).total_seconds()))
+        self._units.clock.set(row["now"])
         seconds = (row["until"] - row["now"]).total_seconds()
         if seconds <= 0:
             return
@@ -132,8 +134,12 @@ class Timers:
             _log.error("timer_without_handler", subject=timer.subject, timer=timer.name)
             return
         try:
-            async with asyncio.timeout(_HANDLER_LIMIT.total_seconds()):
-                await handler(timer)
+            with (
+                continue_trace(timer.traceparent, f"timer {timer.kind}", SpanKind.INTERNAL, attempt=timer.attempt),
+                bind(subject=timer.subject),
+            ):
+                async with asyncio.timeout(_HANDLER_LIMIT.total_seconds()):
+                    await handler(timer)
             metrics.TIMERS_FIRED.labels(timer.kind, "done").inc()
         except TimerLostError as error:
             metrics.TIMERS_FIRED.labels(timer.kind, "lost").inc()

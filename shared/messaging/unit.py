@@ -9,10 +9,10 @@ Nothing of it happens unless all of it does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,7 @@ import uuid_utils.compat as uuids
 from shared.events import LOG_TOPIC, Envelope, Signer
 from shared.events.payload import Payload
 from shared.events.registry import EventType, find
+from shared.messaging.clock import DatabaseClock
 from shared.messaging.timer import Timer, TimerLostError
 from shared.telemetry import current_traceparent
 
@@ -42,9 +43,10 @@ _OUTBOX = "INSERT INTO outbox (event_id, topic, key, headers, value) VALUES ($1,
 # What a unit does to timers, in one statement; no timer is in two of the three lists.
 _TIMERS = """
 WITH armed AS (
-    INSERT INTO timer (subject, name, due_at, payload)
-    SELECT subject, name, due_at, payload::jsonb
-    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[]) AS wanted (subject, name, due_at, payload)
+    INSERT INTO timer (subject, name, due_at, payload, traceparent)
+    SELECT subject, name, due_at, payload::jsonb, traceparent
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $11::text[])
+        AS wanted (subject, name, due_at, payload, traceparent)
     ORDER BY subject, name
     ON CONFLICT (subject, name)
     DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = 0, armed = DEFAULT
@@ -82,6 +84,7 @@ class _Outgoing:
 class _Armed:
     due_at: datetime
     payload: dict[str, Any]
+    traceparent: str | None
 
 
 @dataclass(slots=True)
@@ -90,7 +93,7 @@ class Unit:
 
     connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
     now: datetime
-    """The moment of this unit, in UTC."""
+    """The moment of this unit, in UTC, by the database's clock."""
     _signer: Signer
     _log_topic: str
     _outgoing: list[_Outgoing] = field(default_factory=list)
@@ -141,8 +144,11 @@ class Unit:
         return envelope.id
 
     async def arm(self, subject: str, name: str, due_at: datetime, payload: dict[str, Any] | None = None) -> None:
-        """Set the timer (subject, name), or move it when it is there already. Its kind is `name` up to a colon."""
-        self._timers[subject, name] = _Armed(due_at, payload or {})
+        """Set the timer (subject, name), or move it when it is there already. Its kind is `name` up to a colon.
+
+        Its firings belong to the trace in which it was first set.
+        """
+        self._timers[subject, name] = _Armed(due_at, payload or {}, current_traceparent())
         self.armed = min(self.armed or due_at, due_at)
 
     async def disarm(self, subject: str, name: str) -> None:
@@ -191,6 +197,7 @@ class Unit:
             [timer.name for timer in fired],
             [timer.armed for timer in fired],
             [timer.attempt for timer in fired],
+            [state.traceparent for _, _, state in armed],
         )
         ended = {(row["subject"], row["name"]) for row in rows}
         for timer in fired:
@@ -224,7 +231,7 @@ class Units:
         *,
         notify: bool = False,
         log_topic: str = LOG_TOPIC,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: DatabaseClock | None = None,
     ) -> None:
         """`notify`: relay and timers run in other processes, which are woken through the database."""
         self.pool = pool
@@ -235,17 +242,17 @@ class Units:
         self._signer = signer
         self._notify = notify
         self._log_topic = log_topic
-        self._clock = clock
+        self.clock = clock or DatabaseClock()
 
     def now(self) -> datetime:
         """This moment, in UTC, by the clock of the units."""
-        return self._clock()
+        return self.clock()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Unit]:
         """A unit that commits at the end of the block, and is rolled back when the block raises."""
         async with self.pool.acquire() as connection, connection.transaction():
-            unit = Unit(connection, self._clock(), self._signer, self._log_topic)
+            unit = Unit(connection, self.clock(), self._signer, self._log_topic)
             yield unit
             spoke = await unit.flush()
             if self._notify and (spoke or unit.armed is not None):

@@ -1,12 +1,17 @@
 """What a running service says about itself: log lines, traces, metrics. Never personal data, never a secret."""
 
 from shared.telemetry import metrics
+from shared.telemetry.gauges import Gauges
 from shared.telemetry.health import Health
 from shared.telemetry.logs import bind, configure_logs, logger
+from shared.telemetry.provider import ProviderAwayError, ProviderCalls
 from shared.telemetry.traces import configure_traces, continue_trace, current_traceparent, span
 
 __all__ = [
+    "Gauges",
     "Health",
+    "ProviderAwayError",
+    "ProviderCalls",
     "bind",
     "configure",
     "configure_logs",

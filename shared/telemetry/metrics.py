@@ -4,6 +4,8 @@ metrics.CONSUMED.labels(topic="lostphone.log.v1", partition="3").inc(500)
 metrics.OUTBOX_PENDING.set(0)
 """
 
+from math import nan
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -19,7 +21,11 @@ def _counter(name: str, meaning: str, *labels: str) -> Counter:
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
-    return Gauge(f"lostphone_{name}", meaning, labels, registry=REGISTRY)
+    gauge = Gauge(f"lostphone_{name}", meaning, labels, registry=REGISTRY)
+    if not labels:
+        # All services tell all metrics: where nobody measures one, nought would be a claim.
+        gauge.set(nan)
+    return gauge
 
 
 def _seconds(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
@@ -28,7 +34,8 @@ def _seconds(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) 
 
 # The consume loop.
 CONSUMED = _counter("events_consumed_total", "Records taken from the log.", "topic", "partition")
-PROCESSED = _counter("events_processed_total", "Events whose handling was committed.", "type")
+PROCESSED = _counter("events_processed_total", "Events that a handler took.", "type")
+HANDLING = _seconds("event_handling", "Seconds that a handler took for one event.", _BATCH_BUCKETS, "type")
 DUPLICATES = _counter("events_duplicate_total", "Records dropped because they were handled before.", "topic")
 REJECTED = _counter(
     "events_rejected_total", "Records that act nowhere: kind is unparsed or unverified.", "kind", "reason"
@@ -37,8 +44,9 @@ SKIPPED = _counter("events_skipped_total", "Verified events of a type that this 
 GAPS = _counter("events_gap_total", "Sequences of a source and subject that were found to be missing.", "source")
 RETRIED = _counter("events_retried_total", "Records taken again one by one after their batch failed.", "topic")
 PARKED = _counter("events_parked_total", "Records parked among the dead letters.", "reason")
+PARKED_OPEN = _gauge("dead_letters_open", "Parked records that have not acted since.")
 REDRIVEN = _counter("events_redriven_total", "Dead letters that were offered again, by what came of it.", "outcome")
-PAUSES = _counter("consumer_pauses_total", "Times that consuming paused because a dependency was away.", "dependency")
+PAUSES = _counter("consumer_pauses_total", "Times that consuming paused; readiness says for what.")
 REBALANCES = _counter("consumer_rebalances_total", "Assignments of partitions.")
 COMMIT_FAILURES = _counter("consumer_commit_failures_total", "Offset commits that Kafka refused; they are for display.")
 BATCH = _seconds("consumer_batch", "Seconds from a fetched batch to its commit in the database.", _BATCH_BUCKETS)
@@ -58,7 +66,31 @@ TIMERS_OVERDUE = _gauge("timers_overdue_seconds", "How late the timer is that is
 TIMERS_FIRED = _counter("timers_fired_total", "Timers whose handler was called.", "kind", "outcome")
 
 # Calls to the outside.
-PROVIDER_CALLS = _counter("provider_calls_total", "Calls to providers.", "provider", "operation", "outcome")
+PROVIDER_CALLS = _counter(
+    "provider_calls_total",
+    "Calls to providers: answered, refused, away, broken_off.",
+    "provider",
+    "operation",
+    "outcome",
+)
+PROVIDER_AWAY = _gauge("provider_away", "1 while it is away; where organisations have accounts, how many.", "provider")
+
+# Wipes, duties and disclosures.
+BREAKERS_OPEN = _gauge("breakers_open", "Organisations whose wipes are held by an open breaker.")
+APPROVALS_PENDING = _gauge("approvals_pending", "Decisions that wait for another person: wipe, disclosure.", "what")
+DUTIES_OPEN = _gauge("duties_open", "Duties that are neither met, filed nor waived.")
+DUTIES_OVERDUE = _gauge("duties_overdue", "Open duties whose time is over.")
+DUTY_NEXT_DUE = _gauge("duty_next_due_seconds", "Seconds to the next due time of an open duty, or +Inf.")
+
+# The timeline and the feeds.
+LOG_ENTRIES = _gauge("log_entries", "Entries of the timeline: where its chain stands.")
+LOG_SIGNED = _gauge("log_signed_entries", "Entries under the newest checkpoint.")
+CHECKPOINT_AGE = _gauge("checkpoint_age_seconds", "Since the newest checkpoint was signed; nothing new needs none.")
+LOG_VERIFIED = _gauge("log_verified_timestamp_seconds", "When the log was last seen to continue what it had signed.")
+FEED_PENDING = _gauge("feed_pending_entries", "Entries that are not yet in the topics for integrators.")
+OCSF_FAILURES = _counter(
+    "ocsf_failures_total", "Events told to the SIEM without their facts: not of the shape this version knows.", "type"
+)
 
 # HTTP.
 HTTP_REQUESTS = _counter("http_requests_total", "Requests answered.", "method", "route", "status")

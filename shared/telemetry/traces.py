@@ -1,14 +1,15 @@
 """OpenTelemetry traces, carried from event to event by the W3C `traceparent` in the envelope."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _TRACER = trace.get_tracer("lostphone")
@@ -45,15 +46,40 @@ def current_traceparent() -> str | None:
 @contextmanager
 def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int | bool) -> Iterator[Span]:
     """A step inside the current trace. Attributes are ids and counts, never personal data."""
-    with _TRACER.start_as_current_span(name, kind=kind, attributes=attributes) as current:
+    with _step(name, kind, attributes) as current:
         yield current
 
 
 @contextmanager
-def continue_trace(
-    traceparent: str | None, name: str = "handle event", kind: SpanKind = SpanKind.CONSUMER
+def _step(
+    name: str,
+    kind: SpanKind,
+    attributes: Mapping[str, str | int | bool],
+    context: Context | None = None,
+    links: Sequence[Link] = (),
 ) -> Iterator[Span]:
-    """A step that goes on with the trace of an event or request that came in; a new trace when it carried none."""
-    context = _W3C.extract({"traceparent": traceparent} if traceparent else {})
-    with _TRACER.start_as_current_span(name, context=context, kind=kind) as current:
+    # What an error says may quote what somebody typed: its kind is enough.
+    with _TRACER.start_as_current_span(
+        name, context, kind, attributes, links, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            current.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+@contextmanager
+def continue_trace(
+    traceparent: str | None, name: str, kind: SpanKind, **attributes: str | int | bool
+) -> Iterator[Span]:
+    """A step that goes on with the trace of an event, a request, a timer or a command. Where that is another one than
+    runs now, the step is linked to what runs now; without a `traceparent` it belongs to that, or begins a new trace.
+    """
+    here = trace.get_current_span().get_span_context()
+    if traceparent is None or (here.is_valid and traceparent.split("-")[1:2] == [format(here.trace_id, "032x")]):
+        context, links = None, []
+    else:
+        context, links = _W3C.extract({"traceparent": traceparent}), [Link(here)] if here.is_valid else []
+    with _step(name, kind, attributes, context, links) as current:
         yield current

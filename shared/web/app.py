@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import orjson
 from fastapi import Depends, FastAPI, Request
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from shared.telemetry import Health, metrics
+from shared.telemetry import Gauges, Health, metrics
 from shared.web import problem
 from shared.web.csrf import guard
 from shared.web.identity import CALLBACK_PATH, Identity
@@ -43,6 +43,8 @@ class Kit(Protocol):
     def identity(self) -> Identity: ...
     @property
     def health(self) -> Health: ...
+    @property
+    def gauges(self) -> Gauges: ...
 
 
 def create_app(
@@ -64,6 +66,8 @@ def create_app(
         title=f"Lostphone {title}",
         docs_url=None,
         redoc_url=None,
+        # `Observed` traces requests; FastAPI's own spans would hold paths and queries, and with them receipt codes.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         responses=problem.RESPONSES,
         dependencies=[Depends(guard(kit.identity)), Depends(usable_text)],
     )
@@ -72,7 +76,7 @@ def create_app(
     pages = Pages(_HERE / "pages", _HERE / "pages" / "words.yaml")
     _answer_problems(app, pages)
     _add_sign_in(app, kit.identity, pages)
-    _add_operations(app, kit.health)
+    _add_operations(app, kit.health, kit.gauges)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     if static is not None:
         app.mount("/files", StaticFiles(directory=static), name="files")
@@ -123,21 +127,29 @@ def _add_sign_in(app: FastAPI, identity: Identity, pages: Pages) -> None:
         return pages.render(request, "signed_out.html")
 
 
-def _add_operations(app: FastAPI, health: Health) -> None:
+def _add_operations(app: FastAPI, health: Health, gauges: Gauges) -> None:
     @app.get("/health/live", include_in_schema=False)
     async def live() -> Response:
         return _json({"status": "broken" if health.live else "live", "reason": health.live}, well=health.live is None)
 
     @app.get("/health/ready", include_in_schema=False)
-    async def ready() -> Response:
-        checks = await health.ready()
-        well = not any(checks.values())
-        shown = {name: {"ok": reason is None, "reason": reason} for name, reason in checks.items()}
-        return _json({"status": "ready" if well else "not_ready", "checks": shown}, well=well)
+    async def ready(exclude: Literal["providers"] | None = None) -> Response:
+        return _checks(await health.ready(providers=exclude is None), "ready")
+
+    @app.get("/health/serving", include_in_schema=False)
+    async def serving() -> Response:
+        return _checks(await health.serving(), "serving")
 
     @app.get("/metrics", include_in_schema=False)
     async def expose() -> Response:
+        await gauges.measure()
         return Response(metrics.expose(), media_type=metrics.CONTENT_TYPE)
+
+
+def _checks(checks: Mapping[str, str | None], word: str) -> Response:
+    well = not any(checks.values())
+    shown = {name: {"ok": reason is None, "reason": reason} for name, reason in checks.items()}
+    return _json({"status": word if well else f"not_{word}", "checks": shown}, well=well)
 
 
 def _json(document: dict[str, object], *, well: bool) -> Response:

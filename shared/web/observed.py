@@ -57,7 +57,7 @@ class Observed:
                 metrics.HTTP_SECONDS.labels(method=method, route=route_of(scope)).observe(time.perf_counter() - begun)
             await send(message)
 
-        with continue_trace(Headers(scope=scope).get("traceparent"), f"{method} request", SpanKind.SERVER):
+        with continue_trace(Headers(scope=scope).get("traceparent"), method, SpanKind.SERVER) as step:
             try:
                 await self._app(scope, receive, headed)
             except Exception as error:  # noqa: BLE001 - the last place where a bug can still become an answer
@@ -66,6 +66,7 @@ class Observed:
                 else:
                     request = Request(scope)
                     await problem.answer(request, problem.of_failure(request, error))(scope, receive, headed)
+            step.update_name(f"{method} {route_of(scope)}")
             metrics.HTTP_REQUESTS.labels(method=method, route=route_of(scope), status=str(status)).inc()
             if not scope["path"].startswith(_SILENT):
                 milliseconds = round((time.perf_counter() - begun) * 1000, 1)

@@ -28,7 +28,7 @@ class Outage:
     broken: Break
     plot: Plot
     red: dict[str, str] = field(default_factory=dict)
-    """Service → the check that must be red. Empty: a vendor is away, and every service can still do its own work."""
+    """Service → the check that must be red. A vendor's is red in the service that calls it."""
     tried: str | None = None
     """A command of this kind must show on its case that its provider cannot be reached."""
     at_least: float = 0
@@ -50,6 +50,11 @@ def _slow(milliseconds: int, *proxies: str) -> Break:
 _ALL_KAFKA = dict.fromkeys(SERVICES, "kafka")
 _ALL_DATABASE = dict.fromkeys(SERVICES, "database")
 
+_SORACOM = {"mdm_actions": "provider_soracom"}
+_ENTRA = {"mdm_actions": "provider_entra_acme-kk"}
+_NANOMDM = {"mdm_actions": "provider_nanomdm"}
+_MAIL = {"notifier": "provider_mail"}
+
 OUTAGES: Sequence[Outage] = (
     Outage("kafka away", _away("kafka"), "line", _ALL_KAFKA),
     Outage("kafka half open", _half_open("kafka"), "line", _ALL_KAFKA),
@@ -57,13 +62,13 @@ OUTAGES: Sequence[Outage] = (
     Outage("database away", _away("postgres"), "line", _ALL_DATABASE),
     Outage("database half open", _half_open("postgres"), "line", _ALL_DATABASE),
     Outage("database slow", _slow(100, "postgres"), "line"),
-    Outage("carrier away", _away("carrier"), "line", tried="suspend_line"),
-    Outage("carrier half open", _half_open("carrier"), "line", tried="suspend_line"),
-    Outage("identity provider away", _away("entra"), "line", tried="revoke_sessions"),
-    Outage("MDM server away", _away("nanomdm"), "found", tried="lost_mode"),
-    Outage("MDM server half open", _half_open("nanomdm"), "found"),
-    Outage("mail and LINE away", _away("smtp", "line"), "wiped", at_least=150),
-    Outage("mail and LINE half open", _half_open("smtp", "line"), "wiped"),
+    Outage("carrier away", _away("carrier"), "line", _SORACOM, "suspend_line"),
+    Outage("carrier half open", _half_open("carrier"), "line", _SORACOM, "suspend_line"),
+    Outage("identity provider away", _away("entra"), "line", _ENTRA, "revoke_sessions"),
+    Outage("MDM server away", _away("nanomdm"), "found", _NANOMDM, "lost_mode"),
+    Outage("MDM server half open", _half_open("nanomdm"), "found", _NANOMDM),
+    Outage("mail and LINE away", _away("smtp", "line"), "wiped", _MAIL, at_least=150),
+    Outage("mail and LINE half open", _half_open("smtp", "line"), "wiped", _MAIL),
 )
 SHORT = ("kafka away", "database half open", "carrier away", "mail and LINE away")
 """What the test suite has time for; the rest is in `make chaos`."""
@@ -130,6 +135,7 @@ class _Outage:
             await asyncio.to_thread(self._world.proxies.heal)
         healed = time.monotonic()
         await asyncio.to_thread(self._world.await_ready, within)
+        await self._until_green(healed + within)
         self._seen.back_after = round(time.monotonic() - healed, 1)
         await playing
         await checks.until_quiet(self._world, time.monotonic() + within)
@@ -150,6 +156,14 @@ class _Outage:
 
             reason = await until_true(red, f"{service} never said that {check} is away", until)
             self._seen.reasons[service] = f"{check}: {reason}"
+
+    async def _until_green(self, until: float) -> None:
+        for service in self._outage.red:
+
+            async def green(service: str = service) -> bool:
+                return (await asyncio.to_thread(self._world.readiness, service)).get("status") == "ready"
+
+            await until_true(green, f"{service} is not ready again", until)
 
     async def _until_tried(self, until: float) -> None:
         """Until the case says that the provider cannot be reached, and that it will be tried again."""

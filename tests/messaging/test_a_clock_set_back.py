@@ -1,12 +1,17 @@
-"""A clock that is set back moves the times that are written down, and nothing else: order is by sequence and offset."""
+"""A clock that is set back moves nothing: times and timers go by the database's, order is by sequence and offset."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from shared.events import Event, Reading, Signer
 from shared.events.reporter import IncidentCancelled
-from shared.messaging import Scope, Unit, Units, hear
+from shared.messaging import Scope, Timer, Unit, Units, hear
+from shared.messaging.clock import DatabaseClock
 from shared.messaging.heard import Verdict
+from shared.messaging.timer import Timers
 from tests.messaging.conftest import Bus, until
 
 
@@ -24,9 +29,8 @@ class _Heard:
 
 async def test_events_stay_in_their_order_and_are_all_heard_when_the_clock_is_set_back(bus: Bus, incident: str) -> None:
     moment = datetime.now(UTC)
-    units = Units(
-        bus.pools["reporter"], Signer("reporter", bus.keys["reporter"]), log_topic=bus.topic, clock=lambda: moment
-    )
+    clock = DatabaseClock(wall=lambda: moment)
+    units = Units(bus.pools["reporter"], Signer("reporter", bus.keys["reporter"]), log_topic=bus.topic, clock=clock)
     ids = []
     for back in (0, 1, 26, 2):
         moment = datetime.now(UTC) - timedelta(hours=back)
@@ -41,3 +45,35 @@ async def test_events_stay_in_their_order_and_are_all_heard_when_the_clock_is_se
     async with bus.relaying(), bus.hearing(heard):
         await until(all_heard, "four events")
     assert heard.events == [(at, event_id, Verdict.NEXT) for at, event_id in enumerate(ids, 1)]
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(hours=-1), timedelta(hours=1)], ids=["set back", "set forward"])
+async def test_timers_fire_when_they_are_due_whatever_the_clock_of_the_process_says(
+    bus: Bus, incident: str, wrong_by: timedelta
+) -> None:
+    clock = DatabaseClock(wall=lambda: datetime.now(UTC) + wrong_by)
+    units = Units(bus.pools["reporter"], Signer("reporter", bus.keys["reporter"]), log_topic=bus.topic, clock=clock)
+    moments: list[datetime] = []
+
+    async def again(timer: Timer) -> None:
+        async with units.begin() as unit:
+            moments.append(unit.now)
+            await unit.finish(timer)
+
+    async def fired() -> bool:
+        return bool(moments)
+
+    async def looked() -> bool:
+        return abs(units.now() - datetime.now(UTC)) < timedelta(seconds=1)
+
+    timers = asyncio.create_task(Timers(units, {"t": again}, bus.health).run())
+    try:
+        await until(looked, "the process goes by the database's clock")
+        async with units.begin() as unit:
+            due = unit.now + timedelta(seconds=0.3)
+            await unit.arm(incident, "t:x", due)
+        await until(fired, "the timer fired")
+    finally:
+        timers.cancel()
+        await asyncio.gather(timers, return_exceptions=True)
+    assert timedelta() <= moments[0] - due < timedelta(seconds=5)

@@ -88,6 +88,15 @@ async def test_a_lost_answer_is_uncertain_and_repeated_only_where_that_is_harmle
         assert await outlet.arrived() == 1
 
 
+async def test_a_probe_reaches_nobody_and_says_when_nothing_can_be_sent(outlet: Outlet, outside: Outside) -> None:
+    assert await outlet.channel.probe() is None
+    assert await outlet.arrived() == 0
+    away = Mail(MailServer("127.0.0.1", free_port(), "none"), "x@acme.example")
+    assert "cannot be used" in str(await away.probe())
+    assert "cannot be reached" in str(await Line(f"http://127.0.0.1:{free_port()}", LINE_TOKEN).probe())
+    assert await Line(outside.addresses["line"], "another-token").probe() == "LINE refuses the channel access token"
+
+
 async def test_a_mail_server_that_is_not_there_has_failed_before_anything_left() -> None:
     mail = Mail(MailServer("127.0.0.1", free_port(), "none"), "notice@acme.example")
     result = await mail.send(Message(key=str(uuid4()), to="a@example.jp", subject="s", text="t"))

@@ -60,6 +60,10 @@ async def test_repeating_a_change_gives_the_same(subject: Subject, action: LineA
         assert again == first
 
 
+async def test_a_probe_of_a_carrier_that_is_there_is_silent(subject: Subject) -> None:
+    await subject.carrier.probe()
+
+
 async def test_a_line_can_be_stopped_and_opened_again(subject: Subject) -> None:
     for action in ACTIONS:
         await subject.carrier.change(subject.sim_id, action)

@@ -32,6 +32,10 @@ async def test_an_enrolled_device_is_seen_with_the_time_of_its_last_word(subject
     assert presence.last_seen.utcoffset() is not None
 
 
+async def test_a_probe_of_a_server_that_is_there_is_silent(subject: Subject) -> None:
+    await subject.devices.probe()
+
+
 @pytest.mark.parametrize("kind", [Kind.LOST_MODE, Kind.LOCK, Kind.WIPE])
 async def test_a_command_is_done_only_when_the_device_says_so(subject: Subject, kind: Kind) -> None:
     order = an_order(kind)

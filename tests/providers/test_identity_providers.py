@@ -56,6 +56,10 @@ async def subject(request: pytest.FixtureRequest, http: httpx2.AsyncClient, url:
     return Subject(entra if request.param == "entra" else DrillIdentity(), account)
 
 
+async def test_a_probe_of_a_provider_that_is_there_is_silent(subject: Subject) -> None:
+    await subject.provider.probe()
+
+
 async def test_after_revoking_older_sessions_are_void(subject: Subject) -> None:
     before = datetime.now(UTC)
     await subject.provider.revoke(subject.account)
@@ -155,6 +159,8 @@ async def test_when_the_answer_is_lost_a_second_look_shows_that_the_sessions_end
 async def test_a_provider_that_is_down_is_an_outage(http: httpx2.AsyncClient, closed_port: int) -> None:
     with pytest.raises(ProviderUnavailableError):
         await _entra(http, f"http://127.0.0.1:{closed_port}").revoke("anyone")
+    with pytest.raises(ProviderUnavailableError):
+        await _entra(http, f"http://127.0.0.1:{closed_port}").probe()
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,8 @@ async def test_a_server_that_is_down_is_an_outage(bench: Bench, closed_port: int
         await devices.enqueue("ANY", an_order(Kind.LOCK))
     with pytest.raises(ProviderUnavailableError):
         await devices.wake("ANY")
+    with pytest.raises(ProviderUnavailableError):
+        await devices.probe()
 
 
 async def test_a_database_that_is_gone_is_an_outage(bench: Bench, nanomdm_database: str) -> None:

@@ -145,6 +145,8 @@ async def test_when_the_call_never_arrived_reading_back_shows_that_the_line_is_o
 async def test_a_carrier_that_is_down_is_an_outage(http: httpx2.AsyncClient, closed_port: int) -> None:
     with pytest.raises(ProviderUnavailableError):
         await Soracom(http, f"http://127.0.0.1:{closed_port}/v1", "id", "key").read_back("1")
+    with pytest.raises(ProviderUnavailableError):
+        await Soracom(http, f"http://127.0.0.1:{closed_port}/v1", "id", "key").probe()
 
 
 @pytest.mark.parametrize(

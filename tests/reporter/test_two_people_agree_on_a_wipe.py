@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.reporter.store import count_approvals_pending
 from shared.events import mdm_actions as done
 from shared.events.wipe import Step
 from tests.reporter.running import APPROVER, DESK, LEAD, Reporter
@@ -66,7 +67,9 @@ async def test_proposal_and_approval_order_the_wipe_with_both_signatures(case: C
     proposal = await case.propose()
     assert proposal["state"] == "proposed"
     assert "wipe-requested" not in await case.kinds()
+    assert await count_approvals_pending(case.reporter.kit.pool) == 1
     approved = await case.approve(proposal)
+    assert await count_approvals_pending(case.reporter.kit.pool) == 0
     assert approved["state"] == "requested"
     kind, order = (await case.reporter.told(case.incident))[-1]
     assert kind == "wipe-requested"

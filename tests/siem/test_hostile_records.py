@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.audit.feeds.ocsf import ocsf_of_entry
 from services.audit.feeds.ocsf_text import MAX_TEXT, neutral
 from shared.events import Received
+from shared.telemetry import metrics
 from tests.audit.records import example
 from tests.siem.entries import Entries
 from tests.siem.ocsf_rules import problems
@@ -50,6 +51,17 @@ def test_free_text_in_a_signed_event_is_neutral(entries: Entries) -> None:
     assert problems(event) == []
     model = "iPhone<U+202E> 61<U+000D><U+000A><14>1 forged<U+2028><U+001B>[2J<U+200B>"
     assert event["device"]["model"] == model
+
+
+def test_an_event_of_another_shape_is_told_without_its_facts_and_counted(entries: Entries) -> None:
+    def failures() -> float:
+        return metrics.REGISTRY.get_sample_value("lostphone_ocsf_failures_total", {"type": "DeviceLost"}) or 0
+
+    _, other = example("WipeConfirmed")
+    before = failures()
+    event = entries.ocsf(entries.writers.sign("DeviceLost", entries.writers.envelope("DeviceLost", INCIDENT), other))
+    assert event["metadata"]["event_code"] == "DeviceLost"
+    assert failures() == before + 1
 
 
 def test_the_ends_of_the_calendar_are_told_too(entries: Entries) -> None:

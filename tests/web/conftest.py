@@ -16,7 +16,7 @@ from fastapi import Depends, FastAPI, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import HTMLResponse
 
-from shared.telemetry import Health
+from shared.telemetry import Gauges, Health, ProviderCalls
 from shared.vault import People, VaultKeys
 from shared.web import Identity, Pages, Person, Problem, Role, create_app
 
@@ -33,7 +33,12 @@ class Settings:
 class Kit:
     identity: Identity
     health: Health
+    gauges: Gauges = field(default_factory=Gauges)
+    providers: ProviderCalls = field(init=False)
     settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        self.providers = ProviderCalls(self.health)
 
 
 class Report(BaseModel):

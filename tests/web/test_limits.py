@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from shared.telemetry import metrics
 from shared.web import RateLimit
 
 
@@ -40,6 +41,7 @@ async def test_too_many_requests_are_429_with_a_time_to_wait(app: FastAPI, clien
     answer = await client.get("/limited", headers={"Accept-Language": "en"})
     assert answer.headers["retry-after"] == "10"
     assert "call if it is urgent" in answer.json()["detail"]
+    assert metrics.REGISTRY.get_sample_value("lostphone_http_limited_total", {"route": "/limited"}) == 2
 
 
 def test_each_key_has_its_own_bucket_and_memory_is_bounded() -> None:

@@ -53,11 +53,53 @@ async def test_a_probe_that_hangs_is_a_reason(kit: Kit, monkeypatch: pytest.Monk
     assert "no answer within" in str((await kit.health.ready())["postgres"])
 
 
+async def test_a_vendor_that_is_away_makes_a_service_unready_but_not_unable_to_answer(
+    client: httpx2.AsyncClient, kit: Kit
+) -> None:
+    kit.health.check("database", well, serving=True)
+    with kit.providers.to("mail", "send") as call:
+        call.away("the mail server cannot be reached")
+    answer = await client.get("/health/ready")
+    assert answer.status_code == 503
+    assert "the mail server cannot be reached; since 20" in answer.json()["checks"]["provider_mail"]["reason"]
+    assert (await client.get("/health/ready?exclude=providers")).status_code == 200
+    serving = await client.get("/health/serving")
+    assert (serving.status_code, serving.json()["checks"]) == (200, {"database": {"ok": True, "reason": None}})
+    with kit.providers.to("mail", "send"):
+        pass
+    assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_without_its_database_a_service_serves_nobody(client: httpx2.AsyncClient, kit: Kit) -> None:
+    async def gone() -> str | None:
+        return "the database cannot be reached"
+
+    kit.health.check("database", gone, serving=True)
+    answer = await client.get("/health/serving")
+    assert (answer.status_code, answer.json()["status"]) == (503, "not_serving")
+
+
 async def test_what_only_a_restart_helps_is_not_live(client: httpx2.AsyncClient, kit: Kit) -> None:
     kit.health.broken("the relay ended")
     answer = await client.get("/health/live")
     assert (answer.status_code, answer.json()["reason"]) == (503, "the relay ended")
     assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_what_is_asked_for_the_metrics_and_cannot_be_said_is_not_a_number(
+    client: httpx2.AsyncClient, kit: Kit
+) -> None:
+    waiting = 3.0
+
+    async def count() -> float:
+        if waiting < 0:
+            raise ConnectionRefusedError
+        return waiting
+
+    kit.gauges.ask(metrics.OUTBOX_PENDING, count)
+    assert "lostphone_outbox_pending 3.0" in (await client.get("/metrics")).text
+    waiting = -1
+    assert "lostphone_outbox_pending NaN" in (await client.get("/metrics")).text
 
 
 async def test_metrics_count_requests_by_route_and_never_by_id(client: httpx2.AsyncClient) -> None:

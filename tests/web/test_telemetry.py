@@ -4,11 +4,17 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 
+import httpx2
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from shared.telemetry import bind, configure_logs, configure_traces, continue_trace, current_traceparent, logger, span
 from shared.telemetry.logs import REDACTED, redact_text
@@ -92,12 +98,58 @@ def test_a_trace_goes_on_from_one_service_to_the_next(lines: io.StringIO) -> Non
     with span("accept report"):
         sent = current_traceparent()
         assert sent
-    with continue_trace(sent, "handle"):
+    with continue_trace(sent, "handle", SpanKind.CONSUMER):
         logger("x").info("handled")
         received = current_traceparent()
         assert received
     assert sent.split("-")[1] == received.split("-")[1]
     assert sent.split("-")[2] != received.split("-")[2]
     assert entries(lines)[0]["trace_id"] == sent.split("-")[1]
-    with continue_trace(None), continue_trace("nonsense"):
+    with continue_trace("nonsense", "handle", SpanKind.CONSUMER):
         assert current_traceparent()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Spans are recorded only where they are sent: here, to memory."""
+    told = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(told))
+    monkeypatch.setattr("shared.telemetry.traces._TRACER", provider.get_tracer("test"))
+    return told
+
+
+def test_what_belongs_to_another_trace_goes_there_and_what_names_none_stays(recorded: InMemorySpanExporter) -> None:
+    with span("order a command"):
+        ordered = current_traceparent()
+        assert ordered
+        with continue_trace(None, "no trace is named", SpanKind.INTERNAL):
+            assert _trace(current_traceparent()) == _trace(ordered)
+    with span("webhook") as webhook:
+        with continue_trace(ordered, "the command succeeded", SpanKind.INTERNAL):
+            assert _trace(current_traceparent()) == _trace(ordered)
+        assert _trace(current_traceparent()) != _trace(ordered)
+    (heard,) = [told for told in recorded.get_finished_spans() if told.name == "the command succeeded"]
+    assert [link.context for link in heard.links] == [webhook.get_span_context()]
+
+
+def test_a_step_that_fails_says_the_kind_of_error_and_not_its_words(recorded: InMemorySpanExporter) -> None:
+    with suppress(ValueError), span("decode"):
+        raise ValueError("input_value=090-1234-5678")
+    (failed,) = recorded.get_finished_spans()
+    assert failed.status.description == "ValueError"
+    assert not failed.events
+
+
+async def test_the_span_of_a_request_tells_its_route_and_nothing_that_was_asked(
+    client: httpx2.AsyncClient, recorded: InMemorySpanExporter
+) -> None:
+    await client.get("/cases/planted-code?receipt=planted-query")
+    (told,) = recorded.get_finished_spans()
+    assert told.name == "GET /cases/{code}"
+    assert "planted" not in told.to_json()
+
+
+def _trace(traceparent: str | None) -> str:
+    assert traceparent
+    return traceparent.split("-")[1]

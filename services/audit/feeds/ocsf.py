@@ -37,6 +37,7 @@ from services.audit.feeds.ocsf_text import MAX_TEXT, neutral
 from shared.events import Envelope, EventType, find
 from shared.events.contracts.topics import OCSF_TOPIC
 from shared.messaging.kafka import OutgoingRecord
+from shared.telemetry import metrics
 
 type EntryRow = Mapping[str, Any] | asyncpg.Record
 """An entry with the columns that the feeder reads."""
@@ -160,6 +161,7 @@ def _facts(entry: EventType, value: bytes) -> dict[str, Any]:
     try:
         return entry.model.read(value).model_dump(mode="json", exclude_none=True)
     except ValidationError:
+        metrics.OCSF_FAILURES.labels(entry.name).inc()
         return {}
 
 

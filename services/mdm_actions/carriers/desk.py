@@ -26,6 +26,9 @@ class Desk:
     def __init__(self, carrier: str) -> None:
         self._carrier = carrier
 
+    async def probe(self) -> None:
+        return None
+
     async def change(self, sim_id: str, action: LineAction) -> HandOver:
         desk_ja, desk_en = _DESKS.get(self._carrier, ("窓口", "its desk"))
         what_ja, what_en = _WORDS[action]

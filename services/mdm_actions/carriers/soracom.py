@@ -28,6 +28,9 @@ class Soracom:
         self._keys = {"authKeyId": auth_key_id, "authKey": auth_key}
         self._api = VendorApi(http, "SORACOM", self._sign_in)
 
+    async def probe(self) -> None:
+        await self._api.probe()
+
     async def change(self, sim_id: str, action: LineAction) -> LineReading:
         before = await self.read_back(sim_id)
         if before.word == _TARGET[action]:

@@ -32,6 +32,9 @@ class Entra:
         self._client = {"client_id": client_id, "client_secret": client_secret}
         self._api = VendorApi(http, "Entra ID", self._sign_in)
 
+    async def probe(self) -> None:
+        await self._api.probe()
+
     async def revoke(self, account: str) -> None:
         self._check(await self._call("POST", f"/v1.0/users/{_safe(account)}/revokeSignInSessions"))
 

@@ -80,6 +80,12 @@ class NanoMDM:
         self._auth = ("nanomdm", api_key)
         self._database = database
 
+    async def probe(self) -> None:
+        await self._one("SELECT 1")
+        answer = await self._call("GET", "/version")
+        if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR:
+            raise ProviderUnavailableError(f"NanoMDM answered HTTP {answer.status_code}")
+
     async def look(self, udid: str) -> Presence:
         row = await self._one(_LOOK, udid)
         if row is None:

@@ -8,5 +8,8 @@ class Drill:
 
     repeats_safely = True
 
+    async def probe(self) -> str | None:
+        return None
+
     async def send(self, message: Message) -> Result:
         return Result(Outcome.ACCEPTED, provider_id=f"drill-{message.key}")

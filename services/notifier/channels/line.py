@@ -43,6 +43,21 @@ class Line:
             return Result(Outcome.UNCERTAIN, reason=f"no_answer_{type(error).__name__.lower()[:40]}", again=True)
         return Result(Outcome.ACCEPTED, provider_id=str(answer.sent_messages[0].id))
 
+    async def probe(self) -> str | None:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        limit = aiohttp.ClientTimeout(total=_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit) as session,
+                session.get(f"{self._url}/v2/bot/info", headers=headers) as answer,
+            ):
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return f"LINE cannot be reached: {type(error).__name__}"
+        if status in (401, 403):
+            return "LINE refuses the channel access token"
+        return f"LINE answered HTTP {status}" if status >= 500 else None
+
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()

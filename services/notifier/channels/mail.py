@@ -36,8 +36,19 @@ class Mail:
         self._server = server
         self._sender = sender
 
-    async def send(self, message: Message) -> Result:
-        client = aiosmtplib.SMTP(
+    async def probe(self) -> str | None:
+        client = self._client()
+        try:
+            await client.connect()
+            await client.quit()
+        except (aiosmtplib.SMTPException, OSError) as error:
+            return f"the mail server cannot be used: {_name(error)}"
+        finally:
+            client.close()
+        return None
+
+    def _client(self) -> aiosmtplib.SMTP:
+        return aiosmtplib.SMTP(
             hostname=self._server.host,
             port=self._server.port,
             timeout=_SECONDS,
@@ -46,6 +57,9 @@ class Mail:
             username=self._server.username,
             password=self._server.password,
         )
+
+    async def send(self, message: Message) -> Result:
+        client = self._client()
         try:
             try:
                 await client.connect()

@@ -45,9 +45,12 @@ class Result:
 
 
 class Channel(Protocol):
-    """One way to reach people outside. `send` never raises for what the provider does."""
+    """One way to reach people outside. Neither method raises for what the provider does."""
 
     repeats_safely: bool
     """Whether a second try with the same key cannot reach the person twice."""
 
     async def send(self, message: Message) -> Result: ...
+
+    async def probe(self) -> str | None:
+        """Ask the provider something that reaches nobody; why nothing can be sent now, or None."""

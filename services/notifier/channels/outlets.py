@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from services.notifier.channels.drill import Drill
 from services.notifier.channels.line import Line
 from services.notifier.channels.mail import Mail, MailServer
-from services.notifier.channels.message import Channel
+from services.notifier.channels.message import Channel, Message, Outcome, Result
+from shared.telemetry import ProviderAwayError, ProviderCalls
 
 
 class Outlets:
@@ -18,6 +19,7 @@ class Outlets:
         senders: Mapping[str, str],
         line_url: str,
         line_tokens: Mapping[str, str],
+        calls: ProviderCalls,
     ) -> None:
         self._mail_server = mail_server
         self._senders = senders
@@ -25,6 +27,31 @@ class Outlets:
         self._line_tokens = line_tokens
         self._lines: dict[str, Line] = {}
         self._drill = Drill()
+        self._calls = calls
+
+    def watch(self) -> None:
+        """Have the providers probed while nothing is sent by them."""
+        if self._mail_server:
+            self._calls.watch("mail", Mail(self._mail_server, "").probe)
+        for organisation in self._line_tokens:
+            self._calls.watch("line", self._line(organisation).probe, organisation)
+
+    async def send(self, name: str, organisation: str, message: Message, *, drill: bool) -> Result:
+        """Send by this channel."""
+        channel = self.channel(name, organisation, drill=drill)
+        if channel is None:
+            return Result(Outcome.FAILED, reason="channel_not_configured")
+        if drill:
+            return await channel.send(message)
+        try:
+            # One mail server is everybody's; each organisation has its own account at LINE.
+            with self._calls.to(name, "send", organisation if name == "line" else None) as call:
+                result = await channel.send(message)
+                if result.away or result.outcome is Outcome.UNCERTAIN:
+                    call.away(f"{name} cannot be used: {result.reason}")
+                return result
+        except ProviderAwayError:
+            return Result(Outcome.FAILED, reason=f"{name}_away", again=True, away=True)
 
     def names(self, organisation: str) -> list[str]:
         """The channels that this organisation has, the preferred one first."""
@@ -39,10 +66,13 @@ class Outlets:
         if name == "mail" and self._mail_server and sender:
             return Mail(self._mail_server, sender)
         if name == "line" and organisation in self._line_tokens:
-            if organisation not in self._lines:
-                self._lines[organisation] = Line(self._line_url, self._line_tokens[organisation])
-            return self._lines[organisation]
+            return self._line(organisation)
         return None
+
+    def _line(self, organisation: str) -> Line:
+        if organisation not in self._lines:
+            self._lines[organisation] = Line(self._line_url, self._line_tokens[organisation])
+        return self._lines[organisation]
 
     def _sender(self, organisation: str) -> str | None:
         return self._senders.get(organisation) or self._senders.get("*")
