@@ -28,6 +28,7 @@ def keep(folder: Path, troupe: Cast, told: Told) -> list[tuple[str, Path]]:
         _page(folder, "receipt.html", told.receipt_url),
         _page(folder, "case.html", f"{http['reporter']}/incidents/{incident}", troupe.token(cast.DESK)),
         _page(folder, "duties.html", f"{http['notifier']}/incidents/{incident}/duties", troupe.token(cast.PRIVACY)),
+        _page(folder, "notices.html", f"{http['notifier']}/incidents/{incident}/notices", troupe.token(cast.PRIVACY)),
         _page(folder, "filing.html", f"{http['notifier']}/incidents/{incident}/filing", troupe.token(cast.PRIVACY)),
         _json(folder, "timeline.json", f"{http['audit']}/v1/incidents/{incident}/timeline", troupe.token(cast.AUDITOR)),
     ]

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,10 +22,12 @@ from shared.events import Event, Reading
 
 _SERVICE_COLOUR = {"reporter": "cyan", "mdm_actions": "magenta", "notifier": "yellow", "audit": "green"}
 _GIST = (
-    "door", "proof", "mode", "trigger", "assurance", "read_back", "accuracy_m", "reason", "rule", "due", "people",
-    "by_state", "receipt", "playbook", "outcome", "measure", "version", "leak", "edition", "channel", "facility",
+    "door", "kind", "role", "proof", "mode", "trigger", "assurance", "read_back", "accuracy_m", "reason", "rule", "due",
+    "people", "by_state", "receipt", "playbook", "outcome", "measure", "version", "leak", "edition", "channel",
+    "facility",
 )  # fmt: skip
 """Fields that say most about an event, where it has them."""
+_WHO_CELLS = 29
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class Screen:
         line = Text("    ")
         line.append(envelope.time.astimezone().strftime("%H:%M:%S.%f")[:-5], style="dim")
         line.append(f"  {name:<24}", style=_SERVICE_COLOUR.get(service, "white"))
-        line.append(f" {who:<18}", style="dim")
+        # Japanese letters take two cells each.
+        line.append(f" {who}{' ' * max(2, _WHO_CELLS - cell_len(who))}", style="dim")
         line.append(_gist(data))
         self._print(line)
 
