@@ -45,7 +45,7 @@ class NoticesPage:
 
     async def add_people(self, request: Request, incident: str, who: Acting) -> Response:
         """Take the uploaded file; back to the page, with the rows that cannot be used."""
-        form = await forms.given(request)
+        form = await forms.given(request, with_file=True)
         file = form.get("file")
         body = await file.read() if isinstance(file, UploadFile) else b""
         await form.close()

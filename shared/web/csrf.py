@@ -60,10 +60,12 @@ async def _has_field(identity: Identity, request: Request) -> bool:
     known = request.cookies.get(SEED_COOKIE)
     if not known:
         return False  # without a look at the body, which anybody may have sent
-    sent = (await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES)).get(FIELD)
-    if not isinstance(sent, str):
-        return False
-    return hmac.compare_digest(sent.encode(), identity.csrf_token(request, known).encode())
+    form = await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES)
+    sent = form.get(FIELD)
+    if isinstance(sent, str) and hmac.compare_digest(sent.encode(), identity.csrf_token(request, known).encode()):
+        return True
+    await form.close()
+    return False
 
 
 def _is_form(request: Request) -> bool:

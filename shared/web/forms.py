@@ -19,10 +19,12 @@ from shared.web.text import must_be_usable
 _LOCAL = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")
 
 
-async def given(request: Request) -> FormData:
-    """The fields of the form, and its file; who takes a file closes the form. Raises `Problem` 422 for text that cannot
-    be kept."""
-    form = await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES)
+async def given(request: Request, *, with_file: bool = False) -> FormData:
+    """The fields of the form, and its file when the page takes one: who takes it closes the form. Raises `Problem` 422
+    for text that cannot be kept."""
+    form = await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES if with_file else 0)
+    if not with_file:
+        await form.close()
     must_be_usable(dict(form.multi_items()))
     return form
 

@@ -127,7 +127,7 @@ async def test_people_are_listed_shown_the_texts_and_told_on_the_page(notifier: 
     shown = await privacy.send(path, order | {"step": "preview"}, expect=200)
     assert "Before it leaves: 2 people" in shown.text
     assert DETAILS["issuer"]["desk"]["phone"] in shown.text
-    assert await notifier.outside.mails() == []
+    assert await notifier.outside.mails("a@customers.example") == []
     await privacy.send(path, {name: _field(shown.text, name) for name in order} | {"step": "send"})
     await notifier.heard_of(incident, "notices-settled")
     page = await privacy.see(path)

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from tests.notifier.cases import DETAILS
 from tests.requests.running import World
 
 
@@ -56,6 +57,7 @@ async def a_case(world: World) -> Known:
     findings = {"leak": "suspected", "people": 1200, "data_items": ["contacts"]}
     await ask(world, "reporter", "privacy_officer", f"POST /v1/incidents/{incident}/assessment", findings)
     await world.tell()
+    draft = await ask(world, "notifier", "disclosure_owner", f"POST /v1/incidents/{incident}/disclosures", DETAILS)
     duties = await ask(world, "notifier", "privacy_officer", f"GET /v1/incidents/{incident}/duties")
     alerts = await ask(world, "notifier", "security_desk", "GET /v1/alerts")
     devices = await ask(world, "mdm_actions", "operator", "GET /v1/devices")
@@ -65,6 +67,7 @@ async def a_case(world: World) -> Known:
             "subject": [incident],
             "code": [signed_in["receipt_code"], emergency["receipt_code"]],
             "duty": [duty["duty"] for duty in duties["duties"]] or [incident],
+            "disclosure": [draft["disclosure"]],
             "alert": [alert["alert"] for alert in alerts["alerts"]] or [incident],
             "device": [device["device"] for device in devices["devices"]],
             "seq": ["0", "1", "3"],

@@ -26,6 +26,9 @@ _NAMES = (
     "reason", "method", "report", "severity", "holder_id", "known_at", "step", "acknowledge", "kind", "channel",
     "filed_at", "reception_number", "facility", "name", "outcome", "reference", "leak", "people", "people_certain",
     "residency", "final", "from_whom", "identity_checked", "measure", "owner_id", "due", "receipt",
+    "issuer", "issuer.company.ja", "issuer.desk.phone", "issuer.desk.languages[]", "issuer.desk.name.ja.x",
+    "prevention.ja", "advice.en", "edits.ja", "edits.ja.closing", "edits.en.no_such_block", "assessment_version",
+    "text", "file", "a.b.c", ".", "[]",
 )  # fmt: skip
 _WORDS = (
     "holder", "proxy", "yes", "no", "unknown", "true", "on", "2", "-1", "999999999999999999999", "0x10", "1e5",
@@ -99,7 +102,18 @@ async def test_the_signed_in_door_and_every_form_of_the_case(world: World, known
 @pytest.mark.timeout(3600 if _WANTED else 120)
 async def test_alerts_and_duties(world: World, known: Known) -> None:
     headers = await world.headers("everything")
-    paths = [f"/alerts/{known.ids['alert'][0]}", f"/duties/{known.ids['duty'][0]}/file"]
+    duty = known.ids["duty"][0]
+    paths = [f"/alerts/{known.ids['alert'][0]}", f"/duties/{duty}/file", f"/duties/{duty}/waive"]
+    await asyncio.to_thread(_try, world.services["notifier"].url, paths, headers, {})
+
+
+@pytest.mark.timeout(3600 if _WANTED else 120)
+async def test_notices_and_disclosures(world: World, known: Known) -> None:
+    headers = await world.headers("everything")
+    case = f"/incidents/{known.ids['incident'][0]}"
+    draft = f"{case}/disclosures/{known.ids['disclosure'][0]}"
+    steps = ("revise", "approve", "check", "issue", "retract", "no-such-step")
+    paths = [f"{case}/notices", f"{case}/notices/people", f"{case}/disclosures", *(f"{draft}/{step}" for step in steps)]
     await asyncio.to_thread(_try, world.services["notifier"].url, paths, headers, {})
 
 
