@@ -11,12 +11,19 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from lostphone.installation import Installation
 from tests.stack.installed import Installed, copy_of, make_template
 from tests.stack.run import Run, alone
+from tests.stack.schedule import Units, rank
+
+# How long one example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("lostphone", deadline=None)
+settings.load_profile("lostphone")
 
 _VARIABLE = "LOSTPHONE_TEST_RUN"
 _LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
@@ -34,6 +41,18 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         config.stash[_RUN] = Run.begin()
         os.environ[_VARIABLE] = str(config.stash[_RUN].folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units | None:
+    """`--dist loadfile` keeps rooms together, too."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return Units(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

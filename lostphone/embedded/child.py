@@ -1,5 +1,6 @@
 """A child process that a later run can find again: own process group, id in a file, output in a log."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -123,8 +124,15 @@ class Child:
 
 
 def let_outlive(popen: subprocess.Popen[bytes]) -> None:
-    """Keep the handle of a process that may run on when nobody else holds it."""
+    """Keep the handle of a process that may run on when nobody else holds it, also when this one ends."""
     _OUTLIVING[:] = [*(other for other in _OUTLIVING if other.poll() is None), popen]
+
+
+@atexit.register
+def _let_go() -> None:
+    for popen in _OUTLIVING:
+        if popen.poll() is None:
+            popen.returncode = 0  # else Python warns of it while it ends
 
 
 def began(pid: int) -> str | None:

@@ -14,7 +14,8 @@ class Plaintext:
     """No encryption and no names: for loopback only."""
 
     listener = "PLAINTEXT"
-    session_timeout_ms = 3000
+    session_timeout_ms = 6000
+    """Half of what Kafka would take: a heartbeat of a busy machine may be seconds late."""
 
     def lines(self) -> dict[str, str]:
         return {}
@@ -93,7 +94,7 @@ def broker_properties(data: Path, port: int, controller_port: int, security: Sec
         "share.coordinator.state.topic.min.isr": "1",
         # By default every first join waits 3 seconds for others.
         "group.initial.rebalance.delay.ms": "0",
-        # After SIGKILL the next start waits until the old registration ends: 12 seconds by default, 4 with 3000.
+        # After SIGKILL the next start waits until the old registration ends: 12 seconds by default, 7 with 6000.
         "broker.session.timeout.ms": str(security.session_timeout_ms),
         "broker.heartbeat.interval.ms": "500",
         "num.network.threads": "2",

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,4 +105,6 @@ class Producer:
             try:
                 await asyncio.wait_for(client.stop(), 5)
             except (KafkaError, TimeoutError, OSError):
-                return
+                # It still waits for a broker that does not answer; its connections are let go of all the same.
+                with suppress(KafkaError, TimeoutError, OSError):
+                    await asyncio.wait_for(client.client.close(), 1)

@@ -55,8 +55,6 @@ class _Kafka(EmbeddedKafka):
         lines = dict(line.split("=", 1) for line in configuration.read_text().splitlines())
         lines["listeners"] += f",PROXIED://{LOOPBACK}:{self.proxied}"
         lines["advertised.listeners"] += f",PROXIED://{LOOPBACK}:{self._proxy_port}"
-        # Between the kill of one process and the start of five others a heartbeat may well be late.
-        lines["broker.session.timeout.ms"] = "6000"
         lines["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
         configuration.write_text(as_text(lines))
         return configuration

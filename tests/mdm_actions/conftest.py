@@ -36,7 +36,7 @@ _API_KEY = "planted-api-key"
 _WEBHOOK_KEY = "planted-webhook-key"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def world(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """NanoMDM, its phones, the carrier, the identity providers of sign-in and of Microsoft."""
     configure_logs("mdm_actions", "WARNING")

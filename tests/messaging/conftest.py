@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -29,7 +30,7 @@ _KIT = Path(__file__).parents[2] / "shared" / "messaging" / "migrations"
 _SERVICES = ("reporter", "notifier")
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
     """Wait for a condition; fail with `what` when it does not come true in time."""
     try:
         async with asyncio.timeout(seconds):
@@ -159,7 +160,12 @@ def _create_topics(bootstrap: str, *topics: str) -> None:
     wanted = [NewTopic(topic, num_partitions=3, replication_factor=1) for topic in topics if topic not in there]
     if wanted:
         for created in admin.create_topics(wanted).values():
-            created.result(10)
+            try:
+                created.result(10)
+            except KafkaException as error:
+                # All workers share the dead-letter topic, and another may have made it meanwhile.
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
 
 
 @pytest.fixture

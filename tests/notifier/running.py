@@ -35,7 +35,7 @@ PEOPLE = {
 }
 
 
-async def until[T](look: Callable[[], Awaitable[T]], what: str, seconds: float = 30) -> T:
+async def until[T](look: Callable[[], Awaitable[T]], what: str, seconds: float = 60) -> T:
     """What `look` finds, once it finds something; fail with `what` when it does not in time."""
     try:
         async with asyncio.timeout(seconds):

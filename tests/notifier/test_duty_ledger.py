@@ -146,7 +146,8 @@ async def test_alarms_come_before_the_deadline_and_after_it(notifier: Notifier, 
 
 async def test_a_duty_that_is_met_is_never_overdue(notifier: Notifier, incident: str) -> None:
     await notifier.hear(incident, lost(), POLICE)
-    assert await notifier.kit.pool.fetchval("SELECT count(*) FROM timer WHERE name LIKE 'duty%'") == 0
+    armed = "SELECT count(*) FROM timer WHERE name LIKE 'duty%' AND subject = $1"
+    assert await notifier.kit.pool.fetchval(armed, incident) == 0
 
 
 async def test_a_leak_that_nobody_assesses_opens_the_duties_as_provisional(notifier: Notifier, incident: str) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.notifier.cases import BIG, DETAILS, LOCKED, SENT, WIPED, assessed, lost
 from tests.notifier.running import Notifier, Outside, notifier_at, until
 from tests.stack.installed import Installed
@@ -9,6 +11,12 @@ from tests.stack.installed import Installed
 ISSUER = DETAILS["issuer"]
 LINE_USER = "U" + "0123456789abcdef" * 2
 ORDER = {"template": "jp-loss-v1", "assessment_version": 1, "issuer": ISSUER}
+
+
+@pytest.fixture
+def notifier(lone_notifier: Notifier) -> Notifier:
+    """One of its own: every message that left is counted."""
+    return lone_notifier
 
 
 async def _ready(notifier: Notifier, incident: str, csv: str, *, people: int = 2, drill: bool = False) -> None:

@@ -62,14 +62,20 @@ class Bench:
     http: httpx2.AsyncClient
     phones_url: str
     webhooks: Webhooks
+    phones: list["Phone"] = field(default_factory=list)
 
     async def phone(self, **facts: Any) -> "Phone":
         """A phone that enrolled just now."""
         wanted = {"serial": f"T{uuid4().hex[:11].upper()}", "position": {"latitude": 35.6, "longitude": 139.7}, **facts}
         answer = await self.http.post(f"{self.phones_url}/phones", json=wanted)
         assert answer.status_code == 201, answer.text
-        made = answer.json()
-        return Phone(made["udid"], self)
+        self.phones.append(Phone(answer.json()["udid"], self))
+        return self.phones[-1]
+
+    async def rest(self) -> None:
+        """No phone of this test asks for work any more."""
+        while self.phones:
+            await self.phones.pop().tell("offline")
 
 
 @dataclass

@@ -26,7 +26,7 @@ API_KEY = "planted-api-key"
 WEBHOOK_KEY = "planted-webhook-key"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, str]]:
     """The addresses of the sandbox's carrier and identity provider."""
     config = Config(data_dir=tmp_path_factory.mktemp("outside"), ports={"carrier": 0, "entra": 0})
@@ -34,13 +34,13 @@ async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dic
         yield addresses
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(timeout=30) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def webhooks() -> AsyncIterator[tuple[Webhooks, str]]:
     """A receiver for NanoMDM's webhook, and its address."""
     heard = Webhooks()
@@ -54,7 +54,7 @@ async def webhooks() -> AsyncIterator[tuple[Webhooks, str]]:
         yield heard, f"http://127.0.0.1:{taken.getsockname()[1]}/nanomdm"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def devices_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     folder = tmp_path_factory.mktemp("authority")
     files = Authority(cert=folder / "ca.pem", key=folder / "ca.key")
@@ -62,7 +62,7 @@ def devices_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return files
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def nanomdm_database(postgres: str) -> AsyncIterator[str]:
     """A database of NanoMDM's own, dropped afterwards."""
     name = f"nanomdm_{uuid4().hex[:12]}"
@@ -83,7 +83,7 @@ async def nanomdm_database(postgres: str) -> AsyncIterator[str]:
         await server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nanomdm_server(
     tmp_path_factory: pytest.TempPathFactory,
     nanomdm_database: str,
@@ -102,8 +102,15 @@ def nanomdm_server(
     server.stop()
 
 
-@pytest.fixture(scope="session")
-async def bench(  # noqa: PLR0917 - fixtures
+@pytest.fixture
+async def bench(standing: Bench) -> AsyncIterator[Bench]:
+    """The bench of the room; the phones of a test go offline with it."""
+    yield standing
+    await standing.rest()
+
+
+@pytest.fixture(scope="package")
+async def standing(  # noqa: PLR0917 - fixtures
     tmp_path_factory: pytest.TempPathFactory,
     nanomdm_server: EmbeddedNanoMDM,
     nanomdm_database: str,

@@ -13,7 +13,7 @@ from tests.stack.installed import Installed, copy_of
 from tests.stack.service import free_port, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address, and issuer, of the sandbox's OpenID provider."""
     port = free_port()
@@ -25,7 +25,7 @@ async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[st
     part.journal.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def installed(
     topics: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installed]:
@@ -34,7 +34,7 @@ async def installed(
         yield Installed(topics, dsn, Installation.open(tmp_path_factory.mktemp("installation") / "data"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def reporter(installed: Installed, provider: str) -> AsyncIterator[Reporter]:
     async with reporter_at(installed, provider) as running:
         yield running

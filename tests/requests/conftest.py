@@ -11,7 +11,7 @@ from tests.requests.story import Known, a_case
 from tests.stack.installed import Installed, copy_of
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def installed(
     topics: str, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installed]:
@@ -19,19 +19,19 @@ async def installed(
         yield Installed(topics, dsn, Installation.open(tmp_path_factory.mktemp("installation") / "data"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def world(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     configure_logs("requests", "ERROR")  # tracebacks as services write them
     async with all_services(installed, tmp_path_factory.mktemp("requests")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def known(world: World) -> Known:
     return await a_case(world)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     async with identity_at(tmp_path_factory.mktemp("issuer")) as address:
         yield address

@@ -80,7 +80,7 @@ def command(*words: str, data_dir: Path, **environment: str) -> "subprocess.Comp
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     place = tmp_path_factory.mktemp("guarded")
     data_dir = place / "data"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx2
+import pytest
 from fastapi import Depends, FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ async def test_a_body_without_a_length_is_counted_while_it_is_read(client: httpx
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("request_seconds", [0.3])
 async def test_an_answer_that_does_not_begin_in_time_is_503(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/cases/slow")
     assert (answer.status_code, answer.json()["code"]) == (503, "too_slow")
