@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help install demo up down status test chaos fuzz bench bench-audit lint format locks clean
+.PHONY: help install demo up down status test chaos chaos-audit fuzz bench bench-audit outsiders lint format locks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
@@ -32,6 +32,12 @@ fuzz: install ## many requests of every kind against every service; N=… of eac
 
 chaos: install ## kill, replay, cut off; KILLS=300 SEED=7 ARGS="--outage-seconds 60"
 	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-audit: install ## kill the timeline's parts and its database, under load; KILLS=300 SEED=7
+	@$(BIN)/python -m tests.chaos.audit --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+outsiders: install ## tools of other makes read and cosign the log; needs Go 1.27 and its module proxy
+	@$(BIN)/python -m tests.outsiders
 
 bench: install ## how fast, against the bare path, one JSON line a figure; ARGS="--quick", "--burst 1000"
 	@$(BIN)/python -m benchmarks product $(ARGS)

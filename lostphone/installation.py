@@ -50,6 +50,7 @@ PRINCIPALS: Final = ("broker", *SERVICES, *OUTSIDERS)
 """Everybody who can sign in to a guarded broker from its first start."""
 
 _OWN: Final[Mapping[Part, Source]] = {"kafka": Source.EMBEDDED, "postgres": Source.EMBEDDED}
+_OUR_POLICY = "# Written by lostphone up. Remove this line to keep what you change, such as witnesses of your own."
 _PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
 _LISTENERS = (*SERVICES, *SANDBOX_PARTS, WITNESS)
@@ -218,8 +219,12 @@ class Installation:
             VaultKeys.generate().write(self.vault_key_file)
 
     def _write_policy(self) -> None:
-        """The witness counts by either of its keys: not every reader can check the second."""
-        lines = [f"log {vkey} {self.url('audit')}" for vkey in self.log_vkeys()]
+        """The witness counts by either of its keys: not every reader can check the second. A policy that somebody
+        made their own is left as it is."""
+        if self.log_policy_file.exists() and not self.log_policy_file.read_text().startswith(_OUR_POLICY):
+            return
+        lines = [_OUR_POLICY]
+        lines += [f"log {vkey} {self.url('audit')}" for vkey in self.log_vkeys()]
         for name in WITNESS_KEYS:
             key = load_pem_private_key(self.key_file(WITNESS, name).read_bytes(), password=None)
             if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
@@ -227,7 +232,8 @@ class Installation:
             vkey = WitnessKey(WITNESS_NAME, key).verifier
             lines.append(f"witness {name.partition('.')[0]} {vkey} {self.url(WITNESS)}")
         members = " ".join(name.partition(".")[0] for name in WITNESS_KEYS)
-        lines += [f"group {WITNESS} any {members}", f"quorum {WITNESS}"]
+        # Some readers take no word of the format itself, such as "witness", for a name.
+        lines += [f"group witnesses any {members}", "quorum witnesses"]
         replace_private(self.log_policy_file, ("\n".join(lines) + "\n").encode())
 
 

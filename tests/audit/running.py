@@ -61,8 +61,8 @@ async def eventually[T](ask: Callable[[], Awaitable[T]], seconds: float = 60) ->
 
 
 @asynccontextmanager
-async def audit_at(installed: Installed, folder: Path) -> AsyncIterator[Audit]:
-    """The service over this database, serving HTTP; its other parts wait for `at_work`."""
+async def audit_at(installed: Installed, folder: Path, **more: Any) -> AsyncIterator[Audit]:
+    """The service over this database, serving HTTP; its other parts wait for `at_work`. `more` are settings."""
     writers = Writers(folder, topic=f"lostphone.test.{secrets.token_hex(6)}")
     files = {"event.pem": writers.signer("audit").key, "ed25519.pem": LOG_KEYS[0].key, "mldsa44.pem": LOG_KEYS[1].key}
     for name, key in files.items():
@@ -86,6 +86,7 @@ async def audit_at(installed: Installed, folder: Path) -> AsyncIterator[Audit]:
         log_mldsa44_key_file=folder / "mldsa44.pem",
         blinding_key_file=folder / "blinding.key",
         operator_organisation=OPERATOR,
+        **more,
     )
     part = Part("identity", folder / "identity")
     async with AsyncExitStack() as stack:

@@ -26,10 +26,8 @@ from services.audit.tlog import (
     Checkpoint,
     Edge,
     Policy,
-    PolicyError,
     Proofs,
     SignedNote,
-    VerifierKey,
     WitnessKey,
     leaf_hash,
 )
@@ -242,30 +240,6 @@ async def test_a_database_from_a_backup_is_not_written_to(watched: Watched, tmp_
         await by_witness.look()
         with pytest.raises(ForkedError, match="the witness"):
             await by_witness.check(connection, 4)
-
-
-def test_a_policy_counts_groups_of_groups() -> None:
-    keys = [WitnessKey(f"w{at}", Ed25519PrivateKey.generate()).verifier for at in range(4)]
-    lines = [f"log {_LOGS[0]}", *(f"witness w{at} {key}" for at, key in enumerate(keys))]
-    policy = Policy.parse("\n".join([*lines, "group a any w0 w1", "group b 2 a w2 w3", "quorum b"]))
-    assert policy.is_fulfilled({"w1", "w3"})
-    assert not policy.is_fulfilled({"w0", "w1"})
-    assert not policy.is_fulfilled(set())
-    for bad in (
-        "quorum b",
-        "group a 3 w0 w1\nquorum a",
-        "group w0 any w1\nquorum w0",
-        "quorum none\nquorum none",
-        "word",
-    ):
-        with pytest.raises(PolicyError):
-            Policy.parse("\n".join([*lines, bad]))
-
-
-def test_a_witness_that_is_named_by_a_key_of_a_log_cosigns_under_the_other_id() -> None:
-    plain = VerifierKey(_NAME, 1, _KEYS[0].verifier.public)
-    policy = Policy.parse(f"log {_LOGS[0]}\nwitness w {plain}\nquorum w\n")
-    assert policy.witnesses["w"].key == _KEYS[0].verifier
 
 
 def _signed(checkpoint: Checkpoint) -> SignedNote:

@@ -69,6 +69,15 @@ def test_an_installation_stays_with_the_broker_and_database_that_hold_its_data(t
         Installation.open(own.data_dir, sources=there)
 
 
+def test_a_policy_that_somebody_made_their_own_is_kept(tmp_path: Path) -> None:
+    file = Installation.open(tmp_path / "data").log_policy_file
+    ours, _, rest = file.read_text().partition("\n")
+    file.write_text(f"{ours}\nquorum none\n")
+    assert Installation.open(tmp_path / "data").log_policy_file.read_text() == f"{ours}\n{rest}"
+    file.write_text(f"{rest}witness other …\n")
+    assert Installation.open(tmp_path / "data").log_policy_file.read_text() == f"{rest}witness other …\n"
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(CouldNotError, match="not an installation"):

@@ -302,15 +302,20 @@ class Policy:
         self.witnesses: dict[str, Key] = {}
         self.groups: dict[str, tuple[int, list[str]]] = {}
         self.quorum: str | None = None
-        for line in text.splitlines():
-            words = line.split()
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text):
+            raise BadError("a policy holds no control characters but tab and newline")
+        for line in text.split("\n"):
+            words = re.findall(r"[^ \t]+", line)
             if words and not words[0].startswith("#"):
                 self._line(words)
+        for keys in (self.logs, list(self.witnesses.values())):
+            if len({key.public for key in keys}) != len(keys):
+                raise BadError("a policy names a key twice")
         if not self.logs or self.quorum is None:
             raise BadError("a policy names at least one key of the log, and one quorum")
 
     def _line(self, words: list[str]) -> None:
-        known = {*self.witnesses, *self.groups}
+        known = {*self.witnesses, *self.groups, "none"}
         if words[0] == "log" and len(words) in (2, 3):
             self.logs.append(Key.parse(words[1]))
         elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in known:
@@ -318,15 +323,20 @@ class Policy:
             kind = COSIGNATURE if key.kind == ED25519 else key.kind
             self.witnesses[words[1]] = Key(key.name, kind, key.public)
         elif words[0] == "group" and len(words) > 3 and words[1] not in known and set(words[3:]) <= known:
-            members = words[3:]
-            needed = {"any": "1", "all": str(len(members))}.get(words[2], words[2])
-            if not needed.isdecimal() or not 0 < int(needed) <= len(members) or len(set(members)) != len(members):
-                raise BadError(f"a policy has a group {words[1]} that cannot be fulfilled")
-            self.groups[words[1]] = (int(needed), members)
-        elif words[0] == "quorum" and len(words) == 2 and self.quorum is None and words[1] in {*known, "none"}:
+            self.groups[words[1]] = self._group(words[1], words[2], words[3:])
+        elif words[0] == "quorum" and len(words) == 2 and self.quorum is None and words[1] in known:
             self.quorum = words[1]
         else:
             raise BadError(f"not a line of a policy: {' '.join(words)[:80]}")
+
+    def _group(self, name: str, threshold: str, members: list[str]) -> tuple[int, list[str]]:
+        needed = {"any": "1", "all": str(len(members))}.get(threshold, threshold)
+        taken = {"none", *(member for _, others in self.groups.values() for member in others)}
+        if not (needed.isascii() and needed.isdecimal()) or not 0 < int(needed) <= len(members):
+            raise BadError(f"a policy has a group {name} that cannot be fulfilled")
+        if len(set(members)) != len(members) or taken & set(members):
+            raise BadError(f"a policy has a member of {name} twice")
+        return int(needed), members
 
     def fulfilled(self, signed: set[str]) -> bool:
         return self.quorum == "none" or self._has(str(self.quorum), signed)
@@ -340,7 +350,7 @@ class Policy:
 
 def policy_of(vkeys: Sequence[str]) -> Policy:
     """The policy of a reader who gives keys of the log alone."""
-    return Policy("".join(f"log {vkey}\n" for vkey in vkeys) + "quorum none\n")
+    return Policy("".join(f"log {vkey}\n" for vkey in dict.fromkeys(vkeys)) + "quorum none\n")
 
 
 # --- tree ---------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from services.audit.tlog.keys import COSIGNATURE, ED25519, VerifierKey
 
 _NONE = "none"
-_NAME = re.compile(r"\S{1,200}")
+_MAX_NAME = 200
+_WORD = re.compile(r"[^ \t]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class PolicyError(ValueError):
@@ -55,20 +57,23 @@ class Policy:
         witnesses: dict[str, Witness] = {}
         groups: dict[str, Group] = {}
         quorum: str | None = None
-        for number, line in enumerate(text.splitlines(), 1):
-            words = line.split()
+        if _CONTROL.search(text):
+            raise PolicyError("a policy holds no control characters but tab and newline")
+        for number, line in enumerate(text.split("\n"), 1):
+            words = _WORD.findall(line)
             if not words or words[0].startswith("#"):
                 continue
             try:
                 match words:
                     case ["log", vkey] | ["log", vkey, _]:
-                        logs.append(VerifierKey.parse(vkey))
+                        logs.append(_new(VerifierKey.parse(vkey), logs))
                     case ["witness", name, vkey, *url] if len(url) <= 1:
                         _fresh(name, witnesses, groups)
-                        witnesses[name] = Witness(name, _cosigner(vkey), url[0].rstrip("/") if url else None)
+                        key = _new(_cosigner(vkey), [witness.key for witness in witnesses.values()])
+                        witnesses[name] = Witness(name, key, url[0].rstrip("/") if url else None)
                     case ["group", name, threshold, *members] if members:
                         _fresh(name, witnesses, groups)
-                        groups[name] = _group(threshold, members, {*witnesses, *groups})
+                        groups[name] = _group(threshold, members, _free(witnesses, groups))
                     case ["quorum", name] if quorum is None and (name == _NONE or name in {*witnesses, *groups}):
                         quorum = name
                     case _:
@@ -96,15 +101,26 @@ def _cosigner(vkey: str) -> VerifierKey:
     return replace(key, type=COSIGNATURE) if key.type == ED25519 else key
 
 
+def _new(key: VerifierKey, known: Collection[VerifierKey]) -> VerifierKey:
+    if any(key.public == other.public for other in known):
+        raise PolicyError(f"the key of {key.name} stands there twice")
+    return key
+
+
+def _free(witnesses: Mapping[str, Witness], groups: Mapping[str, Group]) -> set[str]:
+    """Who may still become a member: nobody counts in two groups."""
+    return {*witnesses, *groups} - {member for group in groups.values() for member in group.members}
+
+
 def _fresh(name: str, witnesses: Mapping[str, Witness], groups: Mapping[str, Group]) -> None:
-    if name in witnesses or name in groups or name == _NONE or not _NAME.fullmatch(name):
-        raise PolicyError(f"the name {name} is taken")
+    if name in witnesses or name in groups or name == _NONE or len(name) > _MAX_NAME:
+        raise PolicyError(f"the name {name[:_MAX_NAME]} is taken or too long")
 
 
-def _group(threshold: str, members: list[str], known: Collection[str]) -> Group:
+def _group(threshold: str, members: list[str], free: Collection[str]) -> Group:
     needed = {"any": "1", "all": str(len(members))}.get(threshold, threshold)
-    if not needed.isdecimal() or not 0 < int(needed) <= len(members):
+    if not (needed.isascii() and needed.isdecimal()) or not 0 < int(needed) <= len(members):
         raise PolicyError(f"{threshold} is no number of its members")
-    if len(set(members)) != len(members) or not set(members) <= set(known):
-        raise PolicyError("a member stands there twice, or was not said before")
+    if len(set(members)) != len(members) or not set(members) <= set(free):
+        raise PolicyError("a member stands in two places, or was not said before")
     return Group(int(needed), tuple(members))
