@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from lostphone.installation import Installation
 from sandbox.identity import Identity
 from sandbox.part import Part
 from sandbox.tokens import bearer
@@ -60,34 +61,42 @@ async def eventually[T](ask: Callable[[], Awaitable[T]], seconds: float = 60) ->
     return answer
 
 
+def audit_settings(
+    folder: Path, writers: Writers, files: Installation, ports: tuple[int, int], **more: Any
+) -> dict[str, Any]:
+    """What the service is told, with keys that lie in `folder`. `ports`: its own, and the identity provider's; `more`
+    names at least broker and database."""
+    keys = {"event.pem": writers.signer("audit").key, "ed25519.pem": LOG_KEYS[0].key, "mldsa44.pem": LOG_KEYS[1].key}
+    for name, key in keys.items():
+        (folder / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "blinding.key").write_bytes(b64encode(BLINDING) + b"\n")
+    port, identity_port = ports
+    return {
+        "signing_key_file": folder / "event.pem",
+        "event_keys_file": writers.keys_file,
+        "vault_key_file": files.vault_key_file,
+        "session_key_file": files.key_file("audit", "session.key"),
+        "oidc_issuer": f"http://127.0.0.1:{identity_port}",
+        "oidc_client_id": "lostphone",
+        "oidc_client_secret": "any",
+        "http_port": port,
+        "public_url": f"http://127.0.0.1:{port}",
+        "log_origin": ORIGIN,
+        "log_key_file": folder / "ed25519.pem",
+        "log_mldsa44_key_file": folder / "mldsa44.pem",
+        "blinding_key_file": folder / "blinding.key",
+        "operator_organisation": OPERATOR,
+        **more,
+    }
+
+
 @asynccontextmanager
 async def audit_at(installed: Installed, folder: Path, **more: Any) -> AsyncIterator[Audit]:
     """The service over this database, serving HTTP; its other parts wait for `at_work`. `more` are settings."""
     writers = Writers(folder, topic=f"lostphone.test.{secrets.token_hex(6)}")
-    files = {"event.pem": writers.signer("audit").key, "ed25519.pem": LOG_KEYS[0].key, "mldsa44.pem": LOG_KEYS[1].key}
-    for name, key in files.items():
-        (folder / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    (folder / "blinding.key").write_bytes(b64encode(BLINDING) + b"\n")
     port, identity_port = free_port(), free_port()
-    settings = Settings(
-        kafka_bootstrap=installed.bootstrap,
-        postgres_dsn=installed.dsn("audit"),
-        signing_key_file=folder / "event.pem",
-        event_keys_file=writers.keys_file,
-        vault_key_file=installed.files.vault_key_file,
-        session_key_file=installed.files.key_file("audit", "session.key"),
-        oidc_issuer=f"http://127.0.0.1:{identity_port}",
-        oidc_client_id="lostphone",
-        oidc_client_secret="any",  # noqa: S106 - the sandbox takes any
-        http_port=port,
-        public_url=f"http://127.0.0.1:{port}",
-        log_origin=ORIGIN,
-        log_key_file=folder / "ed25519.pem",
-        log_mldsa44_key_file=folder / "mldsa44.pem",
-        blinding_key_file=folder / "blinding.key",
-        operator_organisation=OPERATOR,
-        **more,
-    )
+    more |= {"kafka_bootstrap": installed.bootstrap, "postgres_dsn": installed.dsn("audit")}
+    settings = Settings(**audit_settings(folder, writers, installed.files, (port, identity_port), **more))
     part = Part("identity", folder / "identity")
     async with AsyncExitStack() as stack:
         stack.callback(part.journal.close)

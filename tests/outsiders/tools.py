@@ -5,7 +5,6 @@ import base64
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +15,7 @@ import httpx2
 
 from services.audit.tlog.tree import EMPTY_ROOT
 from tests.audit.running import eventually
+from tests.stack.service import free_port
 
 FSCK = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
 SPICY = "filippo.io/torchwood/cmd/spicy@v0.10.0"
@@ -46,7 +46,7 @@ async def lite_witness(folder: Path, origin: str, vkey: str) -> AsyncIterator[Se
     try:
         await eventually(lambda: _there(home / "agent"))
         _run("ssh-add", "-q", str(home / "key"), SSH_AUTH_SOCK=str(home / "agent"))
-        port = _free_port()
+        port = free_port()
         arguments = ["-name", "witness.example/lite", "-db", home / "db", "-key", fingerprint]
         arguments += ["-ssh-agent", home / "agent", "-listen", f"127.0.0.1:{port}"]
         async with _playing(home, port, _LITEWITNESS, *map(str, arguments)):
@@ -71,7 +71,7 @@ async def omni_witness(folder: Path, origin: str, vkey: str) -> AsyncIterator[Se
         f"Logs:\n  - Origin: {origin}\n    URL: http://127.0.0.1:9\n    PublicKey: {vkey}\n"
     )
     kinds = {"ed25519": [], "mldsa44": ["--mldsa"]}
-    port = _free_port()
+    port = free_port()
     arguments = ["--listen", f"127.0.0.1:{port}", "--metrics_listen=", "--db_file", home / "db", "--logtostderr"]
     arguments += ["--additional_logs", home / "logs.yaml"]
     for kind, more in kinds.items():
@@ -129,9 +129,3 @@ def _go() -> list[str]:
 def _run(*command: str, **environment: str) -> str:
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment)
     return done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import socket
-from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import Any
 
 import httpx2
 from confluent_kafka.admin import AdminClient, NewTopic
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lostphone import database
 from lostphone.embedded import EmbeddedPostgres
@@ -23,9 +21,9 @@ from sandbox.playing import served
 from sandbox.tokens import bearer
 from sandbox.witness import Witness
 from services.audit.tlog import Checkpoint, SignedNote, VerifierKey, WitnessKey
-from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN
+from tests.audit.conftest import LOG_KEYS, ORIGIN
 from tests.audit.records import Writers
-from tests.audit.running import OPERATOR, eventually
+from tests.audit.running import OPERATOR, audit_settings, eventually
 from tests.chaos.audit import parts
 from tests.stack.installed import PASSWORDS, with_database
 
@@ -115,7 +113,17 @@ async def ground(folder: Path, bootstrap: str) -> AsyncIterator[Ground]:
         dsn = f"postgresql://audit:{PASSWORDS['audit']}@{superuser.rpartition('@')[2].partition('/')[0]}/{_DATABASE}"
         numbers = {name: taken.getsockname()[1] for name, taken in ports.items()}
         ports["http"].close()
-        told = _settings(folder, bootstrap, dsn, writers, numbers)
+        told = audit_settings(
+            folder,
+            writers,
+            Installation.open(folder / "installation"),
+            (numbers["http"], numbers["identity"]),
+            kafka_bootstrap=bootstrap,
+            postgres_dsn=dsn,
+            postgres_connections=4,
+            log_policy_file=folder / "policy.txt",
+            log_state_dir=folder / "published",
+        )
         place = Ground(folder, bootstrap, with_database(superuser, _DATABASE), postgres, writers, witness, told, http)
         stack.callback(_end, place)
         for name in parts.NAMES:
@@ -141,35 +149,6 @@ async def _outside(stack: AsyncExitStack, folder: Path, ports: Mapping[str, sock
     lines += [f"witness w{at} {key.verifier} {url}" for at, key in enumerate(keys)]
     (folder / "policy.txt").write_text("\n".join([*lines, "group both all w0 w1", "quorum both", ""]))
     return witness
-
-
-def _settings(folder: Path, bootstrap: str, dsn: str, writers: Writers, ports: Mapping[str, int]) -> dict[str, Any]:
-    files = Installation.open(folder / "installation")
-    keys = {"event.pem": writers.signer("audit").key, "ed25519.pem": LOG_KEYS[0].key, "mldsa44.pem": LOG_KEYS[1].key}
-    for name, key in keys.items():
-        (folder / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    (folder / "blinding.key").write_bytes(b64encode(BLINDING) + b"\n")
-    return {
-        "kafka_bootstrap": bootstrap,
-        "postgres_dsn": dsn,
-        "postgres_connections": 4,
-        "signing_key_file": folder / "event.pem",
-        "event_keys_file": writers.keys_file,
-        "vault_key_file": files.vault_key_file,
-        "session_key_file": files.key_file("audit", "session.key"),
-        "oidc_issuer": f"http://127.0.0.1:{ports['identity']}",
-        "oidc_client_id": "lostphone",
-        "oidc_client_secret": "any",
-        "http_port": ports["http"],
-        "public_url": f"http://127.0.0.1:{ports['http']}",
-        "log_origin": ORIGIN,
-        "log_key_file": folder / "ed25519.pem",
-        "log_mldsa44_key_file": folder / "mldsa44.pem",
-        "blinding_key_file": folder / "blinding.key",
-        "operator_organisation": OPERATOR,
-        "log_policy_file": folder / "policy.txt",
-        "log_state_dir": folder / "published",
-    }
 
 
 async def newest(place: Ground) -> SignedNote | None:
