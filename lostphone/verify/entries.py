@@ -1,6 +1,7 @@
 """The rules between entries: chains, seals, partitions, detached parts, event signatures."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from services.audit.tlog import leaf_hash as hash_of
 from shared.events import Event, KeyRing, Received, read
 from shared.events.reporter import IncidentClosed
 
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAMES_CLOSED = IncidentClosed.event_type.encode()
 _IN_CHAINS = (Kind.EVENT, Kind.SEAL)
 _IN_PARTITIONS = (Kind.EVENT, Kind.UNPARSED, Kind.UNVERIFIED, Kind.DUPLICATE, Kind.GAP)
@@ -83,7 +85,8 @@ class Entries:
     def _detached(self, seq: int, header: Json) -> bytes | None:
         self.detached += 1
         digest = str(header["sha256"])
-        data = self.fetch(f"detached/{digest}")
+        # It becomes a path, of a file that is read and may be written: a log must not choose which.
+        data = self.fetch(f"detached/{digest}") if _SHA256.fullmatch(digest) else b""
         if hashlib.sha256(data).hexdigest() != digest or len(data) != header["size"]:
             self._offend(
                 "detached",

@@ -11,6 +11,7 @@ from services.audit.http import evidence_routes, policy_route, routes
 from services.audit.publisher import Publisher
 from services.audit.reader import LogReader
 from services.audit.settings import Settings
+from services.audit.streams import stream_routes
 from services.audit.timeline import CAUSE_TIMER, Causes, Timeline
 from services.audit.tlog import Policy
 from services.audit.witnesses import Witnesses
@@ -36,6 +37,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     routes(app, reader, kit.identity, settings.operator_organisation)
     evidence_routes(app, reader, kit.identity, desk, settings.operator_organisation)
     policy_route(app, policy)
+    stream_routes(app, reader, kit.identity, settings.operator_organisation, settings.kafka())
     publisher = Publisher(dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units)
     hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kit.health)
     feeder = Feeder(dsn, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health)

@@ -49,6 +49,11 @@ FROM timestamp_response AS stamp JOIN entry ON entry.seq = stamp.seq
 WHERE stamp.seq < $1 ORDER BY stamp.size DESC LIMIT 10
 """
 _ERASURES = "SELECT seq, leaf FROM entry WHERE kind = 'erasure' AND seq < $1 ORDER BY seq"
+_RECORD = """
+SELECT seq FROM entry JOIN stream ON stream.id = stream_id
+WHERE topic = $1 AND partition = $2 AND kafka_offset = $3 AND kind <> 'gap'
+"""
+_STREAMS = "SELECT topic, partition, next_offset FROM stream ORDER BY topic, partition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,15 @@ class LogReader:
     async def own(self, kind: str, first: int, last: int) -> list[asyncpg.Record]:
         """`seq` and `leaf` of the entries of a kind that the log writes itself, or of gaps, in these places."""
         return list(await self._pool.fetch(_OWN, kind, first, last))
+
+    async def record(self, topic: str, partition: int, offset: int) -> int | None:
+        """Where the record at this place of Kafka stands in the log, published or not."""
+        seq: int | None = await self._pool.fetchval(_RECORD, topic, partition, offset)
+        return seq
+
+    async def streams(self) -> list[asyncpg.Record]:
+        """`topic`, `partition` and `next_offset` of everything that is recorded."""
+        return list(await self._pool.fetch(_STREAMS))
 
     async def leaf(self, seq: int) -> bytes:
         """The bytes of an entry that is known to be there."""

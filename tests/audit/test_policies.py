@@ -65,6 +65,7 @@ def test_spaces_tabs_comments_and_names_of_other_scripts_may_stand_there(read: F
         f"witness again {VerifierKey('other', 1, _WITNESSES[0].public)}\nquorum again",
         "quorum none\nquorum none",
         "quorum none\r",
+        "# \x07\nquorum none",
         "quorum w0 w1",
         "word",
         "",

@@ -18,7 +18,7 @@ from lostphone.installation import Installation
 from lostphone.verify import HttpSource, run
 from services.audit.feeds.feeder import Feeder
 from services.audit.feeds.timeline_entry import TimelineEntry
-from services.audit.tlog import Checkpoint, SignedNote
+from services.audit.tlog import Checkpoint, ProofFile, SignedNote
 from shared.events import Event, Received, read
 from shared.messaging.kafka import KafkaConnection, Producer
 from shared.telemetry import Health
@@ -132,6 +132,25 @@ async def test_a_record_reaches_the_checkpoint_and_the_outward_topics_unchanged(
         bearer = await audit.token(OPERATOR, "auditor")
         report = await asyncio.to_thread(_verify, audit, bearer)
         assert report.exit_status == 0, report.document()
+        await _assert_receipts(audit, places, bearer)
+
+
+async def _assert_receipts(audit: Audit, places: list[TimelineEntry], bearer: str) -> None:
+    """Whoever sent a record proves by its place in Kafka that it is in the log."""
+    for place in places[:5]:
+        answer = await audit.get(f"/v1/receipts/{place.topic}/{place.partition}/{place.offset}")
+        proof = ProofFile.parse(answer.content)
+        proof.note.verified_by([key.verifier for key in LOG_KEYS])
+        assert proof.index == place.seq
+        assert proof.proves(bytes.fromhex(place.leaf))
+    missing = await audit.get(f"/v1/receipts/{places[0].topic}/{places[0].partition}/{5}")
+    assert (missing.status_code, missing.json()["code"], missing.headers["retry-after"]) == (
+        404, "not_recorded_yet", "2"
+    )  # fmt: skip
+    assert (await audit.get("/v1/streams", await audit.token("acme-kk", "auditor"))).status_code == 403
+    (stream,) = (await audit.get("/v1/streams", bearer)).json()["streams"]
+    taken = {"topic": places[0].topic, "partition": places[0].partition, "next_offset": 5, "lag": 0, "gaps": []}
+    assert stream == taken
 
 
 def _verify(audit: Audit, bearer: str) -> Any:

@@ -48,6 +48,8 @@ IN_PARTITIONS = ("event", "unparsed", "unverified", "duplicate", "gap")
 OWN = ("index", "export", "erasure", "hold", "key", "anchor", "restore")
 CLOSED = "lostphone.incident-closed.v1"
 Json = dict[str, Any]
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading something raises that has another shape, or nests without end."""
 
 
 class BadError(Exception):
@@ -465,7 +467,7 @@ class Leaf:
             first, _, rest = data.partition(b"\n")
             self.header: Json = json.loads(first)
             self.kind = str(self.header.get("of") or self.header["k"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _MALFORMED:
             raise BadError("it is not a leaf") from None
         self.rest = rest
 
@@ -482,7 +484,7 @@ class Leaf:
             if str(self.header.get("m")).startswith("application/cloudevents+json"):
                 document = json.loads(value)
                 named = {name: str(text) for name, text in document.items() if name != "data"}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _MALFORMED:
             return {}
         return named
 
@@ -494,7 +496,7 @@ class Leaf:
         value = self.detached if self.header.get("d") == "value" else (rest or b"").partition(b"\n")[2]
         try:
             return set(_texts(json.loads(value or b"null")))
-        except (ValueError, TypeError):
+        except _MALFORMED:
             return set()
 
 
@@ -537,7 +539,7 @@ class Walk:
                 raise BadError(f"its kind {leaf.kind} is not known")
         except BadError as error:
             self.report.offend("chains", str(error), seq)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _MALFORMED:
             self.report.offend("chains", "its header lacks what its kind needs", seq)
 
     def finish(self) -> None:
@@ -546,7 +548,9 @@ class Walk:
                 self.report.offend("seals", f"{subject} was closed by it, and no seal follows", seq)
 
     def _detached(self, leaf: Leaf) -> None:
-        data = self.fetch(f"detached/{leaf.header['sha256']}")
+        digest = leaf.header["sha256"]
+        # It becomes a path: a log must not choose which.
+        data = self.fetch(f"detached/{digest}") if re.fullmatch(r"[0-9a-f]{64}", digest) else b""
         if hashlib.sha256(data).hexdigest() != leaf.header["sha256"] or len(data) != leaf.header["size"]:
             self.report.offend("detached", "its detached part is not the one that it names", leaf.seq)
         leaf.detached = data
@@ -673,7 +677,7 @@ class Bundle:
                 undecided = str(error)
             except NotChecked as error:
                 unchecked = str(error)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            except _MALFORMED as error:
                 self.report.offend(name, f"what it needs is malformed ({type(error).__name__})")
             self.report.conclude(name, detail, undecided, unchecked)
         self._causes()
@@ -720,6 +724,9 @@ class Bundle:
         note = Note(self._file("checkpoint"))
         self.checkpoint = Checkpoint(note.text)
         signed = _log_signatures(policy, note, self.checkpoint)
+        said = (self.manifest.get("origin"), self.manifest.get("size"))
+        if said != (self.checkpoint.origin, self.checkpoint.size):
+            raise BadError("the manifest speaks of another checkpoint")
         manifest = Note(self._file("MANIFEST.note"))
         if manifest.text != f"{BUNDLE_FORMAT}\n{hashlib.sha256(self._file('MANIFEST.json')).hexdigest()}\n":
             raise BadError("MANIFEST.note is not about this manifest")
@@ -815,6 +822,8 @@ class Bundle:
                 raise BadError(f"row {row['at']} is not in the index")
             found.append((row["at"], json.loads(line), line))
         incident, size = self.manifest["incident"], leaf.header["size"]
+        if self.manifest["as_of"] != size:
+            raise BadError(f"the bundle says as of {self.manifest['as_of']}, and its index is of {size}")
         own = [(parsed, line) for _, parsed, line in found if parsed["i"] == incident]
         if own:
             parsed, line = own[0]
@@ -877,6 +886,8 @@ class Bundle:
         checkpoint, policy = self._needed_checkpoint(), self._needed_policy()
         for name in sorted(self.files):
             if re.fullmatch(r"previous/[1-9][0-9]*", name):
+                if Checkpoint(Note(self.files[name]).text).size != int(name[9:]):
+                    raise BadError(f"{name} is of another size")
                 self.earlier[int(name[9:])] = self._continued(name[9:], self.files[name], policy, checkpoint)
         for number, data in enumerate(self.options.earlier):
             older = Checkpoint(Note(data).text)
@@ -894,7 +905,7 @@ class Bundle:
             if older.size and older.root != newest.root:
                 raise BadError(f"two roots were signed for the size {older.size}: the log was forked")
             return older
-        proof = self.files.get(f"consistency/{older.size}-{newest.size}") or self.options.proofs.get(older.size)
+        proof = self.files.get(f"consistency/{older.size}-{newest.size}", self.options.proofs.get(older.size))
         if proof is None:
             raise UnreadableError(
                 f"no proof leads from {older.size} to {newest.size}; ask the log for "
@@ -930,6 +941,8 @@ class Bundle:
 
     def _disclosures(self) -> str:
         shown = erased = 0
+        export = self.leaves.get(self.manifest["export"])
+        told: set[str] = set()
         for name in sorted(self.files):
             match = re.fullmatch(r"disclosures/([0-9]+)\.json", name)
             if not match:
@@ -938,6 +951,7 @@ class Bundle:
             if leaf is None:
                 raise BadError(f"{name} is about an entry that is not here")
             for item in json.loads(self.files[name])["fields"]:
+                told.add(item["digest"])
                 if item["digest"] not in leaf.values():
                     self.report.offend("disclosures", f"{item['digest']} is not committed to by it", leaf.seq)
                 if item.get("disclosure") is None:
@@ -948,6 +962,8 @@ class Bundle:
                     self.report.offend(
                         "disclosures", f"what is shown is not what {item['digest']} commits to", leaf.seq
                     )
+        if export is not None and told != set(export.header["disclosed"]):
+            raise BadError("the fields that are shown are not those that the log says were asked for")
         return f"{shown} fields shown are what their entries commit to, {erased} cannot be shown"
 
     def _erasures(self) -> str:
@@ -960,8 +976,7 @@ class Bundle:
                 if item.get("disclosure") is not None:
                     continue
                 by = item.get("erased_by") or []
-                if any(self.leaves[at].kind != "erasure" for at in by):
-                    raise BadError("an erasure is named that the log does not have")
+                self._erased_by(by)
                 if not by:
                     self.report.findings.append(
                         {"finding": "not_shown_without_erasure", "seq": seq, "digest": item["digest"]}
@@ -971,6 +986,19 @@ class Bundle:
             if leaf.header["organisation"] != self.manifest["organisation"]:
                 raise BadError("an erasure is of another organisation")
         return "no field was erased" if not erased else f"erased by entries {', '.join(map(str, sorted(erased)))}"
+
+    def _erased_by(self, places: Sequence[int]) -> None:
+        for at in places:
+            if at not in self.leaves or self.leaves[at].kind != "erasure":
+                raise BadError("an erasure is named that the log does not have")
+            if self.leaves[at].header["person"] not in self._named():
+                self.report.offend("erasures", "it erased somebody whom the incident does not name", at)
+
+    def _named(self) -> set[str]:
+        """Every text that an entry of the incident says, and who acted."""
+        entries = self._entries()
+        actors = {leaf.attributes().get("actor", "").partition("/")[0] for leaf in entries}
+        return actors.union(*(leaf.values() for leaf in entries))
 
     def _timestamps(self) -> str:
         anchors = {leaf.header["size"]: leaf for leaf in self._own("anchor")}
@@ -1476,6 +1504,14 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def _readers(given: argparse.Namespace) -> Options:
+    """What the reader gives. That it is wrong says nothing about the evidence. Raises `UnreadableError`."""
+    try:
+        return _options(given)
+    except (BadError, OSError, ValueError) as error:
+        raise UnreadableError(str(error)) from None
+
+
 def _options(given: argparse.Namespace) -> Options:
     policy = None
     if given.policy:
@@ -1496,7 +1532,7 @@ def _options(given: argparse.Namespace) -> Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments().parse_args(arguments)
     try:
-        options = _options(given)
+        options = _readers(given)
         if given.command == "bundle":
             report = check_bundle(Path(given.BUNDLE), options)
         elif given.command == "log":

@@ -19,7 +19,7 @@ _WEIGHTS = {"writer": 5, "publisher": 4, "feeder": 4, "postgres": 3, "indexer": 
 _ALL_AT_ONCE = 0.05
 """As when the power goes: everything dies together."""
 _LOOK_SECONDS = 0.1
-_QUIET_WITHIN = 180.0
+_QUIET_WITHIN = 400.0
 
 
 @dataclass
@@ -32,6 +32,8 @@ class Told:
     records: int = 0
     entries: int = 0
     checkpoints_seen: int = 0
+    takeovers: int = 0
+    """How often another writer went on than the one before."""
     wrong: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, object]:
@@ -74,7 +76,8 @@ async def night(
         notes = sorted(seen | set(place.witness.cosigned))
         told.records, told.checkpoints_seen = len(load.sent), len(notes)
         told.entries = max((Checkpoint.parse(SignedNote.parse(note).text).size for note in notes), default=0)
-        told.wrong += place.last_words() + await checks.check(place, load, notes, before)
+        told.takeovers = await checks.takeovers(place)
+        told.wrong += place.died + await checks.check(place, load, notes, before)
         return told
 
 
@@ -119,5 +122,7 @@ async def _settled(place: Ground) -> list[str]:
     try:
         await until_true(quiet, "quiet", time.monotonic() + _QUIET_WITHIN, pause=0.2)
     except Exception as error:  # noqa: BLE001 - the checks say more
+        for name in place.processes:
+            place.look_at(name)
         return [f"never quiet ({type(error).__name__}): {waiting}"]
     return []

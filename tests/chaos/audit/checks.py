@@ -41,6 +41,15 @@ async def still_moving(place: Ground) -> str | None:
     return None if note is not None and Checkpoint.parse(note.text).size == size else f"the publisher, before {size}"
 
 
+async def takeovers(place: Ground) -> int:
+    """How often the log went on under another writer than before."""
+    connection = await asyncpg.connect(place.superuser, timeout=10)
+    try:
+        return int(await connection.fetchval("SELECT epoch FROM audit.log_state"))
+    finally:
+        await connection.close()
+
+
 async def check(place: Ground, load: Load, seen: Sequence[bytes], starts: dict[tuple[str, int], int]) -> list[str]:
     """Sentences about what is wrong. `seen`: every checkpoint that was served or cosigned; `starts`: where each outward
     topic ended before the run."""
@@ -125,14 +134,14 @@ def _check_own(own: dict[str, Counter[str]], load: Load) -> Iterator[str]:
 
 def _check_outward(rows: Sequence[asyncpg.Record], outside: Sequence[Message], subjects: set[str]) -> Iterator[str]:
     """Every copy is there, under its id, and whatever came twice is the same to the byte."""
-    wanted = {_identity(one.topic, one.value, one.headers): one for row in rows for one in outward(row)}
-    found: Counter[tuple[str, str]] = Counter()
+    wanted = {_identity(one.topic, one.key, one.value, one.headers): one for row in rows for one in outward(row)}
+    found: Counter[tuple[str, bytes | None, str]] = Counter()
     for record in outside:
-        identity = _identity(record.topic(), record.value(), record.headers() or [])
+        identity = _identity(record.topic(), record.key(), record.value(), record.headers() or [])
         one = wanted.get(identity)
         if one is not None:
             found[identity] += 1
-            if (record.key(), record.value(), record.headers() or []) != (one.key, one.value, list(one.headers)):
+            if (record.value(), record.headers() or []) != (one.value, list(one.headers)):
                 yield f"{record.topic()} {record.partition()}-{record.offset()} differs from what is recorded"
         elif (record.key() or b"").decode() in subjects:
             yield f"{record.topic()} {record.partition()}-{record.offset()} is nowhere in the log"
@@ -140,13 +149,15 @@ def _check_outward(rows: Sequence[asyncpg.Record], outside: Sequence[Message], s
         yield f"{len(missing)} of {len(wanted)} outward records are missing, such as {min(missing, key=str)}"
 
 
-def _identity(topic: str, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> tuple[str, str]:
-    """By what an integrator knows a record again."""
+def _identity(
+    topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+) -> tuple[str, bytes | None, str]:
+    """By what an integrator knows a record again. With its key: others on the broker may give their events our ids."""
     if topic == TIMELINE_TOPIC:
-        return topic, orjson.loads(value or b"")["leaf"]
+        return topic, key, orjson.loads(value or b"")["leaf"]
     if topic == OCSF_TOPIC:
-        return topic, orjson.loads(value or b"")["metadata"]["uid"]
-    return topic, (dict(headers)["ce_id"] or b"").decode()
+        return topic, key, orjson.loads(value or b"")["metadata"]["uid"]
+    return topic, key, (dict(headers)["ce_id"] or b"").decode()
 
 
 def _outward_topics() -> list[str]:

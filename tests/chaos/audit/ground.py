@@ -30,6 +30,7 @@ from tests.stack.installed import PASSWORDS, with_database
 _DATABASE = "timeline"
 _PARTITIONS = 4
 _UP_WITHIN = 120.0
+_LAST_WORDS = 1500
 
 
 class _Remembering(Witness):
@@ -59,7 +60,7 @@ class Ground:
     http: httpx2.AsyncClient
     processes: dict[str, parts.Process] = field(default_factory=dict)
     died: list[str] = field(default_factory=list)
-    """Parts that ended without having been killed."""
+    """What parts said last that ended without having been killed."""
 
     @property
     def topic(self) -> str:
@@ -74,11 +75,16 @@ class Ground:
         if name == "postgres":
             await asyncio.to_thread(self.postgres.kill)
             return
+        self.look_at(name)
         process = self.processes.pop(name)
-        if process.exitcode is not None:
-            self.died.append(name)
         process.kill()
         await asyncio.to_thread(process.join)
+
+    def look_at(self, name: str) -> None:
+        """Keep what it said last if it ended by itself."""
+        if (status := self.processes[name].exitcode) is not None:
+            said = (self.folder / f"{name}.log").read_text()[-_LAST_WORDS:]
+            self.died.append(f"{name} ended by itself with {status}: {said}")
 
     async def start(self, name: str) -> None:
         if name == "postgres":
@@ -86,10 +92,6 @@ class Ground:
             return
         said = self.folder / f"{name}.log"
         self.processes[name] = await asyncio.to_thread(parts.start, name, self.told, self.topic, said)
-
-    def last_words(self) -> list[str]:
-        """Of the parts that ended by themselves."""
-        return [f"{name} ended by itself: {(self.folder / f'{name}.log').read_text()[-800:]}" for name in self.died]
 
 
 @asynccontextmanager

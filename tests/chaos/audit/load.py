@@ -54,8 +54,8 @@ class Load:
             return self.chance.choice(self.sent[-200:])
         at = self.chance.randrange(len(going))
         if draw < 0.09:
-            forged = Writers(self.writers.folder, self.writers.topic).record("DeviceLost", going[at])
-            return replace(forged, value=forged.value + b" ")
+            forged = self.writers.sign("DeviceLost", self.writers.envelope("DeviceLost", "of-nobody"))
+            return replace(forged, key=going[at].encode(), value=forged.value + b" ")
         name = "IncidentClosed" if draw < 0.12 else self.chance.choice(_NAMES)
         envelope = self.writers.envelope(name, going[at])
         self.ids.add(envelope.id)

@@ -68,7 +68,9 @@ async def _write(kit: Kit[Settings], parts: Parts, topic: str) -> None:
         dead_letters=DeadLetters("audit", Producer(connection, f"{topic}-dead-letters")),
         health=kit.health,
         topic=topic,
-        group=topic,
+        # Of its own each time: Kafka would make the next one wait until it believes the last one dead, and the kills
+        # would find a writer that waits. The positions in the database are the truth.
+        group=f"{topic}-{os.getpid()}",
     )
     await consumer.start()
     await asyncio.Event().wait()
