@@ -1,6 +1,7 @@
 """Whoever holds the log's own key, and makes all the rest fit, is caught in each single lie by the check that is there
 for it: without that check the lie would be proved."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,7 @@ _AFTER: list[tuple[str, int | None, Lie]] = [
     ("keys", KEY, _set(KEY, signature=made.signed_keys([str(STRANGER.verifier)], STRANGER))),
     ("disclosures", 0, _field(digest="A" * 43)),
     ("disclosures", 0, _field(disclosure=made.ERASED.text)),
+    ("disclosures", 0, _erased(digest="A" * 43)),
     ("erasures", None, _erased(erased_by=[KEY])),
     ("erasures", None, _erased(erased_by=[99])),
 ]  # fmt: skip
@@ -215,6 +217,7 @@ _FILES: list[tuple[str, int | None, Change]] = [
     ("consistency", None, _put("previous/99", _note_of(99))),
     ("consistency", None, _put(f"consistency/{OLDER}-13", lambda _: b"")),
     ("partitions", None, _drop("gaps.json")),
+    ("partitions", None, _put("gaps.json", lambda _: b"no JSON")),
     ("partitions", None, _gaps(lambda parts: parts[0].update(gaps=[]))),
     ("partitions", None, _gaps(lambda parts: parts[0].update(entries=[]))),
     ("partitions", None, _gaps(list.clear)),
@@ -301,6 +304,7 @@ _LOG: list[tuple[str, int | None, Lie]] = [
     ("chains", 5, lambda forger: forger.headers[5].pop("k")),
     ("chains", 8, lambda forger: forger.headers[8].pop("prev")),
     ("seals", 6, _set(7, k="erasure", organisation="acme-kk")),
+    ("seals", 6, _both(_set(7, k="erasure", organisation="acme-kk"), _set(8, i=INCIDENT))),
     ("seals", 7, lambda forger: forger.rests.__setitem__(6, forger.rests[2])),
     ("partitions", 4, _set(4, o=6)),
     ("partitions", 3, _set(3, end=3)),
@@ -322,6 +326,36 @@ def test_what_nests_without_end_is_no_crash(tmp_path: Path) -> None:
     forger.headers[2]["m"] = "application/cloudevents+json"
     forger.settle()
     assert _alone(forger.save(tmp_path / "log")) == []
+
+
+_LINE = Signature(ORIGIN, LOG_KEYS[0].verifier.keyid, b"s" * 64).line()
+_ROOT = base64.b64encode(b"r" * 32).decode()
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        *((verify.Note, text) for text in (
+            f"a\x07\n\n{_LINE}", f"a\n{_LINE}", f"a\n\n{_LINE[:-1]}", f"a\n\n{_LINE.replace('—', '-')}",
+            f"a\n\n— {ORIGIN} AAAA\n", "a\n\n\n", f"a\n\n{_LINE}" + "x" * 1_000_000,
+        )),
+        *((lambda data: verify.Checkpoint(data.decode()), text) for text in (
+            f"o\n1\n{_ROOT}", f"o\n1\n\n{_ROOT}\n", f"\n1\n{_ROOT}\n", f"o\n01\n{_ROOT}\n", f"o\n-1\n{_ROOT}\n",
+            "o\n1\nAAAA\n", f"o\n1\n{_ROOT[:-2]}q=\n", "o\n1\n",
+        )),
+        *((lambda data: verify.Key.parse(data.decode()), text) for text in (
+            "", "name", "name+00000000+AQ==", str(KEYS[0]).replace("+", "+f", 1), str(KEYS[0])[:-4],
+            f"+{str(KEYS[0]).partition('+')[2]}",
+        )),
+        *((verify.read_proof, text) for text in (
+            "", f"c2sp.org/tlog-proof@v1\nindex 01\n\na\n\n{_LINE}", f"c2sp.org/tlog-proof@v1\n\na\n\n{_LINE}",
+            f"c2sp.org/tlog-proof@v1\nindex 1\n?\n\na\n\n{_LINE}",
+        )),
+    ],
+)  # fmt: skip
+def test_what_is_malformed_is_refused(read: Callable[[bytes], object], text: str) -> None:
+    with pytest.raises(verify.BadError):
+        read(text.encode())
 
 
 def test_a_policy_of_the_readers_that_is_none_says_nothing_about_the_evidence(
