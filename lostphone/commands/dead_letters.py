@@ -55,7 +55,7 @@ def redrive_(
     subject: Annotated[str | None, typer.Option(help="この対象だけ · Only of this subject.")] = None,
     reason: Annotated[str | None, typer.Option(help="この理由だけ · Only with this reason.")] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="実際に行う(既定は試行)· Do it; default is a dry run.")
+        bool, typer.Option("--apply/--dry-run", help="実際に行う(既定は試行)· Do it; default is a dry run.")
     ] = False,
     bootstrap: Bootstrap = None,
     data_dir: DataDir = None,
