@@ -44,7 +44,7 @@ def chaos(
     seed: Annotated[int | None, typer.Option(help="Decides what is killed when; chosen and told when absent.")] = None,
     stories: Annotated[int, typer.Option(help="Lost phones; 0: one for every five kills.")] = 0,
     pause: Annotated[float, typer.Option(help="Seconds between two kills, on average.")] = 1.5,
-    within: Annotated[float, typer.Option(help="Seconds that one story may take.")] = 900,
+    within: Annotated[float, typer.Option(help="Seconds that the stories have after the last kill.")] = 900,
     outage_seconds: Annotated[float, typer.Option(help="How long each outage lasts; 0 leaves them out.")] = 20,
     data_dir: Annotated[Path | None, typer.Option(help="Where the installation lives; kept when given.")] = None,
 ) -> None:

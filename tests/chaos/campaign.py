@@ -12,7 +12,7 @@ import httpx2
 from tests.chaos import checks
 from tests.chaos.kills import Kills, keep_alive
 from tests.chaos.people import People, TooLateError
-from tests.chaos.stories import Stage, Story, invent
+from tests.chaos.stories import Stage, Story, invent, play_out
 from tests.chaos.world import World
 
 
@@ -66,7 +66,8 @@ async def night(
     faults: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> Night:
-    """Play it. `mean_pause`: seconds between two kills; `within`: how long one story may take; `say`: progress."""
+    """Play it. `mean_pause`: seconds between two kills; `within`: seconds that the stories have
+    after the last kill, and then all to become quiet; `say`: progress."""
     told = Night(seed, invent(seed, stories, over_seconds=0.7 * kills * mean_pause), Kills(seed, kills))
     assert told.kills is not None
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=64, max_keepalive_connections=0)) as http:
@@ -75,13 +76,13 @@ async def night(
         began = time.monotonic()
         await stage.prepare(told.stories)
         told.seconds["preparing"] = time.monotonic() - began
-        playing = asyncio.gather(*(stage.play(story) for story in told.stories))
+        playing = [asyncio.create_task(stage.play(story)) for story in told.stories]
         try:
             await told.kills.run(world, told.stories, mean_pause=mean_pause, faults=faults, say=say)
             told.seconds["killing"] = told.kills.seconds
             guard = asyncio.create_task(keep_alive(world, told.kills))
-            await playing
-            say("every story ended")
+            late = await play_out(playing, within)
+            say(f"{late} stories did not end" if late else "every story ended")
             told.seconds["until the last story ended"] = time.monotonic() - began
             try:
                 await checks.until_quiet(world, time.monotonic() + within)
@@ -91,7 +92,7 @@ async def night(
             with contextlib.suppress(asyncio.CancelledError):
                 await guard
         finally:
-            playing.cancel()
+            await play_out(playing, 0)
         told.seconds["until all was quiet"] = time.monotonic() - began
         told.calls, told.again, told.statuses = people.calls, people.again, dict(people.statuses)
     if told.kills.died:

@@ -14,7 +14,7 @@ import httpx2
 from lostphone.installation import SERVICES
 from tests.chaos import checks
 from tests.chaos.people import People, RefusedError, TooLateError, until_true
-from tests.chaos.stories import CASTS, Plot, Stage, Story
+from tests.chaos.stories import CASTS, Plot, Stage, Story, play_out
 from tests.chaos.world import World
 
 type Break = Callable[[World], None]
@@ -137,7 +137,7 @@ class _Outage:
         await asyncio.to_thread(self._world.await_ready, within)
         await self._until_green(healed + within)
         self._seen.back_after = round(time.monotonic() - healed, 1)
-        await playing
+        await play_out([playing], within)
         await checks.until_quiet(self._world, time.monotonic() + within)
         if self._pids() != pids:
             self._seen.wrong.append(f"{self._outage.name}: a process ended: {pids} became {self._pids()}")

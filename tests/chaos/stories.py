@@ -7,8 +7,10 @@ cancelled  a false alarm through the emergency door, called off before anybody v
 """
 
 import asyncio
+import math
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -100,7 +102,7 @@ def invent(seed: int, count: int, over_seconds: float) -> list[Story]:
 
 
 class Stage:
-    """Where stories are played. `within`: seconds that one may take."""
+    """Where stories are played. `within`: seconds that making it ready may take."""
 
     def __init__(self, world: World, people: People, *, within: float) -> None:
         self.world = world
@@ -166,24 +168,38 @@ class Stage:
         self.world.sandbox("entra", "POST", "/_users", {"id": story.account, "tenant": tenant, "name": story.holder})
 
     async def play(self, story: Story) -> None:
-        """Tell one story to its end; what went wrong is kept in it."""
+        """Tell one story to its end, or until it is cancelled; what went wrong is kept in it."""
         await asyncio.sleep(story.begin_after)
-        teller = _Teller(self, story, time.monotonic() + self.within)
+        teller = _Teller(self, story)
         try:
             await teller.tell()
+        except asyncio.CancelledError:
+            story.failed = f"after {story.steps[-1:]}: time was up"
+            raise
         except (TooLateError, RefusedError) as error:
             story.failed = f"after {story.steps[-1:]}: {error}"
         finally:
             await teller.phone("offline")
 
 
+async def play_out(playing: Sequence[asyncio.Task[None]], within: float) -> int:
+    """Give stories so many seconds to end, and end the others; how many those were. Raises what none foresaw."""
+    _, late = await asyncio.wait(playing, timeout=within)
+    for task in late:
+        task.cancel()
+    for end in await asyncio.gather(*playing, return_exceptions=True):
+        if isinstance(end, Exception):
+            raise end
+    return len(late)
+
+
 class _Teller:
     """One story as it is told."""
 
-    def __init__(self, stage: Stage, story: Story, until: float) -> None:
+    def __init__(self, stage: Stage, story: Story) -> None:
         self.stage = stage
         self.story = story
-        self.until = until
+        self.until = math.inf  # a story has time while things are killed: whoever plays it ends it
         self._key = str(uuid5(_NAMESPACE, f"report {story.tag}"))
 
     async def tell(self) -> None:
@@ -427,7 +443,7 @@ class _Teller:
                 await self.call(
                     "notifier", self.story.cast.privacy, "POST", f"/v1/duties/{duty['duty']}/{act}", json=order
                 )
-        except RefusedError as error:
+        except (TooLateError, RefusedError) as error:
             if error.code not in ("duty_ended", "incident_unknown", "not_found"):
                 raise
 
