@@ -23,6 +23,7 @@ from fastapi import FastAPI
 from shared.events import KeyRing, Signer
 from shared.events.contracts import redrive_topic
 from shared.messaging import backlog
+from shared.messaging.clock import running
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
@@ -126,7 +127,8 @@ async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool =
         http = await stack.enter_async_context(httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS))
         people = People.from_file(settings.vault_key_file)
         units = Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify)
-        units.clock.set(await pool.fetchval("SELECT clock_timestamp()"))
+        asked = running()
+        units.clock.set(await pool.fetchval("SELECT clock_timestamp()"), asked)
         health, gauges = Health(), Gauges()
         gauges.ask(metrics.READY, health.readiness)
         backlog.watch(gauges, pool)

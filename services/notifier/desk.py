@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.notifier import ledger, store
@@ -19,6 +19,8 @@ from services.notifier.rulebook import Rulebook
 from services.notifier.store import Alert, Duty, Incident
 from shared.messaging import Unit, Units
 from shared.web import Identity
+
+_CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ class Desk:
 
 
 def past(moment: datetime | None, unit: Unit) -> datetime:
-    """The moment that a person named, or now; 422 when it lies in the future."""
-    if moment is not None and moment > unit.now:
+    """The moment that a person named, by a clock of their own, or now; 422 when it lies in the future."""
+    if moment is None:
+        return unit.now
+    if moment > unit.now + _CLOCK_SKEW:
         raise problem("moment_in_future")
-    return moment or unit.now
+    return min(moment, unit.now)

@@ -17,14 +17,19 @@ class DatabaseClock:
         self._zero: datetime | None = None
 
     def __call__(self) -> datetime:
-        return self._wall() if self._zero is None else self._zero + _running()
+        return self._wall() if self._zero is None else self._zero + running()
 
-    def set(self, now: datetime) -> None:
-        """What the database said just now."""
-        self._zero = now - _running()
+    def set(self, now: datetime, asked: timedelta) -> None:
+        """What the database said, somewhere between `asked`, the `running()` before the question, and this moment.
+
+        An answer that came late says little: the clock moves only as far as the answer shows it to be wrong.
+        """
+        earliest, latest = now - running(), now - asked
+        zero = self._zero or earliest + (latest - earliest) / 2
+        self._zero = min(max(zero, earliest), latest)
 
 
-def _running() -> timedelta:
+def running() -> timedelta:
     """Since some moment, and also while the machine sleeps, where it can tell."""
     kind = getattr(time, "CLOCK_BOOTTIME", None)
     return timedelta(seconds=time.monotonic() if kind is None else time.clock_gettime(kind))

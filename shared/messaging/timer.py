@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 from opentelemetry.trace import SpanKind
 
+from shared.messaging.clock import running
 from shared.messaging.outage import is_outage
 from shared.telemetry import Health, bind, continue_trace, metrics
 
@@ -113,10 +114,11 @@ class Timers:
             task.add_done_callback(self._running.discard)
 
     async def _sleep(self) -> None:
+        asked = running()
         row = await self._units.pool.fetchrow(_NEXT, _LONGEST_SLEEP)
         if row is None:
             raise AssertionError("an aggregate has one row")
-        self._units.clock.set(row["now"])
+        self._units.clock.set(row["now"], asked)
         seconds = (row["until"] - row["now"]).total_seconds()
         if seconds <= 0:
             return

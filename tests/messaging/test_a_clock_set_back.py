@@ -9,7 +9,7 @@ import pytest
 from shared.events import Event, Reading, Signer
 from shared.events.reporter import IncidentCancelled
 from shared.messaging import Scope, Timer, Unit, Units, hear
-from shared.messaging.clock import DatabaseClock
+from shared.messaging.clock import DatabaseClock, running
 from shared.messaging.heard import Verdict
 from shared.messaging.timer import Timers
 from tests.messaging.conftest import Bus, until
@@ -76,4 +76,24 @@ async def test_timers_fire_when_they_are_due_whatever_the_clock_of_the_process_s
     finally:
         timers.cancel()
         await asyncio.gather(timers, return_exceptions=True)
-    assert timedelta() <= moments[0] - due < timedelta(seconds=5)
+    # The process knows the database's clock as well as the database is quick to answer.
+    assert timedelta(seconds=-0.2) <= moments[0] - due < timedelta(seconds=5)
+
+
+def test_an_answer_that_came_late_does_not_move_a_clock_that_it_does_not_contradict() -> None:
+    clock = DatabaseClock()
+    true = datetime(2026, 11, 24, 14, 40, tzinfo=UTC)
+    began = running()
+    clock.set(true, began)
+    before = clock() - running()
+    asked = running() - timedelta(seconds=3)
+    clock.set(true + (asked - began), asked)
+    assert clock() - running() - before < timedelta(milliseconds=1)
+
+
+def test_a_clock_that_an_answer_contradicts_moves_as_far_as_it_must() -> None:
+    clock = DatabaseClock()
+    true = datetime(2026, 11, 24, 14, 40, tzinfo=UTC)
+    clock.set(true, running())
+    clock.set(true + timedelta(hours=1), running())
+    assert abs(clock() - true - timedelta(hours=1)) < timedelta(milliseconds=100)
