@@ -1,6 +1,6 @@
 """Duties as the service keeps them: opened once, warned of, ended only by people or by what fulfils them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -117,6 +117,20 @@ async def test_a_late_filing_says_so(notifier: Notifier, incident: str) -> None:
     await privacy.post(f"/v1/duties/{duty['duty']}/file", {"receipt": "PPC-1"})
     (event,) = await notifier.said(incident, "duty-filed")
     assert event["late"] is True
+
+
+async def test_a_filing_may_be_dated_by_a_clock_that_is_a_little_ahead_and_not_by_tomorrow(
+    notifier: Notifier, incident: str
+) -> None:
+    now = datetime.now(UTC)
+    await notifier.hear(incident, lost(), assessed(**BIG))
+    privacy = await notifier.someone("privacy")
+    path = f"/v1/duties/{(await _duty(notifier, incident, 'JP-APPI-1'))['duty']}/file"
+    body = {"receipt": "PPC-1", "filed_at": (now + timedelta(days=1)).isoformat()}
+    await privacy.post(path, body, expect=422)
+    await privacy.post(path, body | {"filed_at": (now + timedelta(minutes=2)).isoformat()})
+    (event,) = await notifier.said(incident, "duty-filed")
+    assert datetime.fromisoformat(event["filed_at"]) < now + timedelta(minutes=1)
 
 
 async def test_waiving_takes_two_people_with_the_same_reason(notifier: Notifier, incident: str) -> None:
