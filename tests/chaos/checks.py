@@ -17,6 +17,7 @@ from confluent_kafka import Message as KafkaRecord
 from lostphone.installation import SERVICES
 from shared.events import LOG_TOPIC, Event, KeyRing, Received, read
 from shared.messaging.dead_letter import dead_letter_topic
+from tests.chaos.ends import end_of
 from tests.chaos.people import until_true
 from tests.chaos.stories import Story
 from tests.chaos.world import World
@@ -91,9 +92,7 @@ def log_ends(bootstrap: str, topic: str = LOG_TOPIC) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "chaos-checks"})
     try:
         partitions = consumer.list_topics(topic, timeout=_POLL_SECONDS).topics[topic].partitions
-        return {
-            at: consumer.get_watermark_offsets(TopicPartition(topic, at), timeout=_POLL_SECONDS)[1] for at in partitions
-        }
+        return {at: end_of(consumer, TopicPartition(topic, at)) for at in partitions}
     finally:
         consumer.close()
 

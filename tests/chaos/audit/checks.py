@@ -18,6 +18,7 @@ from shared.events.contracts.topics import topics as registered
 from tests.audit.conftest import LOG_KEYS
 from tests.chaos.audit.ground import Ground, newest
 from tests.chaos.audit.load import Load
+from tests.chaos.ends import end_of
 
 _SECONDS = 30.0
 _ALL = 2**31 - 1
@@ -178,7 +179,7 @@ def _ends(bootstrap: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     try:
         known = consumer.list_topics(timeout=_SECONDS).topics
         return {
-            (topic, at): consumer.get_watermark_offsets(TopicPartition(topic, at), timeout=_SECONDS)[1]
+            (topic, at): end_of(consumer, TopicPartition(topic, at))
             for topic in topics
             for at in known[topic].partitions
         }
