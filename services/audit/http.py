@@ -4,15 +4,18 @@ Checkpoint, hash tiles and proofs are public: leaf hashes are blinded. Entries a
 """
 
 import base64
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
+from pydantic import BeforeValidator
 from starlette.responses import PlainTextResponse, Response
 
 from services.audit.evidence.desk import EvidenceDesk, EvidenceRequest
 from services.audit.reader import LogReader, Published
+from services.audit.selection import Selection, actors, names
 from services.audit.story import Story, tell
 from services.audit.tlog import Proofs, TilePath
 from shared.web import Identity, Pages, Person, Problem, Role
@@ -40,6 +43,9 @@ _HANDS_OUT = (Role.PRIVACY, Role.AUDITOR)
 _SUBJECT = r"^[A-Za-z0-9_.-]{1,100}$"
 
 type Seq = Annotated[int, Query(ge=0, le=_MAX_SEQ)]
+type Word = Annotated[str, Query(max_length=100)]
+type Given[T] = Annotated[T | None, BeforeValidator(lambda value: value or None)]
+"""A field of a form: left empty, it is sent all the same."""
 
 
 def routes(app: FastAPI, reader: LogReader, identity: Identity, operator: str | None) -> None:
@@ -131,10 +137,29 @@ def _timelines(app: FastAPI, reader: LogReader, identity: Identity) -> None:
 
     @app.get("/incidents/{subject}", include_in_schema=False)
     async def page(
-        request: Request, subject: str, person: Annotated[Person, Depends(member)], size: Seq | None = None
+        request: Request,
+        subject: str,
+        *,
+        person: Annotated[Person, Depends(member)],
+        size: Given[Seq] = None,
+        name: Given[Word] = None,
+        by: Given[Word] = None,
+        since: Given[date] = None,
+        until: Given[date] = None,
+        only: Given[Word] = None,
     ) -> Response:
         story = await _story(reader, subject, person, size)
-        return pages.render(request, "timeline.html", story=story)
+        selection = Selection(name, by, since, until, only)
+        return pages.render(
+            request,
+            "timeline.html",
+            story=story,
+            size=size,
+            steps=selection.steps(story, pages.zone),
+            selection=selection,
+            names=names(story),
+            actors=actors(story),
+        )
 
 
 async def _story(reader: LogReader, subject: str, person: Person, size: int | None) -> Story:

@@ -41,7 +41,7 @@ class Pages:
 
     def __init__(self, folder: Path, words: Path, *, zone: ZoneInfo | None = None) -> None:
         self._words = {**_read(_SHARED / "words.yaml"), **_read(words)}
-        self._zone = zone or ZoneInfo("Asia/Tokyo")
+        self.zone = zone or ZoneInfo("Asia/Tokyo")
         self._environment = Environment(
             loader=ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(_SHARED)]),
             autoescape=True,
@@ -66,7 +66,7 @@ class Pages:
         html = self._environment.get_template(template).render(
             **context,
             t=Translation(self._words, wanted),
-            when=partial(when, zone=self._zone, lang=wanted),
+            when=partial(when, zone=self.zone, lang=wanted),
             day=partial(day, lang=wanted),
             csrf=lambda: _csrf_field(request),
             lang=wanted,

@@ -205,3 +205,22 @@ async def test_the_page_says_who_and_when_by_both_clocks_why_and_what_is_not_kno
     assert "DRILL" not in page
     drill = (await audit.get(f"/incidents/{_DRILL}?lang=en", token, Accept="text/html")).text
     assert "This is a drill." in drill
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        ("name=device-locked", [1]),
+        ("by=person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a", [0]),
+        ("since=2099-01-01", []),
+        ("until=2099-01-01&name=&by=&since=&size=", [0, 1, 2]),
+        ("only=unknown", [0, 2]),
+    ],
+)
+async def test_the_page_shows_the_entries_that_are_asked_for_and_says_how_many_it_hides(
+    audit: Audit, asked: str, numbers: list[int]
+) -> None:
+    token = await audit.token("acme-kk", "security_desk")
+    page = (await audit.get(f"/incidents/{_ACME}?lang=en&{asked}", token, Accept="text/html")).text
+    assert [n for n in range(3) if f'<li id="n{n}"' in page] == numbers
+    assert (f"Only {len(numbers)} of 3 entries are shown." in page) == (len(numbers) < 3)
