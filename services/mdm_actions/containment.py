@@ -350,7 +350,7 @@ class Containment:
         modes = [
             command
             for command in commands
-            if command.kind in (Kind.LOST_MODE, Kind.UNLOCK) and command.state is not State.FAILED
+            if command.kind is Kind.UNLOCK or (command.kind is Kind.LOST_MODE and command.state is not State.FAILED)
         ]
         if not modes or modes[-1].kind is Kind.UNLOCK:
             return

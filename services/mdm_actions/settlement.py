@@ -84,6 +84,9 @@ class Settlement:
             case Outcome(state=State.SUPERSEDED) if command.disarming_at is not None:
                 # Our own withdrawal, seen from the server's side.
                 return Outcome(State.CANCELLED, said.at, "withdrawn")
+            case Outcome(state=State.FAILED, reason="not_in_lost_mode") if command.kind is Kind.UNLOCK:
+                # The phone let go when it was handed this command before, and its answer was lost.
+                return replace(said, state=State.SUCCEEDED)
             case Outcome():
                 return said
             case LineReading():

@@ -87,6 +87,32 @@ async def test_the_desk_cannot_unlock_out_of_order(service: Service, company: Co
     assert (await service.told(incident, CommandRejected)).reason == "wipe_still_armed"
 
 
+async def _back(service: Service, company: Company, answers: int) -> tuple[str, Phone]:
+    """A locked phone that came back, and answers the order to unlock with this error."""
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident = new_incident()
+    await service.say(lost(company.device(row)), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    await phone.behave(errors={"DisableLostMode": answers})
+    await service.say(_recovered(), incident, company.name)
+    return incident, phone
+
+
+async def test_a_phone_that_says_it_is_not_in_lost_mode_is_unlocked(service: Service, company: Company) -> None:
+    incident, phone = await _back(service, company, 12067)
+    await service.told(incident, DeviceUnlocked)
+    assert [state for kind, state in await service.commands(incident) if kind == "unlock"] == ["succeeded"]
+    assert (await phone.obeyed()).count("DisableLostMode") == 1
+
+
+async def test_an_order_to_unlock_that_failed_is_not_given_again_by_itself(service: Service, company: Company) -> None:
+    incident, _ = await _back(service, company, 12069)
+    commands = await eventually(lambda: service.commands(incident), lambda commands: ("unlock", "failed") in commands)
+    assert [kind for kind, _ in commands].count("unlock") == 1
+
+
 async def test_locating_stops_when_the_phone_is_back_or_the_case_ends(service: Service, company: Company) -> None:
     row = company.row("A-1")
     await service.import_(company, [row])
