@@ -443,7 +443,7 @@ class _Teller:
                 await self.call(
                     "notifier", self.story.cast.privacy, "POST", f"/v1/duties/{duty['duty']}/{act}", json=order
                 )
-        except (TooLateError, RefusedError) as error:
+        except RefusedError as error:
             if error.code not in ("duty_ended", "incident_unknown", "not_found"):
                 raise
 
