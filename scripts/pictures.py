@@ -34,7 +34,8 @@ def main() -> None:
         directory = Path(place) / "data"
         status = running.start_detached(directory, lambda line: progress(line, line))
         try:
-            console = Console(record=True, force_terminal=True, width=118, highlight=False, legacy_windows=False)
+            # In colour and no terminal: a picture does not move, and would keep every frame of what turns.
+            console = Console(record=True, color_system="truecolor", width=118, highlight=False, legacy_windows=False)
             told = play(status, directory, Path("build/demo"), as_json=False, began=time.monotonic(), console=console)
             _FOLDER.mkdir(parents=True, exist_ok=True)
             console.save_svg(str(_FOLDER / "demo.svg"), title="make demo")
