@@ -32,7 +32,8 @@ _WORK_SECONDS = 30.0
 _MAX_TRIES = 5
 _PAUSE = timedelta(seconds=10)
 _WAIT_FOR_PROVIDER = timedelta(hours=20)
-"""A provider that is away is waited for: no person failed. Within the day for which LINE knows a retry key."""
+"""A provider that is away is waited for: no person failed; and one that can be asked is asked what became of a message.
+Within the day for which LINE knows a retry key: after that a repeat would be a second message."""
 _WHILE_AWAY = timedelta(minutes=1)
 
 
@@ -136,7 +137,7 @@ class Notices:
             again, uncertain = [], []
             for person, name in left.items():
                 channel = self._outlets.channel(name, batch.scope.organisation, drill=batch.scope.drill)
-                if channel is not None and channel.repeats_safely:
+                if channel is not None and channel.repeats_safely and _keys_are_known(batch, unit.now):
                     again.append((person, name, unit.now))
                 else:
                     uncertain.append((person, Result(Outcome.UNCERTAIN, reason="interrupted_while_sending")))
@@ -174,7 +175,7 @@ class Notices:
         return await asyncio.gather(*(one(row) for row in rows))
 
     async def _conclude(self, batch: Batch, rows: Sequence[Row], results: Sequence[Result]) -> None:
-        """Keep the results. A failed try is repeated, then the person's next channel is tried."""
+        """Keep the results. A try that may do better is repeated, then the person's next channel is tried."""
         async with self._units.begin() as unit:
             await ledger.record(
                 unit, batch.id, [(row.person, row.channel, result) for row, result in zip(rows, results, strict=True)]
@@ -184,10 +185,8 @@ class Notices:
             settled: list[tuple[str, Result]] = []
             for row, result in zip(rows, results, strict=True):
                 following = row.channels[row.channels.index(row.channel) + 1 :]
-                if result.again and row.tries < _MAX_TRIES:
-                    again.append((row.person, row.channel, unit.now + _PAUSE * row.tries))
-                elif result.away and not following and unit.now < batch.started_at + _WAIT_FOR_PROVIDER:
-                    again.append((row.person, row.channel, unit.now + _WHILE_AWAY))
+                if pause := _pause(batch, row, result, unit.now, last=not following):
+                    again.append((row.person, row.channel, unit.now + pause))
                 elif result.outcome in (Outcome.BOUNCED, Outcome.FAILED) and following:
                     fallback.append((row.person, following[0], unit.now))
                 else:
@@ -244,6 +243,23 @@ class Notices:
             )
         elif unreached:
             await self._duties.run(unit, told, known_at=unit.now, cause=cause)
+
+
+def _pause(batch: Batch, row: Row, result: Result, now: datetime, *, last: bool) -> timedelta | None:
+    """How long until the same channel is tried again; None: it is not. `last`: the person has no other one."""
+    if not result.again:
+        return None
+    if result.outcome is Outcome.UNCERTAIN and not _keys_are_known(batch, now):
+        return None
+    if row.tries < _MAX_TRIES:
+        return _PAUSE * row.tries
+    # However often it was tried: to ask again harms nobody, and nobody has to be called who was told.
+    unsettled = result.outcome is Outcome.UNCERTAIN or (result.away and last)
+    return _WHILE_AWAY if unsettled and _keys_are_known(batch, now) else None
+
+
+def _keys_are_known(batch: Batch, now: datetime) -> bool:
+    return now < batch.started_at + _WAIT_FOR_PROVIDER
 
 
 def everybody_told(known: Incident, by_state: dict[str, int]) -> bool:

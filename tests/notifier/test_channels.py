@@ -69,9 +69,17 @@ async def test_a_person_whom_the_provider_refuses_is_bounced_and_not_tried_again
 
 
 async def test_a_provider_that_says_later_has_failed_and_may_be_tried_again(outlet: Outlet, outside: Outside) -> None:
-    await outside.fault(outlet.part, kind="answer", status=451 if outlet.part == "mail" else 503, text="later")
+    await outside.fault(outlet.part, kind="answer", status=451 if outlet.part == "mail" else 429, text="later")
     result = await outlet.channel.send(_message(outlet))
     assert (result.outcome, result.again) == (Outcome.FAILED, True)
+
+
+async def test_after_an_error_of_line_itself_nobody_knows_whether_it_delivered(outside: Outside) -> None:
+    line = Line(outside.addresses["line"], LINE_TOKEN)
+    await outside.fault("line", kind="answer", status=500, text="out of order")
+    result = await line.send(Message(key=str(uuid4()), to=LINE_USER, subject="s", text="t"))
+    assert (result.outcome, result.again) == (Outcome.UNCERTAIN, True)
+    await line.close()
 
 
 async def test_a_lost_answer_is_uncertain_and_repeated_only_where_that_is_harmless(

@@ -157,6 +157,40 @@ async def test_a_line_message_whose_answer_was_lost_is_sent_again_with_its_key_a
     assert len(keys) == 1
 
 
+async def test_line_is_asked_until_it_says_what_became_of_a_push(notifier: Notifier, incident: str) -> None:
+    await _ready(notifier, incident, f"name,mail,line_user_id\n鈴木 一郎,,{LINE_USER}\n", people=1)
+    await notifier.outside.fault("line", kind="lose_answer", calls=7)
+    privacy = await notifier.someone("privacy")
+    await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=202)
+
+    async def asked(times: int) -> bool:
+        await notifier.kit.pool.execute("UPDATE notice SET not_before = now() WHERE state = 'planned'")
+        await notifier.fire(incident, "notices")
+        return await notifier.kit.pool.fetchval("SELECT count(*) FROM notice_attempt") >= times
+
+    await until(lambda: asked(7), "seven answers that were lost")
+    assert await notifier.kit.pool.fetchval("SELECT state FROM notice") in ("planned", "sending", "accepted")
+    await until(lambda: asked(8), "the answer")
+    (settled,) = await notifier.heard_of(incident, "notices-settled")
+    assert settled["by_state"] == {"accepted": 1}
+    assert len(await notifier.outside.pushes()) == 1
+
+
+async def test_a_push_that_was_interrupted_longer_ago_than_line_knows_its_key_is_uncertain(
+    installation: Installed, outside: Outside, acme: str, incident: str
+) -> None:
+    async with notifier_at(installation, outside, acme, timers=False) as stopped:
+        await _ready(stopped, incident, f"name,mail,line_user_id\n鈴木 一郎,,{LINE_USER}\n", people=1)
+        privacy = await stopped.someone("privacy")
+        await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=202)
+        await stopped.kit.pool.execute("UPDATE notice SET state = 'sending', tries = 1")
+        await stopped.kit.pool.execute("UPDATE batch SET started_at = now() - interval '21 hours'")
+    async with notifier_at(installation, outside, acme) as started:
+        (settled,) = await started.heard_of(incident, "notices-settled")
+    assert settled["by_state"] == {"uncertain": 1}
+    assert await outside.pushes() == []
+
+
 async def test_what_was_being_sent_when_the_process_ended_is_uncertain_for_mail_and_repeated_for_line(
     installation: Installed, outside: Outside, acme: str, incident: str
 ) -> None:

@@ -1,7 +1,8 @@
 """LINE by the Messaging API: pushes to friends of the company's account, with retry keys.
 
-A 200 means accepted, not read. The same retry key is answered 409 for a day and delivers nothing a second time
-(developers.line.biz, Retry failed API requests).
+A 200 means accepted, not read. After a 5xx, or without an answer, the message may have been delivered all the same. The
+same retry key is answered 409 for a day and delivers nothing a second time (developers.line.biz, Retry failed API
+requests).
 """
 
 import asyncio
@@ -74,5 +75,7 @@ def _refused(error: Any) -> Result:
             return Result(Outcome.BOUNCED, reason=f"line_{status}")
         case 401 | 403:
             return Result(Outcome.FAILED, reason=f"line_{status}")
+        case _ if status >= 500:
+            return Result(Outcome.UNCERTAIN, reason=f"line_{status}", again=True)
         case _:
             return Result(Outcome.FAILED, reason=f"line_{status}", again=True)
