@@ -27,6 +27,7 @@ type Plot = Literal["wiped", "found", "line", "cancelled"]
 PLOTS: dict[Plot, int] = {"wiped": 5, "found": 3, "line": 2, "cancelled": 1}
 """How often each is told, in proportion."""
 _NAMESPACE = UUID("7d0a3a52-52a7-5e2b-8f6e-3d2b8f0f9c11")
+_NOT_YET = ("incident_unknown", "not_assessed", "assessment_superseded", "nobody_to_tell", "not_found")
 _ERASED_SILENTLY = 30.0
 """So long the desk waits for the word of a phone that was erased; NanoMDM may have been dead when it came."""
 
@@ -383,11 +384,12 @@ class _Teller:
                 batches = (await self.call("notifier", privacy, "GET", f"{base}/notices"))["batches"]
                 if batches:
                     return True
-                order = {"template": "jp-loss-v1", "assessment_version": 1, "issuer": ISSUER}
+                version = (await self.case())["assessments"][-1]["version"]
+                order = {"template": "jp-loss-v1", "assessment_version": version, "issuer": ISSUER}
                 await self.call("notifier", privacy, "POST", f"{base}/notices", json=order)
             except RefusedError as error:
-                # The notifier has perhaps not heard of the case, or of its assessment; or the answer was lost.
-                if error.code not in ("incident_unknown", "not_assessed", "nobody_to_tell", "not_found"):
+                # The notifier has perhaps not heard of the case, or of its newest assessment; or the answer was lost.
+                if error.code not in _NOT_YET:
                     raise
                 return False
             return True

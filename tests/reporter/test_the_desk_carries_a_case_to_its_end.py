@@ -120,6 +120,24 @@ async def test_recovery_keeps_every_duty_and_asks_for_a_new_assessment(reporter:
     assert case["decision_version"] == 2
 
 
+async def test_an_assessment_sent_twice_is_one_version(reporter: Reporter, acme: str) -> None:
+    incident = await _opened(reporter, acme)
+    path = f"/v1/incidents/{incident}"
+    everyone = await reporter.someone(acme, LEAD, DESK, PRIVACY)
+    found = {"leak": "suspected", "people": 80, "people_certain": True, "data_items": ["contacts"], "final": True}
+    first = await everyone.post(f"{path}/assessment", found)
+    again = await everyone.post(f"{path}/assessment", found)
+    assert again["assessments"] == first["assessments"]
+    assert [kind for kind, _ in await reporter.told(incident)].count("leak-assessed") == 1
+
+    more = await everyone.post(f"{path}/assessment", found | {"people": 81})
+    assert [version["version"] for version in more["assessments"]] == [1, 2]
+    await everyone.post(f"{path}/recovered", {"from_whom": "police", "identity_checked": "yes"})
+    looked = await everyone.post(f"{path}/assessment", found | {"people": 81})
+    assert [version["version"] for version in looked["assessments"]] == [1, 2, 3]
+    assert not looked["reassess"]
+
+
 async def test_a_line_is_stopped_before_the_wipe_only_by_name(reporter: Reporter, acme: str) -> None:
     incident = await _opened(reporter, acme)
     desk = await reporter.someone(acme, DESK)

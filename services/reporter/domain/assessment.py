@@ -92,7 +92,9 @@ def prefill(incident: Incident, now: datetime) -> LeakAssessed:
 
 
 def assess(incident: Incident, findings: Findings, by: By) -> Decision:
-    """One more version. Raises `RefusedError` when it would claim what is not shown."""
+    """One more version, unless the newest one says the same already: whoever got no answer asks again, and what was
+    written for a version must not be out of date by that. Raises `RefusedError` when it would claim what is not shown.
+    """
     incident.must_be_open()
     incident.must_be_verified()
     if len(incident.assessments) >= MAX_VERSIONS:
@@ -111,8 +113,18 @@ def assess(incident: Incident, findings: Findings, by: By) -> Decision:
     else:
         given.pop("people_certain", None)
     version = LeakAssessed.model_validate(proposed.model_dump() | given | {"protection": protection})
+    if incident.assessments and not incident.reassess and _says_the_same(version, incident.assessments[-1], findings):
+        return Decision(incident, ())
     after = incident.model_copy(update={"assessments": (*incident.assessments, version), "reassess": False})
     return Decision(after, (version,))
+
+
+def _says_the_same(version: LeakAssessed, last: LeakAssessed, findings: Findings) -> bool:
+    """Whether nothing is new but the number and the moment."""
+    moments = {"version": last.version, "assessed_at": last.assessed_at}
+    if findings.known_at is None:
+        moments["known_at"] = last.known_at
+    return version.model_copy(update=moments) == last
 
 
 _PREDICATES = {"encrypted", "key_apart", "remote_erase_ready", "attempts_limited", "locked_at_loss"}
