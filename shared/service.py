@@ -18,12 +18,13 @@ import httpx2
 import structlog
 import typer
 import uvicorn
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 
 from shared.events import KeyRing, Signer
 from shared.events.contracts import redrive_topic
 from shared.messaging import backlog
-from shared.messaging.clock import running
+from shared.messaging.clock import DatabaseClock, running
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
@@ -122,13 +123,11 @@ def service_main[S: ServiceSettings](
 async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool = False) -> AsyncIterator[Kit[S]]:
     """Everything that a composition root stands on, closed in order at the end. Waits for the database."""
     async with AsyncExitStack() as stack:
-        pool = await _connected(name, settings)
+        pool, clock = await _connected(name, settings)
         stack.push_async_callback(_close_pool, pool)
         http = await stack.enter_async_context(httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS))
         people = People.from_file(settings.vault_key_file)
-        units = Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify)
-        asked = running()
-        units.clock.set(await pool.fetchval("SELECT clock_timestamp()"), asked)
+        units = Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify, clock=clock)
         health, gauges = Health(), Gauges()
         gauges.ask(metrics.READY, health.readiness)
         backlog.watch(gauges, pool)
@@ -148,15 +147,26 @@ async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool =
         )
 
 
-async def _connected(name: str, settings: ServiceSettings) -> asyncpg.Pool:
+async def _connected(name: str, settings: ServiceSettings) -> tuple[asyncpg.Pool, DatabaseClock]:
     while True:
         try:
-            return await connect(settings.postgres_dsn.get_secret_value(), name, max_size=settings.postgres_connections)
+            pool = await connect(settings.postgres_dsn.get_secret_value(), name, max_size=settings.postgres_connections)
+            try:
+                return pool, await _clock_of(pool)
+            except BaseException:
+                pool.terminate()
+                raise
         except Exception as error:
             if not is_outage(error):
                 raise
             _log.warning("database_unreachable", error=type(error).__name__)
             await asyncio.sleep(_START_PAUSE_SECONDS)
+
+
+async def _clock_of(pool: asyncpg.Pool) -> DatabaseClock:
+    clock, asked = DatabaseClock(), running()
+    clock.set(await pool.fetchval("SELECT clock_timestamp()"), asked)
+    return clock
 
 
 async def _close_pool(pool: asyncpg.Pool) -> None:
@@ -201,6 +211,10 @@ def server_of(app: FastAPI, settings: ServiceSettings, places: Places | None = N
     )
 
 
+class PartEndedError(Exception):
+    """A part that works until the service ends has ended before; its name."""
+
+
 class Running[S: ServiceSettings]:
     """The parts of one service at work."""
 
@@ -221,9 +235,10 @@ class Running[S: ServiceSettings]:
             task.cancel()
         results = await asyncio.gather(*work, return_exceptions=True)
         for task, result in zip(work, results, strict=True):
-            if task in done and isinstance(result, Exception):
-                _log.critical("part_failed", part=task.get_name(), exc_info=result)
-                raise result
+            if task in done and (isinstance(result, Exception) or not stop.is_set()):
+                failure = result if isinstance(result, Exception) else PartEndedError(task.get_name())
+                _log.critical("part_failed", part=task.get_name(), exc_info=failure)
+                raise failure
 
     def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         kit, settings = self._kit, self._kit.settings
@@ -286,9 +301,11 @@ class Running[S: ServiceSettings]:
                 await consumer.start()
                 break
             except Exception as error:
-                if not is_outage(error):
+                # aiokafka also tells a broker that ended while the group was joined as an error not to be retried.
+                if not (is_outage(error) or isinstance(error, KafkaError)):
                     raise
-                kit.health.fail("consumer", f"Kafka cannot be reached: {type(error).__name__}")
+                kit.health.fail("consumer", f"Kafka cannot be used: {type(error).__name__}")
+                _log.warning("consumer_waits", error=type(error).__name__)
                 await consumer.stop()
                 await asyncio.sleep(_START_PAUSE_SECONDS)
         try:

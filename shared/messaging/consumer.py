@@ -124,7 +124,11 @@ class Consumer:
             self._stopping.set()
             await self._telling
             self._stopping.clear()
-        await self._broker.stop()
+        try:
+            await self._broker.stop()
+        except KafkaError as error:
+            # It could not say goodbye; the group notices.
+            _log.debug("group_not_left", error=type(error).__name__)
 
     async def _reach(self) -> str | None:
         """None when the cluster answers, else the reason: a consumer with nothing to take would not notice."""

@@ -1,0 +1,86 @@
+"""A service that starts in the moment in which what it needs ends waits for it; it does not end as well."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from services.reporter.settings import Settings
+from shared.events import Reading
+from shared.messaging import Unit
+from shared.service import PartEndedError, Parts, Running, open_kit
+from shared.web import create_app
+from tests.stack.installed import Installed
+from tests.stack.service import free_port, settings_of
+
+type Seen = Callable[[bytes], bytes | None]
+"""What becomes of bytes on their way; None cuts the connection."""
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
+@asynccontextmanager
+async def _between(host: str, port: int, *, asked: Seen = _as_it_is, answered: Seen = _as_it_is) -> AsyncIterator[int]:
+    """A relay to that address which looks at what passes; its port."""
+
+    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, seen: Seen) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65_536):
+                changed = seen(data)
+                if changed is None:
+                    break
+                sink.write(changed)
+                await sink.drain()
+        sink.close()
+
+    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection(host, port)
+        await asyncio.gather(carry(client, to_server, asked), carry(server, to_client, answered))
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+def _settings(installation: Installed, **instead: Any) -> Settings:
+    return Settings(**settings_of("reporter", installation, "http://127.0.0.1:1", free_port()) | instead)
+
+
+async def test_the_database_ends_right_after_the_first_connection(installation: Installed) -> None:
+    cut = 0
+
+    def first_question(data: bytes) -> bytes | None:
+        nonlocal cut
+        if b"clock_timestamp" in data and not cut:
+            cut += 1
+            return None
+        return data
+
+    dsn = urlsplit(installation.dsn("reporter"))
+    assert dsn.hostname
+    async with _between(dsn.hostname, dsn.port or 5432, asked=first_question) as port:
+        moved = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{port}").geturl()
+        async with open_kit("reporter", _settings(installation, postgres_dsn=moved)) as kit:
+            assert cut == 1
+            assert await kit.pool.fetchval("SELECT 1") == 1
+
+
+class _Nothing:
+    async def take(self, unit: Unit, readings: list[Reading]) -> None:
+        """It is about the start only."""
+
+
+async def _ended() -> None:
+    """Background work that should have gone on."""
+
+
+async def test_a_part_that_ends_ends_the_service_with_an_error(installation: Installed) -> None:
+    async with open_kit("reporter", _settings(installation)) as kit:
+        parts = Parts(_Nothing(), create_app(kit, title="reporter"), background=(_ended,))
+        with pytest.raises(PartEndedError, match="background"):
+            await Running("reporter", kit, parts, ["background"]).until(asyncio.Event())
