@@ -19,7 +19,7 @@ from tests.chaos.campaign import night
 from tests.chaos.cluster import one_of_three_killed
 from tests.chaos.outages import OUTAGES, go_through
 from tests.chaos.replay import check_rebuilt, check_replay
-from tests.chaos.world import World, world
+from tests.chaos.world import KILLABLE, World, world
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 configure_logs("chaos")  # to standard error: the result stands alone on standard output
@@ -35,6 +35,7 @@ class Plan:
     pause: float
     within: float
     outage_seconds: float
+    targets: list[str]
 
 
 @app.command()
@@ -46,11 +47,15 @@ def chaos(
     pause: Annotated[float, typer.Option(help="Seconds between two kills, on average.")] = 1.5,
     within: Annotated[float, typer.Option(help="Seconds that the stories have after the last kill.")] = 900,
     outage_seconds: Annotated[float, typer.Option(help="How long each outage lasts; 0 leaves them out.")] = 20,
+    targets: Annotated[str, typer.Option(help="What is killed, with commas between.")] = ",".join(KILLABLE),
     data_dir: Annotated[Path | None, typer.Option(help="Where the installation lives; kept when given.")] = None,
 ) -> None:
     """Kill -9 at random points of many stories; replay the log; break networks; kill one broker of three."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
-    plan = Plan(seed, kills, stories or max(8, kills // 5), pause, within, outage_seconds)
+    chosen = targets.split(",")
+    if unknown := set(chosen) - set(KILLABLE):
+        raise typer.BadParameter(f"unknown targets: {', '.join(sorted(unknown))}; there are {', '.join(KILLABLE)}")
+    plan = Plan(seed, kills, stories or max(8, kills // 5), pause, within, outage_seconds, chosen)
     _say(f"seed {seed}: {kills} kills; again with SEED={seed}")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lostphone-chaos-") as place:
@@ -74,6 +79,7 @@ async def _go(running: World, plan: Plan) -> dict[str, Any]:
         stories=plan.stories,
         mean_pause=plan.pause,
         within=plan.within,
+        targets=plan.targets,
         say=_say,
     )
     found: dict[str, Any] = {"kills": told.summary()}

@@ -3,17 +3,17 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
 from tests.chaos import checks
-from tests.chaos.kills import Kills, keep_alive
+from tests.chaos.kills import Kills
 from tests.chaos.people import People, TooLateError
 from tests.chaos.stories import Stage, Story, invent, play_out
-from tests.chaos.world import World
+from tests.chaos.world import KILLABLE, World
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Night:
             "seed": self.seed,
             "kills": sum(kills.done.values()),
             "killed": dict(kills.done.most_common()),
-            "ended_by_themselves": dict(kills.died),
+            "ended_by_themselves": kills.died,
             "faults": dict(kills.faults.most_common()),
             "stories": ends,
             "erased_without_a_word": sum("wipe silent" in story.steps for story in self.stories),
@@ -64,12 +64,13 @@ async def night(
     mean_pause: float,
     within: float,
     faults: bool = True,
+    targets: Sequence[str] = KILLABLE,
     say: Callable[[str], None] = lambda line: None,
 ) -> Night:
     """Play it. `mean_pause`: seconds between two kills; `within`: seconds that the stories have
-    after the last kill, and then all to become quiet; `say`: progress."""
-    told = Night(seed, invent(seed, stories, over_seconds=0.7 * kills * mean_pause), Kills(seed, kills))
-    assert told.kills is not None
+    after the last kill, and then all to become quiet; `targets`: what is killed; `say`: progress."""
+    told = Night(seed, invent(seed, stories, over_seconds=0.7 * kills * mean_pause))
+    told.kills = killing = Kills(seed, kills, targets=targets)
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=64, max_keepalive_connections=0)) as http:
         people = People(world.status, http)
         stage = Stage(world, people, within=within)
@@ -78,9 +79,9 @@ async def night(
         told.seconds["preparing"] = time.monotonic() - began
         playing = [asyncio.create_task(stage.play(story)) for story in told.stories]
         try:
-            await told.kills.run(world, told.stories, mean_pause=mean_pause, faults=faults, say=say)
-            told.seconds["killing"] = told.kills.seconds
-            guard = asyncio.create_task(keep_alive(world, told.kills))
+            await killing.run(world, told.stories, mean_pause=mean_pause, faults=faults, say=say)
+            told.seconds["killing"] = killing.seconds
+            guard = asyncio.create_task(killing.keep_alive(world))
             late = await play_out(playing, within)
             say(f"{late} stories did not end" if late else "every story ended")
             told.seconds["until the last story ended"] = time.monotonic() - began
@@ -95,8 +96,7 @@ async def night(
             await play_out(playing, 0)
         told.seconds["until all was quiet"] = time.monotonic() - began
         told.calls, told.again, told.statuses = people.calls, people.again, dict(people.statuses)
-    if told.kills.died:
-        told.wrong.append(f"processes ended without being killed: {dict(told.kills.died)}")
+    told.wrong += [f"ended without being killed: {end}" for end in killing.died]
     await asyncio.to_thread(world.await_ready)
     told.wrong += await checks.check_all(world, told.stories)
     told.repeats = await asyncio.to_thread(checks.repeats, world)

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from lostphone.installation import SERVICES
@@ -32,9 +32,10 @@ class Kills:
     count: int
     done: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    died: Counter[str] = field(default_factory=Counter)
-    """Processes that ended without having been killed; the supervisor of `lostphone up` would start them again."""
+    died: list[str] = field(default_factory=list)
+    """Processes that ended without having been killed, with their last words."""
     seconds: float = 0.0
+    targets: Sequence[str] = KILLABLE
 
     async def run(
         self, world: World, stories: list[Story], *, mean_pause: float, faults: bool, say: Callable[[str], None]
@@ -47,15 +48,13 @@ class Kills:
             await asyncio.sleep(chance.expovariate(1 / mean_pause))
             if faults and chance.random() < 0.3:
                 await asyncio.to_thread(self._fault, world, chance)
-            wanted = chance.choices(KILLABLE, [_WEIGHTS[name] for name in KILLABLE])[0]
+            wanted = chance.choices(self.targets, [_WEIGHTS[name] for name in self.targets])[0]
             stays_down = chance.choice((0.0, 0.0, 0.2, 1.0, 3.0))
             while wanted in down and not down[wanted].done():
                 await asyncio.wait([down[wanted]])
             if wanted in down:
                 down[wanted].result()
-            if world.parts[wanted].child.pid is None:
-                self.died[wanted] += 1
-                await asyncio.to_thread(world.restart, wanted)
+            await self._revive(world, [name for name, back in down.items() if not back.done()])
             await asyncio.to_thread(world.kill, wanted)
             self.done[wanted] += 1
             if self.done.total() % 25 == 0:
@@ -64,6 +63,19 @@ class Kills:
             down[wanted] = asyncio.create_task(self._back(world, wanted, stays_down))
         await asyncio.gather(*down.values())
         self.seconds = time.monotonic() - began
+
+    async def keep_alive(self, world: World) -> None:
+        """Do what the supervisor of `lostphone up` does after the kills, until cancelled."""
+        while True:
+            await self._revive(world, [])
+            await asyncio.sleep(0.5)
+
+    async def _revive(self, world: World, down: Collection[str]) -> None:
+        """Start what ended by itself: all that is not running and was not killed."""
+        for name in world.dead():
+            if name not in down:
+                self.died.append(f"{name}: {world.end_of(name)}")
+                await asyncio.to_thread(world.restart, name)
 
     async def _back(self, world: World, name: str, after: float) -> None:
         await asyncio.sleep(after)
@@ -79,11 +91,3 @@ class Kills:
             {"kind": kind, "calls": 1, "seconds": 2, "status": 451 if part == "mail" else 503, "match": match},
         )
         self.faults[f"{part} {kind}"] += 1
-
-
-async def keep_alive(world: World, kills: Kills) -> None:
-    """Do what the supervisor does after the kills: start what ended by itself. Until cancelled."""
-    while True:
-        for name in await asyncio.to_thread(world.revive):
-            kills.died[name] += 1
-        await asyncio.sleep(0.5)

@@ -36,6 +36,8 @@ KILLABLE = ("kafka", "postgres", "nanomdm", *SERVICES, RELAY)
 _PROXIES = ["kafka", "postgres", "nanomdm", "carrier", "entra", "line", "smtp"]
 _READY_WITHIN = 120.0
 _RESTARTED_WITHIN = 300.0
+_LAST_LINES = 40
+_LONGEST_LINE = 4000
 
 _log = structlog.get_logger()
 
@@ -201,12 +203,11 @@ class World:
         """Parts that do not run."""
         return [name for name, part in self.parts.items() if part.child.pid is None]
 
-    def revive(self) -> list[str]:
-        """Start what died by itself, as the supervisor of `lostphone up` does; the names."""
-        gone = self.dead()
-        for name in gone:
-            self.restart(name)
-        return gone
+    def end_of(self, name: str) -> str:
+        """How a part that does not run ended, and the last lines that it wrote."""
+        child = self.parts[name].child
+        lines = child.log_file.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return "\n".join([f"exit {child.exit_code}", *(line[-_LONGEST_LINE:] for line in lines)])
 
     def await_ready(self, within: float = _READY_WITHIN) -> None:
         """Return when all services say that they are ready. Raises `EmbeddedError`."""
