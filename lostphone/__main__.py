@@ -48,12 +48,13 @@ class _Commands(typer.core.TyperGroup):
 
 
 def _ops(ops: typer.Typer) -> typer.Typer:
-    from lostphone.commands import backup, dead_letters, evidence, standing  # noqa: PLC0415 - as all commands
+    from lostphone.commands import backup, close_log, dead_letters, evidence, standing  # noqa: PLC0415 - as all commands
 
     if "status" not in [command.name for command in ops.registered_commands]:
         ops.command("status")(standing.status)
         ops.command("backup")(backup.backup)
         ops.command("restore")(backup.restore)
+        ops.command("close-log")(close_log.close_log)
         ops.command("evidence")(evidence.evidence)
         ops.add_typer(dead_letters.dead_letters, name="dead-letters")
     return ops

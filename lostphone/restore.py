@@ -5,9 +5,9 @@ The services must not run. Two cases, told apart by the log that the broker has:
 - it is empty (a new machine): the log of the backup is written, every record at its offset, and the outward topics are
   filled again from the timeline;
 - it is there and has gone on since the backup (only the database was lost): nothing of it is touched. The timeline is
-  recorded on in the order that its topic tells, so that it does not fork; each service's sequences are raised above
-  what it had said, so that nothing new is taken for a repeat; and the incidents are named about which the log knows
-  more than the restored services do.
+  recorded on from a copy, or in the order that its topic tells, so that it does not fork; each service's sequences are
+  raised above what it had said, so that nothing new is taken for a repeat; and the incidents are named about which the
+  log knows more than the restored services do.
 """
 
 import asyncio
@@ -25,7 +25,10 @@ from lostphone.backup import LOG_FILE, BackupError, run, unpack
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.installation import SERVICES
 from lostphone.timeline_again import AuditKeys, record_again
+from services.audit.recovery import Recovery, RecoveryError
+from services.audit.tlog import VerifierKey
 from shared.events import LOG_TOPIC, Event, KeyRing, read
+from shared.postgres import connect
 
 _HOLDS = "SELECT (SELECT count(*) FROM reporter.incident) + (SELECT size FROM audit.log_state)"
 _RAISE = """
@@ -44,6 +47,8 @@ class Target:
     passwords: Mapping[str, str]
     kafka: Mapping[str, Any]
     audit_keys: AuditKeys
+    log_vkeys: tuple[VerifierKey, ...]
+    """Of the timeline's log, the first of its origin."""
 
 
 @dataclass
@@ -60,9 +65,10 @@ class Restored:
     """Subjects of these events, to be looked at by the desk."""
 
 
-async def restore(target: Target, file: Path, *, replace: bool = False) -> Restored:
-    """Put the backup in place. Raises `BackupError`; before anything was changed when the database holds incidents and
-    `replace` is not set, or the log is not the one that the backup was made of."""
+async def restore(target: Target, file: Path, *, replace: bool = False, copy: Path | None = None) -> Restored:
+    """Put the backup in place. What the timeline had recorded after it is taken from `copy`, a copy of the log, where
+    one is given, and then from the timeline's topic. Raises `BackupError`; before anything was changed when the
+    database holds incidents and `replace` is not set, or the log is not the one that the backup was made of."""
     with tempfile.TemporaryDirectory(prefix="lostphone-restore-") as place:
         folder = Path(place)
         manifest = await asyncio.to_thread(unpack, file, folder)
@@ -73,7 +79,7 @@ async def restore(target: Target, file: Path, *, replace: bool = False) -> Resto
         await _databases(target, folder, manifest)
         if not any(ends.values()):
             return await _write_log(target, folder, manifest)
-        return await _catch_up(target, manifest, ends)
+        return await _catch_up(target, manifest, ends, copy)
 
 
 async def _refuse_to_overwrite(target: Target, replace: bool) -> None:
@@ -158,7 +164,9 @@ async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) 
     return Restored(manifest["at"], "written", written)
 
 
-async def _catch_up(target: Target, manifest: Mapping[str, Any], ends: Mapping[int, int]) -> Restored:
+async def _catch_up(
+    target: Target, manifest: Mapping[str, Any], ends: Mapping[int, int], copy: Path | None
+) -> Restored:
     sequences, ahead = await asyncio.to_thread(_said, target, ends)
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
     beyond: set[str] = set()
@@ -174,8 +182,20 @@ async def _catch_up(target: Target, manifest: Mapping[str, Any], ends: Mapping[i
             await connection.execute(_RAISE.format(schema=service), list(said), list(said.values()))
     finally:
         await connection.close()
-    await record_again(target.superuser_dsn, target.kafka, target.audit_keys)
+    if copy is not None:
+        await _recover(target, copy)
+    await record_again(target.superuser_dsn, target.kafka, target.audit_keys, target.log_vkeys[0].name)
     return Restored(manifest["at"], "ahead" if count else "same", ahead, count, sorted(beyond))
+
+
+async def _recover(target: Target, copy: Path) -> None:
+    pool = await connect(target.superuser_dsn, "audit", max_size=2)
+    try:
+        await Recovery(copy, target.log_vkeys, KeyRing(target.audit_keys.event_keys)).run(pool)
+    except RecoveryError as error:
+        raise BackupError(f"the timeline: {error}") from error
+    finally:
+        await pool.close()
 
 
 def _said(target: Target, ends: Mapping[int, int]) -> tuple[dict[tuple[str, str], int], int]:

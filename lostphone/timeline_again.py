@@ -1,14 +1,16 @@
 """Records in the timeline what it had recorded after the backup, in the very order that its topic tells.
 
 A timeline that simply read the log on would interleave the partitions differently: another tree than the one whose
-checkpoints were published, a fork. The topic keeps every entry's place for ever, and leaves depend on nothing but the
-records, their order and the blinding key; so the same entries come out, and each is compared.
+checkpoints were published, a fork. The topic keeps every entry's place for ever, and all of what the log says about
+itself (indexes, exports, anchors, keys). The other leaves depend on nothing but the records, their order and the
+blinding key; so the same entries come out, and each is compared.
 """
 
 import asyncio
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,7 @@ import orjson
 
 from lostphone import backup_log
 from lostphone.backup import BackupError
-from services.audit.clerk import Clerk
-from services.audit.domain.leaf import LeafBuilder
+from services.audit.domain.leaf import Kind, Leaf, LeafBuilder
 from services.audit.timeline import Timeline
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Received, Signer, read
 from shared.messaging import Units
@@ -29,6 +30,8 @@ _RECORDS = ("event", "duplicate", "unparsed", "unverified", "detached")
 """Entries that stand for a record."""
 _BY_THEMSELVES = ("gap", "seal", "erasure", "hold")
 """They follow from the records around them."""
+_IN_FULL = ("index", "export", "anchor", "key", "restore")
+"""The topic has them whole."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,16 @@ class _Told:
     leaf: str
     partition: int | None
     offset: int | None
+    text: str | None
 
 
-async def record_again(dsn: str, kafka: Mapping[str, Any], keys: AuditKeys) -> int:
-    """Record on up to the last entry that the timeline topic tells of; how many entries. Raises `BackupError` when
-    they do not come out the same: then nothing may be signed."""
+async def record_again(dsn: str, kafka: Mapping[str, Any], keys: AuditKeys, origin: str) -> int:
+    """Record on up to the last entry of the log of this origin that the timeline topic tells of; how many entries.
+    Raises `BackupError` when they do not come out the same: then nothing may be signed."""
     pool = await connect(dsn, "audit", max_size=2)
     try:
         size = await pool.fetchval("SELECT size FROM log_state")
-        told = await asyncio.to_thread(_told, kafka, size)
+        told = await asyncio.to_thread(_told, kafka, size, origin)
         wanted = {(entry.partition, entry.offset) for entry in told if entry.kind in _RECORDS}
         records = await asyncio.to_thread(_records, kafka, wanted)
         before = await pool.fetchval("SELECT coalesce(max(place), 0) FROM outbox")
@@ -68,13 +72,14 @@ async def record_again(dsn: str, kafka: Mapping[str, Any], keys: AuditKeys) -> i
     return len(told)
 
 
-def _told(kafka: Mapping[str, Any], size: int) -> list[_Told]:
+def _told(kafka: Mapping[str, Any], size: int, origin: str) -> list[_Told]:
     by_seq: dict[int, _Told] = {}
     for record in backup_log.records(kafka, TIMELINE_TOPIC, backup_log.ends(kafka, TIMELINE_TOPIC)):
         said = orjson.loads(record.value or b"{}")
-        if said.get("seq", -1) >= size:
-            entry = _Told(said["seq"], said["kind"], said["leaf"], said.get("partition"), said.get("offset"))
-            if by_seq.setdefault(entry.seq, entry) != entry:
+        if said.get("seq", -1) >= size and said.get("log", origin) == origin:
+            place = (said.get("partition"), said.get("offset"))
+            entry = _Told(said["seq"], said["kind"], said["leaf"], *place, said.get("text"))
+            if by_seq.setdefault(entry.seq, entry).leaf != entry.leaf:
                 raise BackupError(f"{TIMELINE_TOPIC} tells two stories of entry {entry.seq}: it has forked before")
     told = [by_seq[seq] for seq in sorted(by_seq)]
     if [entry.seq for entry in told] != list(range(size, size + len(told))):
@@ -99,7 +104,6 @@ async def _record(
     units = Units(pool, Signer.from_pem("audit", keys.signing_key))
     builder = LeafBuilder(base64.b64decode(keys.blinding_key.read_bytes().strip(), validate=True))
     timeline = Timeline(builder)
-    clerk = Clerk(units, timeline, builder)
     keyring = KeyRing(keys.event_keys)
     for entry in told:
         if entry.kind in _RECORDS and entry.partition is not None and entry.offset is not None:
@@ -107,13 +111,19 @@ async def _record(
             async with units.begin() as unit:
                 await claim(unit, [record])
                 await timeline.take(unit, [read(record, keyring)])
-        elif entry.kind == "index":
-            await clerk.index()
+        elif entry.kind in _IN_FULL and entry.text is not None:
+            leaf = Leaf(Kind(entry.kind), entry.text.encode())
+            async with units.begin() as unit:
+                await timeline.add(unit, partial(_only, leaf))
         elif entry.kind not in _BY_THEMSELVES:
             raise BackupError(
-                f"entry {entry.seq} of the timeline is of kind {entry.kind}, which only the published tiles hold: "
-                "restore a backup that was made after it"
+                f"entry {entry.seq} of the timeline is of kind {entry.kind}, and {TIMELINE_TOPIC} does not have it in "
+                "full: give a copy of the log that has it, or restore a backup that was made after it"
             )
+
+
+async def _only(leaf: Leaf, _: int) -> list[Leaf]:
+    return [leaf]
 
 
 async def _compare(pool: asyncpg.Pool, told: list[_Told]) -> None:

@@ -111,6 +111,12 @@ def restore(
     replace: Annotated[
         bool, typer.Option("--replace", help="今あるデータベースを捨てる · Give up what the database holds now.")
     ] = False,
+    copy: Annotated[
+        Path | None,
+        typer.Option(
+            "--copy", help="ログの写し · A copy of the log (verify --save), where the timeline's topic is lost."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +132,7 @@ def restore(
         made.read_manifest(file)
         if keys is not None:
             _unpack_keys(keys, directory)
-        restored = asyncio.run(restore_embedded(directory, file, replace=replace))
+        restored = asyncio.run(restore_embedded(directory, file, replace=replace, copy=copy))
     except made.BackupError as error:
         raise SaidNoError(f"復元できません: {error}", f"Not restored: {error}") from error
     except _FAILURES as error:

@@ -9,9 +9,10 @@ from lostphone.named import Named
 from lostphone.restore import Restored, Target, restore
 from lostphone.stack import LocalStack, open_installation
 from lostphone.timeline_again import AuditKeys
+from services.audit.tlog import VerifierKey
 
 
-async def restore_embedded(directory: Path, file: Path, *, replace: bool) -> Restored:
+async def restore_embedded(directory: Path, file: Path, *, replace: bool, copy: Path | None) -> Restored:
     """Restore into the installation of this directory, made when there is none. Raises `BackupError`, `BrokerError`,
     `EmbeddedError`, `CouldNotError`, or what asyncpg raises."""
     named = Named.by()
@@ -28,8 +29,9 @@ async def restore_embedded(directory: Path, file: Path, *, replace: bool) -> Res
             installation.event_keys_file,
         )
         passwords = {str(name): installation.passwords[name] for name in SERVICES}
-        target = Target(stack.superuser_dsn(DATABASE), passwords, stack.admin_connection(), keys)
-        return await restore(target, file, replace=replace)
+        vkeys = tuple(map(VerifierKey.parse, installation.log_vkeys()))
+        target = Target(stack.superuser_dsn(DATABASE), passwords, stack.admin_connection(), keys, vkeys)
+        return await restore(target, file, replace=replace, copy=copy)
     finally:
         for part in reversed(parts):
             await asyncio.to_thread(part.stop)

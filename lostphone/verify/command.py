@@ -30,6 +30,7 @@ _WORDS = {
     "detached": ("別置きの内容", "detached parts"),
     "index": ("案件の索引", "indexes of the incidents"),
     "consistency": ("以前のチェックポイント", "earlier checkpoints"),
+    "restore": ("継続元のログ", "the log before this one"),
     "events": ("イベントの署名", "signatures of the events"),
 }
 _OUTCOMES = {

@@ -10,7 +10,7 @@ from lostphone.screen import Sentence
 from lostphone.verify.report import Offence
 from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_leaf
 from services.audit.domain.own import IndexRow
-from services.audit.tlog import EMPTY_ROOT, Edge
+from services.audit.tlog import EMPTY_ROOT, Checkpoint, Edge, SignedNote
 from services.audit.tlog import leaf_hash as hash_of
 from shared.events import Event, KeyRing, Received, read
 from shared.events.reporter import IncidentClosed
@@ -44,6 +44,8 @@ class Entries:
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     events_checked: int = 0
     detached: int = 0
+    closed: Checkpoint | None = None
+    """Where another log was closed from which this one goes on."""
 
     def take(self, seq: int, leaf: bytes, leaf_hash: bytes) -> None:
         """One entry. Whatever its bytes are, this does not raise for them."""
@@ -63,6 +65,8 @@ class Entries:
             self._partition(seq, kind, header)
             if kind is Kind.INDEX:
                 self._index(seq, header)
+            if kind is Kind.RESTORE:
+                self._restore(seq, header)
             if kind is Kind.EVENT and self.keyring is not None:
                 self._event(seq, open_leaf(leaf, data), self.keyring)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
@@ -157,6 +161,18 @@ class Entries:
                 "it is not the index of the entries before it",
                 seq,
             )
+
+    def _restore(self, seq: int, header: Json) -> None:
+        closed = Checkpoint.parse(SignedNote.parse(header["note"].encode()).text)
+        said = (header["origin"], header["size"], header["root"])
+        if seq != 0 or said != (closed.origin, closed.size, closed.root.hex()):
+            self._offend(
+                "restore",
+                "ほかのログからの継続は、そのチェックポイントとともに最初にだけ記録できます",
+                "a log says first, or never, from which checkpoint of another one it goes on",
+                seq,
+            )
+        self.closed = closed
 
     def _event(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
         self.events_checked += 1

@@ -37,7 +37,8 @@ class Check:
 
 
 CHECKS = (
-    "signature", "leaves", "root", "chains", "seals", "partitions", "detached", "index", "consistency", "events"
+    "signature", "leaves", "root", "chains", "seals", "partitions", "detached", "index", "consistency", "restore",
+    "events",
 )  # fmt: skip
 """In the order in which they are reported."""
 

@@ -34,7 +34,8 @@ def run(
 ) -> Report:
     """Verify the log in `source` by the reader's `keys`.
 
-    `earlier`: checkpoints that the reader kept from before; the log must begin with each of them.
+    `earlier`: checkpoints that the reader kept from before; the log must begin with each of them, or, where one is of
+    another log, have been begun where that one was closed, at this size or a larger one.
     `keyring`: the public keys of the services; with them the signature of every event is checked as well.
     Raises nothing for what the log holds: what could not be read is an outcome of its own.
     """
@@ -43,7 +44,9 @@ def run(
     if checkpoint is None:
         return report
     report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
-    _Walk(report, source, checkpoint, keyring, progress).go(_earlier(report, earlier, keys, checkpoint))
+    older = _earlier(report, earlier, keys, checkpoint)
+    others = [one for one in older if one.origin != checkpoint.origin]
+    _Walk(report, source, checkpoint, keyring, progress).go([one for one in older if one not in others], others)
     return report
 
 
@@ -72,7 +75,7 @@ def _opened(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, list[
     note = SignedNote.parse(data)
     signed = note.verified_by(keys)
     checkpoint = Checkpoint.parse(note.text)
-    if any(key.name != checkpoint.origin for key in keys):
+    if any(key.name != checkpoint.origin for key in signed):
         raise CheckpointError(f"the checkpoint is of {checkpoint.origin}, not of the log that the keys are of")
     if checkpoint.size > _MAX_SIZE:
         raise CheckpointError("the log says that it is larger than any log")
@@ -82,7 +85,7 @@ def _opened(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, list[
 def _earlier(
     report: Report, earlier: Sequence[bytes], keys: Sequence[VerifierKey], newest: Checkpoint
 ) -> list[Checkpoint]:
-    """The earlier checkpoints to compare with, smallest first."""
+    """The earlier checkpoints to compare with, of this log or another one, smallest first."""
     found: list[Checkpoint] = []
     for data in earlier:
         try:
@@ -98,7 +101,7 @@ def _earlier(
                 )
             )
             continue
-        if checkpoint.size > newest.size:
+        if checkpoint.origin == newest.origin and checkpoint.size > newest.size:
             shrunk = Sentence(
                 f"以前は {checkpoint.size} 件、いまは {newest.size} 件です",
                 f"the log had {checkpoint.size} entries before, and has {newest.size} now",
@@ -128,7 +131,8 @@ class _Walk:
         self._entries = Entries(keyring, source.read)
         self._compared = 0
 
-    def go(self, earlier: list[Checkpoint]) -> None:
+    def go(self, earlier: list[Checkpoint], others: list[Checkpoint]) -> None:
+        """`others` are of a log that this one should go on from."""
         unreadable: Sentence | None = None
         try:
             self._compare_earlier(earlier)
@@ -140,6 +144,7 @@ class _Walk:
             unreadable = Sentence(f"ログのすべては読めません: {error}", f"not all of the log could be read: {error}")
         else:
             self._entries.finish()
+            self._compare_closed(others)
         self._conclude(unreadable)
 
     def _bundle(self, earlier: list[Checkpoint]) -> None:
@@ -210,6 +215,26 @@ class _Walk:
                         None,
                     )
 
+    def _compare_closed(self, others: list[Checkpoint]) -> None:
+        closed = self._entries.closed
+        if closed is not None and closed.origin == self._checkpoint.origin:
+            self._offend("restore", "自身からの継続です", "it says that it goes on from itself", 0)
+        for other in others:
+            if closed is None or closed.origin != other.origin:
+                self._offend(
+                    "restore",
+                    f"以前のチェックポイントは {other.origin} のもので、このログはその継続ではありません",
+                    f"an earlier checkpoint is of {other.origin}, and this log does not go on from it",
+                    None,
+                )
+            elif other.size > closed.size or (other.size == closed.size and other.root != closed.root):
+                self._offend(
+                    "restore",
+                    f"{other.origin} は {other.size} 件を署名していましたが、{closed.size} 件で閉じたとされています",
+                    f"{other.origin} had signed {other.size} entries, and is said to have been closed at {closed.size}",
+                    0,
+                )
+
     def _offend(self, check: str, ja: str, en: str, seq: int | None) -> None:
         self._report.offences.append(Offence(check, Sentence(ja, en), seq))
 
@@ -251,6 +276,10 @@ class _Walk:
         if self._compared or any(offence.check == "consistency" for offence in report.offences):
             kept = self._compared
             report.add("consistency", f"{kept} 個と一致", f"the log begins with {kept} of them", undecided=unreadable)
+        closed = entries.closed
+        if closed is not None or any(offence.check == "restore" for offence in report.offences):
+            said = f"{closed.origin} · {closed.size} · {closed.root.hex()}" if closed else ""
+            report.add("restore", f"継続元 {said}", f"it goes on from {said}", undecided=unreadable)
         if entries.keyring is not None:
             checked = entries.events_checked
             report.add(

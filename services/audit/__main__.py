@@ -1,4 +1,4 @@
-"""`python -m services.audit serve | migrate | vkey | rotate | recover | bridge`."""
+"""`python -m services.audit serve | migrate | vkey | rotate | recover | begin | bridge`."""
 
 import asyncio
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from services.audit.app import build
-from services.audit.clerk import Clerk
+from services.audit.clerk import BegunError, Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.feeds.bridge_command import bridge
+from services.audit.guard import ForkedError, Guard
 from services.audit.recovery import Recovery, RecoveryError
 from services.audit.settings import Settings
 from services.audit.timeline import Timeline
-from services.audit.tlog import LogKey, log_vkey
+from services.audit.tlog import Checkpoint, LogKey, SignedNote, VerifierKey, log_vkey
 from shared.events import KeyRing
 from shared.postgres import connect
 from shared.service import open_kit, service_main
@@ -47,9 +48,13 @@ def rotate(
     typer.echo(f"entry {asyncio.run(write())} says with which keys the log goes on")
 
 
+PastKeys = Annotated[list[str] | None, typer.Option("--vkey", help="A verifier key that the log had before.")]
+
+
 @main.command()
 def recover(
     copy: Annotated[Path, typer.Argument(help="A copy of the log, as `lostphone verify --save` makes.")],
+    vkey: PastKeys = None,
 ) -> None:
     """Add the entries that a restored database lacks from a copy of the log, after all of it was verified."""
     settings = Settings()
@@ -57,7 +62,7 @@ def recover(
     async def run() -> int:
         pool = await connect(settings.postgres_dsn.get_secret_value(), "audit", max_size=2)
         try:
-            keys = [key.verifier for key in settings.log_keys()]
+            keys = [*(key.verifier for key in settings.log_keys()), *map(VerifierKey.parse, vkey or ())]
             return await Recovery(copy, keys, KeyRing(settings.event_keys_file)).run(pool)
         finally:
             await pool.close()
@@ -67,6 +72,31 @@ def recover(
     except RecoveryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
+
+
+@main.command()
+def begin(
+    checkpoint: Annotated[Path, typer.Argument(help="The newest checkpoint of the log that was closed.")],
+    vkey: Annotated[list[str], typer.Option(help="Its verifier key.")],
+) -> None:
+    """Begin a new log under a new origin, where another one could not be recovered: its first entry says from which."""
+    settings = Settings()
+
+    async def write(closed: Checkpoint, note: bytes) -> None:
+        async with open_kit("audit", settings) as kit:
+            builder = LeafBuilder(settings.blinding_key())
+            guard = Guard(settings.log_origin, [], settings.log_state_dir, None)
+            await Clerk(kit.units, Timeline(builder), builder).begin(closed, note, guard)
+
+    try:
+        note = SignedNote.parse(checkpoint.read_bytes())
+        note.verified_by([VerifierKey.parse(key) for key in vkey])
+        closed = Checkpoint.parse(note.text)
+        asyncio.run(write(closed, bytes(note)))
+    except (OSError, ValueError, ForkedError, BegunError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{settings.log_origin} begins where {closed.origin} was closed, at {closed.size} entries")
 
 
 main.command("bridge")(bridge)

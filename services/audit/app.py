@@ -25,8 +25,11 @@ async def build(kit: Kit[Settings]) -> Parts:
     settings = kit.settings
     dsn = settings.postgres_dsn.get_secret_value()
     keys, policy, reader = settings.log_keys(), settings.log_policy(), LogReader(kit.pool)
-    witnesses = Witnesses(Policy.parse(policy), kit.http)
-    guard = Guard(settings.log_origin, [key.verifier for key in keys], settings.log_state_dir, witnesses)
+    parsed = Policy.parse(policy)
+    witnesses = Witnesses(parsed, kit.http)
+    # What was published last before a change of keys bears the old one, which the policy still names.
+    known = dict.fromkeys([*(key.verifier for key in keys), *parsed.logs])
+    guard = Guard(settings.log_origin, list(known), settings.log_state_dir, witnesses)
     await guard.look()
     builder = LeafBuilder(settings.blinding_key())
     timeline = Timeline(builder, guard)
@@ -40,7 +43,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     stream_routes(app, reader, kit.identity, settings.operator_organisation, settings.kafka())
     publisher = Publisher(dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units)
     hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kit.health)
-    feeder = Feeder(dsn, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health)
+    feeder = Feeder(dsn, settings.log_origin, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health)
     return Parts(
         sink=timeline,
         app=app,

@@ -1,4 +1,4 @@
-"""Writes what the log says about itself: indexes, exports, anchors, changes of keys."""
+"""Writes what the log says about itself: indexes, exports, anchors, changes of keys, which log it goes on from."""
 
 import base64
 import hashlib
@@ -9,10 +9,18 @@ from datetime import timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.domain.leaf import Kind, Leaf, LeafBuilder
-from services.audit.domain.own import IndexRow, anchor_facts, export_facts, index_facts, key_statement
+from services.audit.domain.own import (
+    IndexRow,
+    anchor_facts,
+    export_facts,
+    index_facts,
+    key_statement,
+    restore_facts,
+)
+from services.audit.guard import Guard
 from services.audit.index import Index, IndexProof
 from services.audit.timeline import Timeline
-from services.audit.tlog import LogKey
+from services.audit.tlog import Checkpoint, LogKey
 from shared.messaging.unit import Units
 
 _MADE = "INSERT INTO index_made (seq, size, made_at) VALUES ($1, $1, $2)"
@@ -35,6 +43,10 @@ class Export:
     """Where the export itself stands."""
     row: IndexRow | None
     proofs: tuple[IndexProof, ...]
+
+
+class BegunError(Exception):
+    """The log has entries already: what it goes on from is said first or never."""
 
 
 class Clerk:
@@ -109,6 +121,23 @@ class Clerk:
                 return [self._builder.own(Kind.KEY, "", size, facts)]
 
             return await self._timeline.add(unit, make)
+
+    async def begin(self, closed: Checkpoint, note: bytes, guard: Guard) -> None:
+        """Log, as the first entry, at which checkpoint the log was closed that this one goes on from; `note` is all of
+        it. Raises `BegunError`, and what `Guard.set_aside` raises."""
+
+        if closed.origin == guard.origin:
+            raise BegunError(f"{closed.origin} is closed: a new log needs an origin of its own")
+
+        async def make(size: int) -> list[Leaf]:
+            if size:
+                raise BegunError(f"the log has {size} entries already")
+            guard.set_aside(closed)
+            facts = restore_facts(closed.origin, closed.size, closed.root, note)
+            return [self._builder.own(Kind.RESTORE, closed.origin, closed.size, facts)]
+
+        async with self._units.begin() as unit:
+            await self._timeline.add(unit, make)
 
     def _index(self, size: int, index: Index) -> Leaf:
         return self._builder.own(Kind.INDEX, "", size, index_facts(size, len(index.rows), index.root))

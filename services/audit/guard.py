@@ -25,7 +25,7 @@ class Guard:
     """What is known of the log outside its database."""
 
     def __init__(self, origin: str, keys: list[VerifierKey], folder: Path | None, witnesses: Witnesses | None) -> None:
-        self._origin = origin
+        self.origin = origin
         self._keys = keys
         self._folder = folder
         self._witnesses = witnesses
@@ -35,7 +35,7 @@ class Guard:
         """Ask the witnesses what they saw last. One that does not answer, or tells what the log never signed, says
         nothing."""
         seen: list[tuple[str, Checkpoint]] = []
-        for name, note in await self._witnesses.views(self._origin) if self._witnesses is not None else []:
+        for name, note in await self._witnesses.views(self.origin) if self._witnesses is not None else []:
             try:
                 seen.append((f"the witness {name}", self._opened(note)))
             except (NoteError, CheckpointError):
@@ -71,6 +71,19 @@ class Guard:
             os.fsync(file.fileno())
         new.replace(self._folder / FILE)
 
+    def set_aside(self, closed: Checkpoint) -> None:
+        """Let a new log begin after this checkpoint of another one, whose newest note is kept here under another name.
+        Raises `ForkedError` when that one was published beyond it, or the kept note is of this log."""
+        if self._folder is None or not (self._folder / FILE).exists():
+            return
+        kept = Checkpoint.parse(SignedNote.parse((self._folder / FILE).read_bytes()).text)
+        if (kept.origin, kept.size, kept.root) != (closed.origin, closed.size, closed.root):
+            raise ForkedError(
+                f"{self._folder / FILE} is of {kept.origin} with {kept.size} entries, and {closed.origin} with "
+                f"{closed.size} was named: a log is closed at the newest checkpoint that was published"
+            )
+        (self._folder / FILE).replace(self._folder / f"{FILE}.closed-{kept.size}")
+
     def _kept(self) -> Checkpoint | None:
         if self._folder is None or not (self._folder / FILE).exists():
             return None
@@ -83,6 +96,6 @@ class Guard:
         note = SignedNote.parse(data)
         note.verified_by(self._keys)
         checkpoint = Checkpoint.parse(note.text)
-        if checkpoint.origin != self._origin:
+        if checkpoint.origin != self.origin:
             raise CheckpointError(f"it is of {checkpoint.origin}")
         return checkpoint

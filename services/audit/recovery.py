@@ -4,7 +4,7 @@ The copy is a folder in the paths of c2sp.org/tlog-tiles with its checkpoint, su
 Nothing is written unless all of the copy gives the root that the log's keys signed, and the database is its beginning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -35,8 +35,8 @@ class RecoveryError(Exception):
 class Recovery:
     """One copy, and what it takes to read it."""
 
-    def __init__(self, copy: Path, keys: list[VerifierKey], keyring: KeyRing) -> None:
-        """Raises `RecoveryError` when the copy has no checkpoint that one of the log's keys signed."""
+    def __init__(self, copy: Path, keys: Sequence[VerifierKey], keyring: KeyRing) -> None:
+        """`keys` of the log, past ones too. Raises `RecoveryError` when none of them signed the copy's checkpoint."""
         self._copy = copy
         self._keyring = keyring
         self._closed: dict[str, Envelope] = {}

@@ -41,6 +41,8 @@ class Bench:
     writers: Writers
     timeline: Timeline
     offsets: dict[int, int] = field(default_factory=dict)
+    placed: list[Received] = field(default_factory=list)
+    """What Kafka has, in the order in which it was given."""
 
     @property
     def reader(self) -> LogReader:
@@ -56,6 +58,7 @@ class Bench:
             offset = self.offsets.get(partition, 0) + skip
             self.offsets[partition] = offset + 1
             placed.append(at(record, partition, offset))
+        self.placed += placed
         return placed
 
     async def take(self, records: Sequence[Received], timeline: Timeline | None = None) -> None:

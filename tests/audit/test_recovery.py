@@ -26,7 +26,7 @@ async def _fill(bench: Bench) -> None:
     await bench.publish()
 
 
-async def _copy(bench: Bench, folder: Path) -> None:
+async def copy_log(bench: Bench, folder: Path) -> None:
     published = await bench.reader.newest()
     assert published is not None
     for path in paths_of(published.size):
@@ -54,7 +54,7 @@ async def test_a_restored_database_is_brought_to_where_it_was(template: str, pos
     async with copy_of(template, postgres) as lost, copy_of(template, postgres) as restored:
         async with bench_on(as_audit(lost), tmp_path) as bench:
             await _fill(bench)
-            await _copy(bench, tmp_path / "copy")
+            await copy_log(bench, tmp_path / "copy")
             newest = await bench.reader.newest()
             assert newest is not None
             guard = Guard(ORIGIN, _KEYS, tmp_path / "outside", None)
@@ -80,7 +80,7 @@ async def test_a_restored_database_is_brought_to_where_it_was(template: str, pos
 
 async def test_a_copy_that_is_not_the_signed_log_is_refused(bench: Bench, tmp_path: Path) -> None:
     await _fill(bench)
-    await _copy(bench, tmp_path / "copy")
+    await copy_log(bench, tmp_path / "copy")
     size = await bench.pool.fetchval("SELECT size FROM log_state")
     bundle = tmp_path / "copy/tile/entries/000"
     whole = bundle.read_bytes()

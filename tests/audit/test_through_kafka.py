@@ -22,7 +22,7 @@ from services.audit.tlog import Checkpoint, ProofFile, SignedNote
 from shared.events import Event, Received, read
 from shared.messaging.kafka import KafkaConnection, Producer
 from shared.telemetry import Health
-from tests.audit.conftest import LOG_KEYS
+from tests.audit.conftest import LOG_KEYS, ORIGIN
 from tests.audit.running import OPERATOR, Audit, at_work, audit_at, eventually, outgoing
 from tests.stack.installed import Installed, copy_of
 
@@ -183,12 +183,12 @@ async def test_the_feed_begins_again_where_kafka_had_acknowledged(audit: Audit, 
     incident, writers = _incident(tmp_path), audit.bench.writers
     await audit.bench.record(*(writers.record("DeviceLocked", incident) for _ in range(3)))
     bootstrap = audit.kit.settings.kafka_bootstrap
-    nowhere = Feeder(audit.bench.dsn, Producer(KafkaConnection("127.0.0.1:1"), "nowhere"), Health())
+    nowhere = Feeder(audit.bench.dsn, ORIGIN, Producer(KafkaConnection("127.0.0.1:1"), "nowhere"), Health())
     async with audit.bench.pool.acquire() as connection, _listening(bootstrap, "lostphone.timeline.v1") as outside:
         with pytest.raises(KafkaConnectionError):
             await nowhere.feed(connection)
         producer = Producer(KafkaConnection(bootstrap), "test-feeder")
-        feeder = Feeder(audit.bench.dsn, producer, Health())
+        feeder = Feeder(audit.bench.dsn, ORIGIN, producer, Health())
         try:
             assert await feeder.feed(connection) == 3
             assert await feeder.feed(connection) == 0

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 import services.audit
 import shared.messaging
-from lostphone.installation import SERVICES
+from lostphone.installation import LOG_ORIGIN, SERVICES
 from lostphone.supervisor import stop_all
 from services.audit.domain.leaf import Kind, LeafBuilder
 from services.audit.feeds.feeder import READ, outward
@@ -219,7 +219,7 @@ async def _compare(world: World, original: asyncpg.Pool, rebuilt: asyncpg.Pool) 
             )
             wrong.append(f"{name} differ: {len(one)} and {len(other)}, first at {first}")
     outside = [
-        [_bytes(record) for row in await pool.fetch(READ, 0, 10**9) for record in outward(row)]
+        [_bytes(record) for row in await pool.fetch(READ, 0, 10**9) for record in outward(row, LOG_ORIGIN)]
         for pool in (original, rebuilt)
     ]
     if outside[0] != outside[1]:

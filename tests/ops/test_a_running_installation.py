@@ -203,8 +203,12 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
         place.done("ops", "backup", str(file))
         kept_until = len(before)
         _until(lambda: len(before) >= kept_until + 3, "reports after the backup")
+    # What the log says of itself is in no record of Kafka's log: an index, and that evidence was handed out.
+    place.done("ops", "evidence", before[0], "--out", str(tmp_path / "evidence.zip"))
     reported = set(before)
     _until(lambda: reported <= _cases(place, "mdm_actions"), "every report was heard")
+    published = place.done("verify", "--save", str(tmp_path / "copy"))
+    assert published["kinds"]["export"] == 1
     place.done("down")
     shutil.rmtree(place.data_dir / "postgres" / "data")
     restored = place.done("ops", "restore", str(file))
@@ -223,6 +227,9 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     }
     assert len(ids) == len(copies), "two events with one sequence"
     _assert_no_fork(place)
+    proved = place.done("verify", "--earlier", str(tmp_path / "copy" / "checkpoint"))
+    assert (proved["outcome"], proved["kinds"]["export"]) == ("proved", 1)
+    assert proved["size"] > published["size"]
     _until(lambda: place.lostphone("ops", "status").returncode == 0, "nothing to do")
 
 

@@ -22,7 +22,7 @@ from shared.events import event_types
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from shared.messaging.relay import Relay
 from shared.telemetry import Health
-from tests.audit.conftest import Bench, bench_on
+from tests.audit.conftest import ORIGIN, Bench, bench_on
 from tests.audit.running import eventually
 from tests.siem.ocsf_rules import problems
 from tests.stack.installed import Installed
@@ -78,7 +78,7 @@ async def _feed(bench: Bench, bootstrap: str) -> int:
     producer = Producer(KafkaConnection(bootstrap), "test-siem-feeder")
     try:
         async with bench.pool.acquire() as connection:
-            return await Feeder(bench.dsn, producer, Health()).feed(connection)
+            return await Feeder(bench.dsn, ORIGIN, producer, Health()).feed(connection)
     finally:
         await producer.close()
 

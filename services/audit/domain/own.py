@@ -9,7 +9,8 @@
   `key_statement`.
 - `anchor`: `size` of a checkpoint; `note`, SHA-256 of all of its note; `method`, `rfc3161`; `response`, SHA-256 of what
   the authority answered.
-- `restore`: `origin`, `size`, `root` of the last good checkpoint of the log that was closed.
+- `restore`: `origin`, `size`, `root` of the last good checkpoint of the log that was closed; `note`, all of that
+  checkpoint with its signatures, as it was published.
 
 An `index` row is one line of canonical JSON: `{"head":…,"i":…,"last":…,"n":…}`; the rows stand in the order of the
 bytes of `i`, and their tree is that of RFC 6962. Who holds the log makes the same rows, and so sees a false index.
@@ -76,3 +77,8 @@ def key_statement(origin: str, keys: Sequence[str]) -> bytes:
 def anchor_facts(size: int, note: str, method: str, response: str) -> Json:
     """The facts of an `anchor` leaf; digests in hex."""
     return {"size": size, "note": note, "method": method, "response": response}
+
+
+def restore_facts(origin: str, size: int, root: bytes, note: bytes) -> Json:
+    """The facts of a `restore` leaf."""
+    return {"origin": origin, "size": size, "root": root.hex(), "note": note.decode()}

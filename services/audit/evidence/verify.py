@@ -520,6 +520,7 @@ class Walk:
         self.offsets: dict[tuple[str, int], int] = {}
         self.kinds: dict[str, int] = {}
         self.indexes = 0
+        self.closed: Checkpoint | None = None
 
     def take(self, seq: int, data: bytes) -> None:
         try:
@@ -535,6 +536,8 @@ class Walk:
                 self._partition(leaf)
             elif leaf.kind == "index":
                 self._index(leaf)
+            elif leaf.kind == "restore":
+                self._restore(leaf)
             elif leaf.kind not in OWN and leaf.kind not in IN_CHAINS:
                 raise BadError(f"its kind {leaf.kind} is not known")
         except BadError as error:
@@ -587,6 +590,17 @@ class Walk:
         said = (leaf.header["size"], leaf.header["rows"], leaf.header["root"])
         if said != (leaf.seq, tree.size, tree.root().hex()):
             self.report.offend("index", "it is not the index of the entries before it", leaf.seq)
+
+    def _restore(self, leaf: Leaf) -> None:
+        closed = Checkpoint(Note(leaf.header["note"].encode()).text)
+        said = (leaf.header["origin"], leaf.header["size"], leaf.header["root"])
+        if said != (closed.origin, closed.size, closed.root.hex()):
+            self.report.offend(
+                "restore", "it is not at the checkpoint that it quotes that another log was closed", leaf.seq
+            )
+        if leaf.seq != 0 or closed.origin == self.report.facts.get("origin"):
+            self.report.offend("restore", "a log says first, or never, that it goes on from another one", leaf.seq)
+        self.closed = closed
 
 
 def canonical(document: Json) -> bytes:
@@ -1323,7 +1337,7 @@ def check_log(place: str, options: Options) -> Report:
         ("quorum", lambda one: _quorum(one, note)),
     ):
         _judge(report, name, policy, step)
-    earlier = _earlier(report, options, policy, checkpoint)
+    earlier, before = _earlier(report, options, policy, checkpoint)
     walk, tree, unread = Walk(report, read), Frontier(), None
     try:
         for seq, leaf, hashed in entries_of(read, checkpoint.size):
@@ -1335,6 +1349,7 @@ def check_log(place: str, options: Options) -> Report:
             tree.append(own)
         _compare(report, earlier.get(tree.size), tree)
         walk.finish()
+        _compare_closed(report, walk.closed, before)
         if tree.root() != checkpoint.root:
             report.offend("root", "the entries do not give the root that was signed")
     except BrokenError as error:
@@ -1351,6 +1366,7 @@ def check_log(place: str, options: Options) -> Report:
         ("detached", "each detached part is what its entry names"),
         ("index", f"{walk.indexes} indexes are those of the entries before them"),
         ("consistency", f"the log begins with {len(earlier)} earlier checkpoints"),
+        ("restore", _gone_on_from(walk.closed, before)),
     ):
         report.conclude(name, detail, unread)
     report.facts["kinds"] = dict(sorted(walk.kinds.items()))
@@ -1370,14 +1386,21 @@ def _judge(report: Report, name: str, policy: Policy | None, step: Callable[[Pol
     report.conclude(name, detail, undecided)
 
 
-def _earlier(report: Report, options: Options, policy: Policy | None, newest: Checkpoint) -> dict[int, Checkpoint]:
+def _earlier(
+    report: Report, options: Options, policy: Policy | None, newest: Checkpoint
+) -> tuple[dict[int, Checkpoint], list[Checkpoint]]:
+    """Those of this log, by their size, and those of another one, which this log may go on from."""
     found: dict[int, Checkpoint] = {}
+    others: list[Checkpoint] = []
     for data in options.earlier:
         try:
             note = Note(data)
             older = Checkpoint(note.text)
             if policy is not None:
                 _log_signatures(policy, note, older)
+            if older.origin != newest.origin:
+                others.append(older)
+                continue
             if older.size > newest.size:
                 raise BadError(f"the log had {older.size} entries before, and has {newest.size} now")
             if older.size in found and found[older.size].root != older.root:
@@ -1385,7 +1408,27 @@ def _earlier(report: Report, options: Options, policy: Policy | None, newest: Ch
             found[older.size] = older
         except (BadError, UnreadableError) as error:
             report.offend("consistency", f"an earlier checkpoint: {error}")
-    return found
+    return found, others
+
+
+def _compare_closed(report: Report, closed: Checkpoint | None, others: list[Checkpoint]) -> None:
+    for other in others:
+        if closed is None or closed.origin != other.origin:
+            report.offend("restore", f"an earlier checkpoint is of {other.origin}, and this log does not go on from it")
+        elif other.size > closed.size or (other.size == closed.size and other.root != closed.root):
+            report.offend(
+                "restore",
+                f"{other.origin} had signed {other.size} entries, and this log says that it was closed at {closed.size}",
+                0,
+            )
+
+
+def _gone_on_from(closed: Checkpoint | None, others: list[Checkpoint]) -> str:
+    if closed is None:
+        return "the log goes on from no other one"
+    said = f"the log goes on from {closed.origin}, closed at {closed.size} entries with root {closed.root.hex()}"
+    smaller = sum(other.size < closed.size for other in others)
+    return f"{said}; that it held {smaller} earlier ones is shown by that log" if smaller else said
 
 
 def _compare(report: Report, older: Checkpoint | None, tree: Frontier) -> None:

@@ -1,7 +1,8 @@
 """The feeder: recorded entries go to the topics for integrators, in the order of the log, at least once.
 
 A verified event goes to the topic of its type with the bytes, headers, key and id that it has in the log; every entry
-goes to `lostphone.timeline.v1` with its place, and as the SIEM reads it to `lostphone.ocsf.v1`. The cursor moves when
+goes to `lostphone.timeline.v1` with its place, what the log says about itself in full, since Kafka has it nowhere else;
+and as the SIEM reads it to `lostphone.ocsf.v1`. The cursor moves when
 Kafka has acknowledged: after a crash some records come once more, and never one too few.
 """
 
@@ -12,7 +13,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from services.audit.domain.leaf import Kind, Opened, open_leaf
+from services.audit.domain.leaf import OWN, Kind, Opened, open_leaf
 from services.audit.feeds.ocsf import ocsf_of_entry
 from services.audit.feeds.timeline_entry import EventRef, TimelineEntry
 from services.audit.listening import Listening, listen
@@ -47,8 +48,9 @@ _log = structlog.get_logger()
 class Feeder:
     """The only writer of the outward topics. One is at work at a time, over all processes."""
 
-    def __init__(self, dsn: str, producer: Producer, health: Health) -> None:
+    def __init__(self, dsn: str, origin: str, producer: Producer, health: Health) -> None:
         self._dsn = dsn
+        self._origin = origin
         self._producer = producer
         self._health = health
 
@@ -82,7 +84,7 @@ class Feeder:
         rows = await connection.fetch(READ, start, BATCH)
         records: list[OutgoingRecord] = []
         for at, row in enumerate(rows, 1):
-            records += outward(row)
+            records += outward(row, self._origin)
             if at % _TURN == 0:
                 # The writer works in the same loop, and its batches come first.
                 await asyncio.sleep(0)
@@ -95,8 +97,8 @@ class Feeder:
         return len(rows)
 
 
-def outward(row: asyncpg.Record) -> Iterator[OutgoingRecord]:
-    """What one entry becomes outside."""
+def outward(row: asyncpg.Record, origin: str) -> Iterator[OutgoingRecord]:
+    """What one entry of the log of this origin becomes outside."""
     opened = open_leaf(row["leaf"], row["detached"])
     if row["kind"] == Kind.EVENT and find(row["event_type"]) is not None:
         # A type that this version does not know has no topic; its place is told all the same.
@@ -105,7 +107,7 @@ def outward(row: asyncpg.Record) -> Iterator[OutgoingRecord]:
         TIMELINE_TOPIC,
         row["subject"].encode() if row["subject"] else None,
         [(_CONTENT_TYPE, b"application/json")],
-        _entry(row, opened).write(),
+        _entry(row, opened, origin).write(),
     )
     if (ocsf := ocsf_of_entry(row, opened)) is not None:
         yield ocsf
@@ -122,9 +124,10 @@ def outward_headers(opened: Opened) -> list[tuple[str, bytes | None]]:
     return headers
 
 
-def _entry(row: asyncpg.Record, opened: Opened) -> TimelineEntry:
+def _entry(row: asyncpg.Record, opened: Opened, origin: str) -> TimelineEntry:
     is_event = row["kind"] in (Kind.EVENT, Kind.DUPLICATE)
     return TimelineEntry(
+        log=origin,
         seq=row["seq"],
         size=row["seq"] + 1,
         kind=row["kind"],
@@ -137,4 +140,5 @@ def _entry(row: asyncpg.Record, opened: Opened) -> TimelineEntry:
         partition=row["partition"],
         offset=row["kafka_offset"],
         event=EventRef(id=row["event_id"], type=row["event_type"], source=row["source"]) if is_event else None,
+        text=row["leaf"].decode() if row["kind"] in OWN else None,
     )

@@ -22,6 +22,7 @@ class TimelineEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    log: str | None = Field(None, description="The log's origin; absent in records before this field.")
     seq: int = Field(ge=0, description="Where it stands in the log, from 0.")
     size: int = Field(ge=1, description="The smallest size of the log that has it: seq + 1.")
     kind: str = Field(description="event, unparsed, unverified, duplicate, gap or seal; more may be added.")
@@ -34,6 +35,9 @@ class TimelineEntry(BaseModel):
     partition: int | None = None
     offset: int | None = None
     event: EventRef | None = Field(None, description="Of verified events.")
+    text: str | None = Field(
+        None, description="The whole leaf, where the log speaks of itself (index, export, anchor, key, restore, …)."
+    )
 
     def write(self) -> bytes:
         """The value of the record."""

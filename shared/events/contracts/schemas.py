@@ -37,6 +37,7 @@ def timeline_schema() -> dict[str, Any]:
         "description": "Where one record stands in the timeline. The event itself is on the topic of its type.",
         "type": "object",
         "properties": {
+            "log": {**text, "description": "The log's origin; absent in records before this field."},
             "seq": {**number, "description": "Where it stands in the log, from 0."},
             "size": {**number, "minimum": 1, "description": "The smallest size of the log that has it: seq + 1."},
             "kind": {**text, "x-extensible-enum": ["event", "unparsed", "unverified", "duplicate", "gap", "seal"]},
@@ -54,6 +55,7 @@ def timeline_schema() -> dict[str, Any]:
                 "properties": {"id": text, "type": text, "source": text},
                 "required": ["id", "type", "source"],
             },
+            "text": {**text, "description": "The whole leaf, where the log speaks of itself."},
         },
         "required": ["seq", "size", "kind", "leaf"],
         "examples": [timeline_example()],
@@ -63,6 +65,7 @@ def timeline_schema() -> dict[str, Any]:
 def timeline_example() -> dict[str, Any]:
     """One record of the timeline topic."""
     return {
+        "log": "lostphone.example/log",
         "seq": 1042,
         "size": 1043,
         "kind": "event",

@@ -15,7 +15,7 @@ from services.audit.tlog import Checkpoint, SignedNote
 from shared.events import TIMELINE_TOPIC
 from shared.events.contracts.topics import OCSF_TOPIC
 from shared.events.contracts.topics import topics as registered
-from tests.audit.conftest import LOG_KEYS
+from tests.audit.conftest import LOG_KEYS, ORIGIN
 from tests.chaos.audit.ground import Ground, newest
 from tests.chaos.audit.load import Load
 from tests.chaos.ends import end_of
@@ -135,7 +135,9 @@ def _check_own(own: dict[str, Counter[str]], load: Load) -> Iterator[str]:
 
 def _check_outward(rows: Sequence[asyncpg.Record], outside: Sequence[Message], subjects: set[str]) -> Iterator[str]:
     """Every copy is there, under its id, and whatever came twice is the same to the byte."""
-    wanted = {_identity(one.topic, one.key, one.value, one.headers): one for row in rows for one in outward(row)}
+    wanted = {
+        _identity(one.topic, one.key, one.value, one.headers): one for row in rows for one in outward(row, ORIGIN)
+    }
     found: Counter[tuple[str, bytes | None, str]] = Counter()
     for record in outside:
         identity = _identity(record.topic(), record.key(), record.value(), record.headers() or [])
