@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from lostphone.installation import Installation
 from services.audit.evidence import verify
+from services.audit.evidence.text import css_string
 from services.audit.tlog import Checkpoint, SignedNote, VerifierKey
 from services.audit.tlog.note import Signature
 from shared.vault import Disclosure
@@ -251,8 +252,15 @@ def test_the_page_tells_every_entry_in_both_languages_with_its_proof(handed: Han
     assert "A lost phone was reported" in page
     assert _NOTE.value in page
     assert "消去済み" in page
+    style = page[page.index("@bottom-left") : page.index("</style>")]
+    root = Checkpoint.parse(SignedNote.parse(handed.files["checkpoint"]).text).root.hex()
+    assert root in style, "every printed sheet says of which log it is"
     assert "http" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).replace('http-equiv="', "")
     assert "beta-kk" not in b"".join(handed.files.values()).decode(errors="replace")
+
+
+def test_no_name_breaks_out_of_the_style_sheet_of_the_page() -> None:
+    assert css_string('a"}</style>\n\\') == r'"a\22 \7d \3c \2f style\3e \a \5c "'
 
 
 async def test_only_officers_and_auditors_of_the_organisation_are_handed_evidence(handed: Handed) -> None:

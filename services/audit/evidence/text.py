@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from services.audit.clerk import Export
 from services.audit.reader import Published
@@ -59,8 +60,18 @@ def timeline_page(
         story=story,
         checkpoint=checkpoint,
         root=checkpoint.root.hex(),
+        paper={
+            "incident": css_string(export.incident),
+            "title": css_string(f"{tongues['ja']('evidence_title')} · {export.organisation}"),
+            "log": css_string(f"{checkpoint.origin} · {checkpoint.size}\n{checkpoint.root.hex()}"),
+        },
         lines=[_line(pages, tongues, step, shown.get(step.seq, ())) for step in story.steps],
     )
+
+
+def css_string(text: str) -> Markup:
+    """A string of CSS, whatever is in the text."""
+    return Markup('"{}"').format("".join(one if one.isalnum() else f"\\{ord(one):x} " for one in text))
 
 
 def _line(
@@ -83,6 +94,7 @@ def _told(pages: Environment, lang: Literal["ja", "en"], tongue: Translation, st
     return {
         "told": module.told(step),
         "who": module.who(step),
+        "authority": module.authority(step),
         "unknown": tongue("unknown_list", fields=tongue("separator").join(names)) if names else "",
     }
 
