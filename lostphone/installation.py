@@ -184,9 +184,23 @@ class Installation:
         """What the log has published, outside its database."""
         return self.data_dir / "log"
 
-    def log_vkeys(self) -> list[str]:
+    def log_vkeys(self, origin: str = LOG_ORIGIN) -> list[str]:
         """Verifier keys of the log."""
-        return [log_vkey(self.key_file("audit", name), LOG_ORIGIN) for name in ("log-ed25519.pem", "log-mldsa44.pem")]
+        return [log_vkey(self.key_file("audit", name), origin) for name in ("log-ed25519.pem", "log-mldsa44.pem")]
+
+    def log_policy(self, log_url: str, witness_url: str, origin: str = LOG_ORIGIN) -> str:
+        """Keys of the log and of its witness, which counts by either of its keys: not every reader can check the
+        second."""
+        lines = [f"log {vkey} {log_url}" for vkey in self.log_vkeys(origin)]
+        for name in WITNESS_KEYS:
+            key = load_pem_private_key(self.key_file(WITNESS, name).read_bytes(), password=None)
+            if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
+                raise ValueError(f"{name} of the witness is not a key of a witness")  # noqa: TRY004 - the file is at fault
+            vkey = WitnessKey(WITNESS_NAME, key).verifier
+            lines.append(f"witness {name.partition('.')[0]} {vkey} {witness_url}")
+        members = " ".join(name.partition(".")[0] for name in WITNESS_KEYS)
+        # Some readers take no word of the format itself, such as "witness", for a name.
+        return "\n".join([*lines, f"group witnesses any {members}", "quorum witnesses"]) + "\n"
 
     def key_file(self, holder: str, name: str) -> Path:
         """A private key or secret of one holder: a service, `nanomdm`, or a person of the sandbox."""
@@ -219,22 +233,11 @@ class Installation:
             VaultKeys.generate().write(self.vault_key_file)
 
     def _write_policy(self) -> None:
-        """The witness counts by either of its keys: not every reader can check the second. A policy that somebody
-        made their own is left as it is."""
+        """A policy that somebody made their own is left as it is."""
         if self.log_policy_file.exists() and not self.log_policy_file.read_text().startswith(_OUR_POLICY):
             return
-        lines = [_OUR_POLICY]
-        lines += [f"log {vkey} {self.url('audit')}" for vkey in self.log_vkeys()]
-        for name in WITNESS_KEYS:
-            key = load_pem_private_key(self.key_file(WITNESS, name).read_bytes(), password=None)
-            if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
-                raise ValueError(f"{name} of the witness is not a key of a witness")  # noqa: TRY004 - the file is at fault
-            vkey = WitnessKey(WITNESS_NAME, key).verifier
-            lines.append(f"witness {name.partition('.')[0]} {vkey} {self.url(WITNESS)}")
-        members = " ".join(name.partition(".")[0] for name in WITNESS_KEYS)
-        # Some readers take no word of the format itself, such as "witness", for a name.
-        lines += [f"group witnesses any {members}", "quorum witnesses"]
-        replace_private(self.log_policy_file, ("\n".join(lines) + "\n").encode())
+        policy = f"{_OUR_POLICY}\n{self.log_policy(self.url('audit'), self.url(WITNESS))}"
+        replace_private(self.log_policy_file, policy.encode())
 
 
 def _may_guard(data_dir: Path, secure: bool) -> bool:

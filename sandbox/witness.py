@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, ConfigDict
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -48,7 +49,10 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     data_dir: Path
+    host: str = "127.0.0.1"
     port: int
+    played: bool = True
+    """With the journal and the faults of a part of the sandbox. A witness that counts has neither."""
     name: str
     keys: list[Path]
     """PEM: Ed25519, ML-DSA-44."""
@@ -67,13 +71,14 @@ class Witness:
             self._logs.setdefault(log.name, []).append(log)
         self._lock = asyncio.Lock()
 
-    def application(self) -> ASGIApp:
-        return self._part.application(
-            [
-                Route("/add-checkpoint", self._add, methods=["POST"]),
-                Route("/{log:str}/checkpoint", self._newest),
-            ]
-        )
+    def application(self, *, played: bool = True) -> ASGIApp:
+        routes = [
+            Route("/add-checkpoint", self._add, methods=["POST"]),
+            Route("/{log:str}/checkpoint", self._newest),
+        ]
+        if not played:
+            return Starlette(routes=[Route("/health/ready", _ready), *routes])
+        return self._part.application(routes)
 
     async def _add(self, request: Request) -> Response:
         body = await request.body()
@@ -135,6 +140,10 @@ class Witness:
         return self._part.folder / f"{hashlib.sha256(origin.encode()).hexdigest()}.checkpoint"
 
 
+async def _ready(_: Request) -> Response:
+    return PlainTextResponse("ready\n")
+
+
 def _request(body: bytes) -> tuple[int, list[bytes], SignedNote]:
     """The size that the log believes us to know, the proof, and the checkpoint."""
     if len(body) > _MAX_BODY:
@@ -174,8 +183,8 @@ async def _play(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", config.port))
-        async with served(witness(config).application(), taken):
+        taken.bind((config.host, config.port))
+        async with served(witness(config).application(played=config.played), taken):
             await ended.wait()
 
 

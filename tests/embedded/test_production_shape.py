@@ -1,26 +1,34 @@
 """docker-compose.yml and deploy/: what can be checked where no Docker engine runs."""
 
+import asyncio
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 from confluent_kafka import KafkaException, Producer
 
 from lostphone.embedded import EmbeddedKafka, SaslSsl
 from lostphone.embedded.kafka_properties import Plaintext, broker_properties
+from lostphone.installation import LOG_ORIGIN
 from lostphone.named import Named
 from lostphone.stack import LocalStack, open_installation
 from lostphone.topics import manifest
 from services.audit.settings import Settings as AuditSettings
+from services.audit.tlog import Checkpoint, LogKey, Policy, SignedNote, leaf_hash
+from services.audit.witnesses import Witnesses
 from services.mdm_actions.settings import Settings as MdmActionsSettings
 from services.notifier.settings import Settings as NotifierSettings
 from services.reporter.settings import Settings as ReporterSettings
 from shared.events import LOG_TOPIC
+from tests.audit.running import eventually
+from tests.stack.service import free_port
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -61,7 +69,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_docker_compose_reads_the_file(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"kafka", "postgres", "prepare", *SETTINGS}
+    assert set(compose["services"]) == {"kafka", "postgres", "prepare", "witness", *SETTINGS}
 
 
 def test_without_an_identity_provider_it_says_what_is_missing() -> None:
@@ -93,6 +101,58 @@ def test_no_service_holds_the_key_of_another(compose: dict[str, Any]) -> None:
         sources = {secret["source"] for secret in compose["services"][service]["secrets"]}
         others = {name for name in sources if name.partition("-")[0].partition(".")[0] in set(SETTINGS) - {service}}
         assert others == set()
+
+
+def test_the_witness_is_a_process_of_its_own_that_sees_neither_the_broker_nor_a_key_of_the_log(
+    compose: dict[str, Any],
+) -> None:
+    witness, audit = compose["services"]["witness"], compose["services"]["audit"]
+    assert set(witness["networks"]) == {"witness"}
+    assert compose["networks"]["witness"]["internal"]
+    assert "witness" in audit["networks"]
+    assert not witness.get("depends_on")
+    assert {secret["source"] for secret in witness["secrets"]} == {
+        "witness.json", "witness-ed25519.pem", "witness-mldsa44.pem"
+    }  # fmt: skip
+    assert audit["environment"]["LOSTPHONE_LOG_STATE_DIR"] in {volume["target"] for volume in audit["volumes"]}
+
+
+async def test_the_witness_as_configured_signs_what_the_policy_as_made_asks_for(secrets: Path, tmp_path: Path) -> None:
+    config = json.loads((secrets / "witness.json").read_text())
+    port = free_port()
+    keys = [str(secrets / "installation" / "keys" / "witness" / Path(name).name) for name in config["keys"]]
+    config |= {"host": "127.0.0.1", "port": port, "data_dir": str(tmp_path), "keys": keys}
+    (tmp_path / "witness.json").write_text(json.dumps(config))
+    policy = (secrets / "log-policy.txt").read_text().replace("http://witness:8080", f"http://127.0.0.1:{port}")
+    log = secrets / "installation" / "keys" / "audit"
+    own = [LogKey.from_pem(log / name, LOG_ORIGIN) for name in ("log-ed25519.pem", "log-mldsa44.pem")]
+    checkpoint = Checkpoint(LOG_ORIGIN, 1, leaf_hash(b"one"))
+    note = SignedNote(checkpoint.text(), tuple(key.sign(checkpoint, 1) for key in own))
+    environment = {"LOSTPHONE_WITNESS_CONFIG": str(tmp_path / "witness.json")}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sandbox.witness", cwd=ROOT, env=environment)
+    try:
+        async with httpx2.AsyncClient(timeout=10) as http:
+            await eventually(lambda: answers_at(http, f"http://127.0.0.1:{port}/health/ready"))
+            witnesses = Witnesses(Policy.parse(policy), http)
+            answers = await witnesses.cosign(checkpoint, note, nothing_to_prove, 0)
+            journal = await http.get(f"http://127.0.0.1:{port}/_journal")
+    finally:
+        process.terminate()
+        await process.wait()
+    assert answers.signed == {"ed25519", "mldsa44"}
+    assert witnesses.policy.is_fulfilled(answers.signed)
+    assert journal.status_code == 404, "what a test may do to a part of the sandbox, nobody may do here"
+
+
+async def nothing_to_prove(_: int) -> list[bytes]:
+    return []
+
+
+async def answers_at(http: httpx2.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(url)).is_success
+    except httpx2.HTTPError:
+        return False
 
 
 def test_no_secret_stands_in_the_environment_of_a_container(compose: dict[str, Any], secrets: Path) -> None:
