@@ -4,7 +4,7 @@ What nothing inside PostgreSQL can stop is caught by what is held outside: check
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -56,6 +56,8 @@ class Attack:
         files = {"checkpoint": published.note}
         for path in paths_of(published.size):
             files[str(path)] = await reader.tile(path) or b""
+        for row in await self.bench.pool.fetch("SELECT sha256, data FROM detached"):
+            files[f"detached/{row['sha256'].hex()}"] = row["data"]
         for name, data in files.items():
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,94 @@ async def test_an_untouched_log_is_proved(attack: Attack) -> None:
 async def test_an_edited_entry_is_named(attack: Attack) -> None:
     await attack.sql(_EDIT)
     _found(await attack.verified(), "leaves", 7)
+
+
+_AROUND_THE_GUARDS = (
+    (
+        "SET LOCAL lostphone.guard = 'open'",
+        (
+            "ALTER TABLE audit.entry ALTER COLUMN leaf TYPE bytea USING "
+            "CASE seq WHEN 7 THEN set_byte(leaf, length(leaf) - 2, 120) ELSE leaf END"
+        ),
+    ),
+    (
+        "ALTER EVENT TRIGGER audit_refuse_alter DISABLE",
+        "ALTER TABLE audit.entry DISABLE TRIGGER refuse_change",
+        _EDIT,
+    ),
+    ("DROP EVENT TRIGGER audit_refuse_drop", "DROP TRIGGER refuse_change ON audit.entry", _EDIT),
+    ("SET LOCAL allow_system_table_mods = on", "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgname ~ '^refuse'", _EDIT),
+    (
+        (
+            "CREATE OR REPLACE FUNCTION timeline_guard.refuse_alter() RETURNS event_trigger LANGUAGE plpgsql "
+            "AS 'BEGIN END'"
+        ),
+        "CREATE OR REPLACE FUNCTION audit.refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        _EDIT,
+    ),
+)
+
+
+@pytest.mark.parametrize("trick", _AROUND_THE_GUARDS)
+async def test_whichever_way_around_the_guards_the_edited_entry_is_named(
+    attack: Attack, trick: tuple[str, ...]
+) -> None:
+    async with attack.superuser.transaction():
+        for statement in trick:
+            await attack.superuser.execute(statement)
+    _found(await attack.verified(), "leaves", 7)
+
+
+async def test_a_full_tile_that_is_edited_is_named_by_the_entry_that_it_belies(attack: Attack) -> None:
+    await attack.bench.record(*(attack.bench.writers.record("DeviceLocked", _ONE) for _ in range(250)))
+    await attack.bench.publish()
+    await attack.sql("UPDATE audit.tile SET hashes = set_byte(hashes, 7 * 32, get_byte(hashes, 7 * 32) # 1)")
+    _found(await attack.verified(), "leaves", 7)
+
+
+async def test_a_detached_part_that_is_edited_is_named_by_its_entry(attack: Attack) -> None:
+    bench = attack.bench
+    forged = replace(bench.writers.record("DeviceLost", _TWO), value=b"x" * 70_000)
+    await bench.record(forged)
+    await bench.publish()
+    assert (await attack.verified()).outcome == "proved"
+    await attack.sql(
+        "ALTER TABLE audit.detached DISABLE TRIGGER ALL", "UPDATE audit.detached SET data = set_byte(data, 9, 1)"
+    )
+    _found(await attack.verified(), "detached", 12)
+
+
+async def test_a_checkpoint_written_into_the_table_without_the_key_is_no_checkpoint(attack: Attack) -> None:
+    await attack.sql(_EDIT, _REHASH)
+    leaves = [entry["leaf"] for entry in await attack.bench.entries()]
+    edge, _ = Edge().append(map(leaf_hash, leaves))
+    text = Checkpoint(ORIGIN, len(leaves), edge.root()).text()
+    newest = await attack.bench.reader.newest()
+    assert newest is not None
+    note = bytes(SignedNote(text, SignedNote.parse(newest.note).signatures))
+    await attack.sql("DELETE FROM audit.checkpoint")
+    await attack.superuser.execute("INSERT INTO audit.checkpoint VALUES (12, $1, $2, now())", edge.root(), note)
+    report = await attack.verified()
+    assert next(check["outcome"] for check in report.checks if check["name"] == "signature") == "disproved"
+
+
+async def test_a_log_deleted_whole_is_missed_outside_and_not_begun_again(attack: Attack, tmp_path: Path) -> None:
+    guard = Guard(ORIGIN, _KEEPERS, tmp_path / "outside", None)
+    newest = await attack.bench.reader.newest()
+    assert newest is not None
+    guard.keep(newest.note)
+    await attack.sql(
+        "TRUNCATE audit.entry, audit.head, audit.stream, audit.heard",
+        "DELETE FROM audit.checkpoint",
+        "UPDATE audit.log_state SET size = 0, root = sha256('')",
+    )
+    bench = attack.bench
+    with pytest.raises(ForkedError, match="knows 12 signed entries and the database has 0"):
+        await bench.take(bench.place(bench.writers.record("DeviceLost", _TWO)), Timeline(LeafBuilder(BLINDING), guard))
+    # Whoever holds the key as well, and took the kept checkpoint away, meets the one that a reader kept.
+    await bench.take(bench.place(bench.writers.record("DeviceLost", _TWO)), Timeline(LeafBuilder(BLINDING)))
+    await bench.publish()
+    assert any(offence["check"] == "consistency" for offence in (await attack.verified()).offences)
 
 
 async def test_an_edited_entry_with_its_hash_is_named_by_the_one_that_follows_it(attack: Attack) -> None:
@@ -243,6 +333,24 @@ async def test_guards_stop_every_mistake_of_the_owner_and_of_the_superuser(attac
                 await attack.superuser.execute(statement)
         await attack.superuser.execute("RESET ROLE")
     await attack.superuser.execute("RESET session_replication_role")
+
+
+_REFUSED_TO_THE_SERVICE = (
+    *_GUARDED,
+    "INSERT INTO audit.checkpoint SELECT * FROM audit.checkpoint ON CONFLICT (size) DO UPDATE SET note = excluded.note",
+    "SET session_replication_role = replica",
+    "SET ROLE audit_owner",
+    "ALTER TABLE audit.entry ENABLE ROW LEVEL SECURITY",
+)
+
+
+async def test_the_service_itself_can_only_add(attack: Attack) -> None:
+    async with attack.bench.pool.acquire() as service:
+        await service.execute("SET lostphone.guard = 'open'")
+        for statement in _REFUSED_TO_THE_SERVICE:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await service.execute(statement)
+    assert (await attack.verified()).outcome == "proved"
 
 
 async def test_a_migration_that_means_it_may_change_the_tables(attack: Attack) -> None:
