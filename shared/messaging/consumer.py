@@ -124,11 +124,14 @@ class Consumer:
             self._stopping.set()
             await self._telling
             self._stopping.clear()
+        consumer = self._subscriber.consumer
         try:
             await self._broker.stop()
         except KafkaError as error:
-            # It could not say goodbye; the group notices.
+            # It could not leave the group, which will notice; aiokafka would let its connections stand.
             _log.debug("group_not_left", error=type(error).__name__)
+            if consumer is not None:
+                await consumer._client.close()  # noqa: SLF001
 
     async def _reach(self) -> str | None:
         """None when the cluster answers, else the reason: a consumer with nothing to take would not notice."""

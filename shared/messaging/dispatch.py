@@ -29,7 +29,8 @@ class Dispatch:
     async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
         """Handle one batch in the unit. Raises what a handler raises; `pydantic.ValidationError` for a bad payload."""
         events = [reading for reading in readings if isinstance(reading, Event)]
-        new = [event for event, verdict in zip(events, await hear(unit, events), strict=True) if _acts(event, verdict)]
+        verdicts = zip(events, await hear(unit, events), strict=True)
+        new = [event for event, verdict in verdicts if _acts(unit, event, verdict)]
         await self._handle(unit, new)
 
     async def take_again(self, unit: Unit, event: Event) -> bool:
@@ -45,7 +46,7 @@ class Dispatch:
         await unit.lock(*{event.envelope.subject for event in handled})
         for event in events:
             if event.entry is None:
-                metrics.SKIPPED.labels(event.received.topic).inc()
+                unit.count(metrics.SKIPPED.labels(event.received.topic))
         for event in handled:
             await self._handle_one(unit, event)
 
@@ -57,14 +58,14 @@ class Dispatch:
             metrics.HANDLING.labels(event.envelope.type).time(),
         ):
             await handler(unit, payload_class.read(event.value), event)
-        metrics.PROCESSED.labels(event.envelope.type).inc()
+        unit.count(metrics.PROCESSED.labels(event.envelope.type))
 
 
-def _acts(event: Event, verdict: Verdict) -> bool:
+def _acts(unit: Unit, event: Event, verdict: Verdict) -> bool:
     if verdict in (Verdict.REPEAT, Verdict.CONFLICT):
-        metrics.DUPLICATES.labels(event.received.topic).inc()
+        unit.count(metrics.DUPLICATES.labels(event.received.topic))
         return False
     if verdict is Verdict.GAP:
-        metrics.GAPS.labels(event.envelope.source).inc()
+        unit.count(metrics.GAPS.labels(event.envelope.source))
         _log.warning("sequence_gap", event_id=event.envelope.id, source=event.envelope.source)
     return True

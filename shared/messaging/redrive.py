@@ -74,7 +74,7 @@ async def remember(unit: Unit, record: Received, keyring: KeyRing, error: BaseEx
 async def redrive(unit: Unit, record: Received, keyring: KeyRing, sink: object) -> None:
     """Let a record of the redrive topic act, if it may. Raises what the sink raises; then nothing is settled."""
     outcome, event_id = await _redrive(unit, record, keyring, sink)
-    metrics.REDRIVEN.labels(outcome).inc()
+    unit.count(metrics.REDRIVEN.labels(outcome))
     by = next((data or b"" for name, data in record.headers if name == f"{REDRIVE_PREFIX}by"), b"")
     say = _log.info if outcome == "acted" else _log.warning
     say(

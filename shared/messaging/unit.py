@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 import orjson
 import uuid_utils.compat as uuids
+from prometheus_client import Counter
 
 from shared.events import LOG_TOPIC, Envelope, Signer
 from shared.events.payload import Payload
@@ -105,6 +106,7 @@ class Unit:
     """What a service holds in hand of a locked subject, so that the next event about it needs not read it again."""
     armed: datetime | None = None
     """When the earliest timer that was set is due."""
+    _counts: list[Counter] = field(default_factory=list)
 
     async def lock(self, *subjects: str) -> None:
         """From here to the end of the unit nobody else of this service works on these subjects."""
@@ -117,6 +119,10 @@ class Unit:
         """Run this at the end of the unit, in one go with others of the same statement; statements keep the order in
         which they first came up. Of those with the same key only the last is run: it writes over the others."""
         self._later.setdefault(statement, {})[key] = values
+
+    def count(self, counter: Counter) -> None:
+        """Count one more once the unit has committed: what is rolled back is done again, and counted then."""
+        self._counts.append(counter)
 
     async def emit(self, payload: Payload, scope: Scope, *, actor: str, cause: str | None = None) -> str:
         """Have the event sent when the unit commits, and return its id. `cause`: the id of the event it answers.
@@ -159,6 +165,11 @@ class Unit:
         """End a timer that fired, unless this unit sets it anew. When another firing of it has begun since, the unit
         ends with `TimerLostError` and leaves nothing behind."""
         self._timers.setdefault((timer.subject, timer.name), timer)
+
+    def committed(self) -> None:
+        """Called by `Units.begin`."""
+        for counter in self._counts:
+            counter.inc()
 
     async def flush(self) -> bool:
         """Write what was left for later: rows, timers, and events, signed and in sequence; whether there were events.
@@ -257,6 +268,7 @@ class Units:
             spoke = await unit.flush()
             if self._notify and (spoke or unit.armed is not None):
                 await connection.execute("SELECT pg_notify(current_schema() || '_work', '')")
+        unit.committed()
         if spoke:
             self.relay_wake.set()
         until = self.timers_sleep_until

@@ -38,6 +38,11 @@ class Heard:
         return "last" in self.reasons
 
 
+def _handled() -> float:
+    """How many such events were handled in this process so far."""
+    return metrics.PROCESSED.labels(IncidentReopened.event_type)._value.get()
+
+
 def _parked(bus: Bus, subject: str) -> list[dict[str, str]]:
     """The dead letters of one subject: their headers."""
     return _letters(bus).get(subject, [])
@@ -64,11 +69,12 @@ def _letters(bus: Bus) -> dict[str, list[dict[str, str]]]:
 
 
 async def test_a_handler_that_always_fails_parks_only_its_own_record(bus: Bus, incident: str) -> None:
-    heard = Heard()
+    heard, before = Heard(), _handled()
     async with bus.relaying(), bus.hearing(Dispatch({IncidentReopened: heard.handle})):
         await bus.say(*(IncidentReopened(reason=reason) for reason in ("first", "poison", "last")), subject=incident)
         await until(heard.has_last, "the record behind the poison")
     assert heard.reasons == ["first", "last"]
+    assert _handled() - before == 2, "what is taken again because of another record is counted once"
     (letter,) = _parked(bus, incident)
     assert letter["dlq_error"] == "RuntimeError"
     assert letter["dlq_topic"] == bus.topic
