@@ -11,8 +11,7 @@ outage of a dependency parks nothing: readiness goes red with the reason, and th
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +26,8 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 from faststream.security import SASLScram512
 
-from shared.events import LOG_TOPIC, KeyRing, Reading, Received, Rejection, read
+from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
+from shared.messaging.batch import Place, age, count, firsts, lasts, place_of, received
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
 from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
@@ -48,8 +48,6 @@ _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
-
-type _Place = tuple[str, int, int]
 
 _log = structlog.get_logger()
 
@@ -149,15 +147,15 @@ class Consumer:
         consumer = self._subscriber.consumer
         if consumer is None:  # stopped meanwhile
             return
-        batch = [_received(record) for record in await self._gathered(consumer, first)]
+        batch = [received(record) for record in await self._gathered(consumer, first)]
         if await self._took(batch):
             self._pauses = 0
             self._health.ok("consumer")
             self._observe(batch)
             self._acknowledge(message)
             return
-        metrics.OLDEST_UNPROCESSED.set(_age(batch))
-        for record in _firsts(batch):
+        metrics.OLDEST_UNPROCESSED.set(age(batch))
+        for record in firsts(batch):
             place = TopicPartition(record.topic, record.partition)
             if place in consumer.assignment():
                 consumer.seek(place, record.offset)
@@ -247,20 +245,22 @@ class Consumer:
 
     async def _take(self, batch: Sequence[Received]) -> None:
         with metrics.BATCH.time():
-            readings = {_place(record): read(record, self._keyring) for record in batch if record.topic == self._topic}
+            readings = {
+                place_of(record): read(record, self._keyring) for record in batch if record.topic == self._topic
+            }
             at_once = await self._took_at_once(batch, list(readings.values()))
             new = batch if at_once else await self._took_in_unit(batch, readings)
-        _count(batch, new, readings.values())
+        count(batch, new, readings.values())
 
     async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
         sink = self._sink
         is_log_alone = len(readings) == len(batch)
         return is_log_alone and isinstance(sink, TakesAtOnce) and await sink.take_at_once(self._units, readings)
 
-    async def _took_in_unit(self, batch: Sequence[Received], readings: Mapping[_Place, Reading]) -> Sequence[Received]:
+    async def _took_in_unit(self, batch: Sequence[Received], readings: Mapping[Place, Reading]) -> Sequence[Received]:
         async with self._units.begin() as unit:
             new = await claim(unit, batch)
-            if in_turn := [readings[_place(record)] for record in new if record.topic == self._topic]:
+            if in_turn := [readings[place_of(record)] for record in new if record.topic == self._topic]:
                 await self._sink.take(unit, in_turn)
             for record in new:
                 if record.topic != self._topic:
@@ -293,13 +293,13 @@ class Consumer:
         if consumer is None:
             return
         behind = False
-        for record in _lasts(batch):
+        for record in lasts(batch):
             highwater = consumer.highwater(TopicPartition(record.topic, record.partition))
             if highwater is not None:
                 metrics.LAG.labels(record.topic, str(record.partition)).set(highwater - record.offset - 1)
                 behind = behind or highwater > record.offset + 1
         # What is waiting is about as old as the last that was taken.
-        metrics.OLDEST_UNPROCESSED.set(_age(_lasts(batch)) if behind else 0.0)
+        metrics.OLDEST_UNPROCESSED.set(age(lasts(batch)) if behind else 0.0)
 
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.
@@ -387,40 +387,3 @@ async def _ready(consumer: AIOKafkaConsumer, most: int, seconds: float = 0.0) ->
     except KafkaError:
         return []
     return [record for records in more.values() for record in records]
-
-
-def _received(record: ConsumerRecord) -> Received:
-    return Received(
-        record.topic, record.partition, record.offset, record.timestamp, record.key, tuple(record.headers), record.value
-    )
-
-
-def _firsts(batch: Sequence[Received]) -> list[Received]:
-    return list({(record.topic, record.partition): record for record in reversed(batch)}.values())
-
-
-def _lasts(batch: Sequence[Received]) -> list[Received]:
-    return list({(record.topic, record.partition): record for record in batch}.values())
-
-
-def _age(records: Sequence[Received]) -> float:
-    """Seconds since the oldest of them was written."""
-    return max(0.0, time.time() - min(record.timestamp_ms for record in records) / 1000)
-
-
-def _count(batch: Sequence[Received], new: Sequence[Received], readings: Iterable[Reading]) -> None:
-    """What became of a batch, once it is committed."""
-    for (topic, partition), records in Counter((record.topic, record.partition) for record in new).items():
-        metrics.CONSUMED.labels(topic, str(partition)).inc(records)
-    places = {_place(record) for record in new}
-    if len(places) < len(batch):
-        for record in batch:
-            if _place(record) not in places:
-                metrics.DUPLICATES.labels(record.topic).inc()
-    for reading in readings:
-        if isinstance(reading, Rejection) and _place(reading.received) in places:
-            metrics.REJECTED.labels(reading.kind, reading.reason.partition(":")[0]).inc()
-
-
-def _place(record: Received) -> _Place:
-    return record.topic, record.partition, record.offset
