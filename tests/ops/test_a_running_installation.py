@@ -146,6 +146,53 @@ def test_status_is_quiet_and_then_says_what_to_do_in_both_languages(place: Place
     assert place.lostphone("ops", "status").returncode == 0
 
 
+def test_a_record_that_a_service_could_not_handle_is_listed_shown_and_redriven_once(place: Place) -> None:
+    asyncio.run(_execute(place.superuser_dsn, *_BROKEN))
+    incident = place.report()
+
+    def parked() -> list[dict[str, str]]:
+        letters = place.done("ops", "dead-letters", "list", "--service", "notifier")
+        return [letter for letter in letters if letter["subject"] == incident]
+
+    _until(lambda: bool(parked()), "the notifier has parked the report")
+    letters = parked()
+    letter = next(letter for letter in letters if letter["type"] == "lostphone.device-lost.v1")
+    assert (letter["reason"], letter["state"]) == ("RaiseError", "waiting")
+    (shown,) = place.done("ops", "dead-letters", "show", letter["id"])
+    assert shown["headers"]["ce_subject"] == incident
+    assert shown["value"]["reported_at"]
+
+    of_the_case = ("ops", "dead-letters", "redrive", "--all", "--service", "notifier", "--subject", incident)
+    tried = place.done(*of_the_case, "--dry-run")
+    assert not tried["applied"]
+    assert letter["id"] in [found["id"] for found in tried["letters"]]
+    assert asyncio.run(_duties(place, incident)) == 0
+
+    asyncio.run(_execute(place.superuser_dsn, *_WHOLE))
+    done = place.done(*of_the_case, "--apply")
+    assert {found["state"] for found in done["letters"]} == {"redriven"}
+    duties = asyncio.run(_duties(place, incident))
+    assert duties > 0
+    assert place.done(*of_the_case, "--apply")["letters"] == [], "what acted is not offered again"
+    assert asyncio.run(_duties(place, incident)) == duties
+    assert place.lostphone("ops", "dead-letters", "show", "notifier/0@999999").returncode == 1
+    assert place.lostphone("ops", "dead-letters", "redrive").returncode == 2
+
+
+_BROKEN = (
+    "CREATE FUNCTION notifier.broken() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'a bad release'; END$$",
+    "CREATE TRIGGER broken BEFORE INSERT ON notifier.incident FOR EACH ROW EXECUTE FUNCTION notifier.broken()",
+)
+_WHOLE = ("DROP TRIGGER broken ON notifier.incident", "DROP FUNCTION notifier.broken()")
+
+
+async def _duties(place: Place, incident: str) -> int:
+    rows = await _ask(
+        place.superuser_dsn, f"SELECT count(*) AS duties FROM notifier.duty WHERE incident = '{incident}'"
+    )
+    return int(rows[0]["duties"])
+
+
 def _knows_the_fleet(place: Place) -> bool:
     rows = asyncio.run(_ask(place.superuser_dsn, "SELECT count(*) AS devices FROM reporter.device"))
     return bool(rows[0]["devices"] >= len(fleet()["acme-kk"]))
