@@ -4,6 +4,7 @@ Needs Go 1.27 or newer with its module proxy, and ssh-agent. One line a finding;
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import sys
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
+import structlog
 
 from lostphone.installation import Installation
 from lostphone.topics import apply, manifest
@@ -32,6 +34,8 @@ _ROUNDS = (1, 255, 300, 500)
 
 async def main() -> int:
     """How many of the checks failed."""
+    # Each request that the service answers would be a line among the findings.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     started = Run.begin()
     try:
         with tempfile.TemporaryDirectory(prefix="lostphone-outsiders-") as place:
