@@ -83,6 +83,18 @@ def test_nobody_signs_in_without_name_password_and_encryption(guarded: Guarded) 
 # The secrets come before the rights: a right that is tried leaves a record on the log.
 
 
+def test_a_backup_of_it_is_restored_elsewhere_and_is_guarded_there(guarded: Guarded, tmp_path: Path) -> None:
+    backup, keys, place = tmp_path / "backup", tmp_path / "keys", tmp_path / "place"
+    before = len(guarded.heard())
+    guarded.lostphone("ops", "backup", str(backup), "--keys", str(keys))
+    restored = command("ops", "restore", str(backup), "--keys", str(keys), "--json", data_dir=place)
+    assert restored.returncode == 0, restored.stderr
+    said = json.loads(restored.stdout)
+    assert said["log"] == "written"
+    assert said["records"] >= before > 0
+    assert Installation.read(place).secure
+
+
 def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_journal(guarded: Guarded) -> None:
     secrets = hidden(guarded)
     assert len(secrets) > 30
