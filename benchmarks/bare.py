@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import httpx2
 import uvicorn
+import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -126,7 +127,7 @@ def main() -> None:
     if given.part == "door":
         uvicorn.run(door(given.dsn, given.bootstrap), port=given.port, log_level="warning", access_log=False)
     else:
-        asyncio.run(work(given.dsn, given.bootstrap, given.nanomdm, given.api_key))
+        uvloop.run(work(given.dsn, given.bootstrap, given.nanomdm, given.api_key))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 batch can be sent while the next is being built."""
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from services.audit.domain.chain import Entry, Stream
@@ -21,13 +21,10 @@ _SMALLINT = struct.Struct(">ih").pack
 _BIGINT = struct.Struct(">iq").pack
 
 
-def packed(start: int, parts: Iterable[Sequence[Entry]], streams: Mapping[Stream, int]) -> Iterator[bytes]:
-    """The whole input of one COPY, part by part. The first entry is `start`."""
-    yield _HEADER
-    for part in parts:
-        yield b"".join([_row(seq, entry, streams) for seq, entry in enumerate(part, start)])
-        start += len(part)
-    yield _TRAILER
+def packed(start: int, entries: Iterable[Entry], streams: Mapping[Stream, int]) -> bytes:
+    """The input of one COPY. The first entry is `start`."""
+    rows = [_row(seq, entry, streams) for seq, entry in enumerate(entries, start)]
+    return b"".join((_HEADER, *rows, _TRAILER))
 
 
 def _row(seq: int, entry: Entry, streams: Mapping[Stream, int]) -> bytes:

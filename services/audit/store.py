@@ -1,8 +1,10 @@
 """The tables of the timeline: what the writer reads and adds within its unit."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any, Self
 
 import asyncpg
 
@@ -181,16 +183,63 @@ async def add_streams(connection: Connection, streams: dict[Stream, int], wanted
         streams |= {(row["topic"], row["partition"]): row["id"] for row in added}
 
 
-async def copy(
-    connection: Connection, start: int, parts: Iterable[Sequence[Entry]], streams: Mapping[Stream, int]
+class Statements:
+    """Statements of one connection, each of which the database works on while the next one is being made.
+
+        async with Statements() as statements:
+            await statements.send(copy(connection, rows))
+            rows = ...
+            await statements.send(copy(connection, rows))
+
+    Raises what a statement raises, at the latest at the end.
+    """
+
+    def __init__(self) -> None:
+        self._sent: asyncio.Future[None] | None = None
+
+    async def send(self, statement: Coroutine[Any, Any, None]) -> None:
+        """Send it, when the one before it is done."""
+        try:
+            await self._done()
+        except BaseException:
+            statement.close()
+            raise
+        self._sent = asyncio.ensure_future(statement)
+        # A task begins when the loop comes round to it.
+        await asyncio.sleep(0)
+
+    async def _done(self) -> None:
+        if self._sent is not None:
+            sent, self._sent = self._sent, None
+            await sent
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._done()
+
+
+async def copy(connection: Connection, rows: bytes) -> None:
+    """Add entries, packed by `packed`. Of a binary COPY the server adds nothing before it has a thousand rows or the
+    end, so that a batch goes in several."""
+    # A view, because bytes would be taken for the path of a file; that a buffer is taken, the stubs do not know.
+    source: Any = memoryview(rows)
+    await connection.copy_to_table("entry", source=source, columns=COLUMNS, format="binary")
+
+
+async def copy_parts(
+    connection: Connection,
+    statements: Statements,
+    start: int,
+    parts: Iterable[Sequence[Entry]],
+    streams: Mapping[Stream, int],
 ) -> None:
-    """Add many entries, the first of which is `start`. The database takes in a part while the next is being built."""
-
-    async def sent() -> AsyncIterator[bytes]:
-        for part in packed(start, parts, streams):
-            yield part
-
-    await connection.copy_to_table("entry", source=sent(), columns=COLUMNS, format="binary")
+    """Add many entries, the first of which is `start`; each part while the next is being built."""
+    for part in parts:
+        rows = packed(start, part, streams)
+        start += len(part)
+        await statements.send(copy(connection, rows))
 
 
 async def load_heads(connection: Connection, subjects: Iterable[str]) -> dict[str, Link]:

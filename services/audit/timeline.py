@@ -5,12 +5,11 @@ the tree → add entries, full tiles and heads → move `log_state` from the siz
 together with the position, the findings in the outbox and the timers. Nothing is published before that.
 """
 
-import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
-from itertools import batched, chain, islice
+from itertools import batched
 
 import asyncpg
 import structlog
@@ -78,7 +77,8 @@ class Timeline:
         parts = map(recorder.add, batched(zip(readings, orders, strict=True), _PART))
         copied = len(readings) >= store.COPY_FROM
         if copied:
-            await store.copy(unit.connection, state.size, parts, before.streams)
+            async with store.Statements() as statements:
+                await store.copy_parts(unit.connection, statements, state.size, parts, before.streams)
         else:
             deque(parts, maxlen=0)
         batch = recorder.batch
@@ -121,16 +121,11 @@ class Timeline:
         state, edge, before = await self._remembered(connection, readings)
         recorder = Recorder(self._builder, before.known)
         parts = map(recorder.add, batched(((reading, None) for reading in readings), _PART))
-        # The first entries are built while the database checks the batch.
-        checked = asyncio.ensure_future(store.check_first(connection, state.size, usual))
-        await asyncio.sleep(0)
-        try:
-            first = list(islice(parts, 3))
-        finally:
-            await checked
-        await store.copy(connection, state.size, chain(first, parts), before.streams)
-        step, edge = self._step(state, edge, _only_entries(recorder.batch), before, copied=True)
-        await store.add(connection, step)
+        async with store.Statements() as statements:
+            await statements.send(store.check_first(connection, state.size, usual))
+            await store.copy_parts(connection, statements, state.size, parts, before.streams)
+            step, edge = self._step(state, edge, _only_entries(recorder.batch), before, copied=True)
+            await statements.send(store.add(connection, step))
         self._memory.keep(step.after, edge, before)
 
     async def _remembered(
