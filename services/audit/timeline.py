@@ -21,6 +21,7 @@ from services.audit.domain.leaf import Leaf, LeafBuilder
 from services.audit.feeds.ocsf_own import tell
 from services.audit.guard import Guard
 from services.audit.memory import Memory
+from services.audit.one_event import add_one_event, is_one_event
 from services.audit.tlog import Edge
 from shared.events import Event, Reading
 from shared.events.audit import IntegrityFinding, TimelineSealed
@@ -112,7 +113,10 @@ class Timeline:
         state, edge, before = await self._remembered(connection, readings)
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
         step, edge = self._step(state, edge, _only_entries(batch), before, copied=False)
-        await store.add_at_once(connection, step, usual)
+        if is_one_event(step):
+            await add_one_event(connection, step)
+        else:
+            await store.add_at_once(connection, step, usual)
         self._memory.keep(step.after, edge, before)
 
     async def _copy_at_once(

@@ -166,6 +166,15 @@ async def claim(unit: Unit, batch_id: str, limit: int) -> list[Row]:
     return [Row(**row) for row in rows]
 
 
+async def give_back(unit: Unit, batch_id: str, people: Sequence[str]) -> None:
+    """Of what was claimed, take back what was not begun: it does not count as a try."""
+    await unit.connection.execute(
+        "UPDATE notice SET state = 'planned', tries = tries - 1 WHERE batch = $1 AND person = ANY($2)",
+        batch_id,
+        list(people),
+    )
+
+
 async def next_due(connection: Any, batch_id: str) -> datetime | None:
     """When the next notice of the batch may be sent; None when none is open."""
     due: datetime | None = await connection.fetchval(

@@ -27,8 +27,9 @@ _ACTOR = "service/notifier"
 _NAMESPACE = UUID("0f0a3c77-44c1-5d31-9b7a-6b1d2f8f0e55")
 _CHUNK = 64
 _AT_ONCE = 8
-_WORK_SECONDS = 30.0
-"""After this long the timer is handed back, well inside its lease."""
+_WORK_SECONDS = 25.0
+"""After this long nothing more is begun, and the timer is handed back once what was begun has ended: inside its lease,
+also when a provider takes its whole time."""
 _MAX_TRIES = 5
 _PAUSE = timedelta(seconds=10)
 _WAIT_FOR_PROVIDER = timedelta(hours=20)
@@ -127,7 +128,7 @@ class Notices:
             rows, addresses = await self._claim(batch)
             if not rows:
                 break
-            await self._conclude(batch, rows, await self._call(batch, rows, addresses))
+            await self._conclude(batch, rows, await self._call(batch, rows, addresses, stop_at))
         await self._hand_back(timer, batch)
 
     async def _settle_leftovers(self, batch: Batch) -> None:
@@ -157,10 +158,13 @@ class Notices:
             )
         return rows, addresses
 
-    async def _call(self, batch: Batch, rows: Sequence[Row], addresses: dict[str, str]) -> list[Result]:
+    async def _call(
+        self, batch: Batch, rows: Sequence[Row], addresses: dict[str, str], stop_at: float
+    ) -> list[Result | None]:
+        """What became of each; None: not begun, because it was too late for it."""
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(row: Row) -> Result:
+        async def one(row: Row) -> Result | None:
             address = addresses.get(row.address or "")
             if address is None:
                 return Result(Outcome.FAILED, reason="address_erased")
@@ -169,21 +173,24 @@ class Notices:
             key = str(uuid5(_NAMESPACE, f"{batch.id}/{row.person}/{row.channel}"))
             message = Message(key=key, to=address, subject=linked.subject, text=body)
             async with room:
+                if time.monotonic() >= stop_at:
+                    return None
                 scope = batch.scope
                 return await self._outlets.send(row.channel, scope.organisation, message, drill=scope.drill)
 
         return await asyncio.gather(*(one(row) for row in rows))
 
-    async def _conclude(self, batch: Batch, rows: Sequence[Row], results: Sequence[Result]) -> None:
+    async def _conclude(self, batch: Batch, rows: Sequence[Row], results: Sequence[Result | None]) -> None:
         """Keep the results. A try that may do better is repeated, then the person's next channel is tried."""
+        tried = [(row, result) for row, result in zip(rows, results, strict=True) if result is not None]
         async with self._units.begin() as unit:
-            await ledger.record(
-                unit, batch.id, [(row.person, row.channel, result) for row, result in zip(rows, results, strict=True)]
-            )
+            not_begun = [row.person for row, result in zip(rows, results, strict=True) if result is None]
+            await ledger.give_back(unit, batch.id, not_begun)
+            await ledger.record(unit, batch.id, [(row.person, row.channel, result) for row, result in tried])
             again: list[tuple[str, str, datetime]] = []
             fallback: list[tuple[str, str, datetime]] = []
             settled: list[tuple[str, Result]] = []
-            for row, result in zip(rows, results, strict=True):
+            for row, result in tried:
                 following = row.channels[row.channels.index(row.channel) + 1 :]
                 if pause := _pause(batch, row, result, unit.now, last=not following):
                     again.append((row.person, row.channel, unit.now + pause))

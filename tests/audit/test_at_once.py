@@ -51,7 +51,7 @@ def _story(bench: Bench, number: int) -> list[Received]:
     return records
 
 
-@pytest.mark.parametrize("size", [2, 7, 90])
+@pytest.mark.parametrize("size", [1, 2, 7, 90])
 async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(bench: Bench, size: int) -> None:
     records = _story(bench, 3 + 4 * size)
     parts = [records[:3], *(records[at : at + size] for at in range(3, len(records), size))]
@@ -84,6 +84,7 @@ async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(benc
     good = writers.record("DeviceLocated", _SUBJECTS[0])
     unusual = {
         "duplicate": bench.place(good, usual[0]),
+        "repeated alone": bench.place(usual[0]),
         "forged": bench.place(replace(good, value=b"{}")),
         "closed": bench.place(writers.record("IncidentClosed", _SUBJECTS[0], sequence=2)),
         "hole in the sequence": bench.place(writers.record("DeviceLocked", _SUBJECTS[0], sequence=9)),
@@ -99,6 +100,7 @@ async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(benc
     kinds = [entry["kind"] for entry in await bench.entries()]
     assert kinds == [
         *["event"] * 4,
+        "duplicate",
         "duplicate",
         "unverified",
         "event",

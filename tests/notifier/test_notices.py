@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.notifier import notices
 from tests.notifier.cases import BIG, DETAILS, LOCKED, SENT, WIPED, assessed, lost
 from tests.notifier.running import Notifier, Outside, notifier_at, until
 from tests.stack.installed import Installed
@@ -204,6 +205,20 @@ async def test_what_was_being_sent_when_the_process_ended_is_uncertain_for_mail_
     assert settled["by_state"] == {"accepted": 1, "uncertain": 1}
     assert await outside.mails() == []
     assert len(await outside.pushes()) == 1
+
+
+async def test_people_whom_a_slow_mail_server_leaves_no_time_for_come_later_and_are_told_once(
+    notifier: Notifier, incident: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "_WORK_SECONDS", 0.2)
+    await notifier.outside.fault("mail", kind="slow", seconds=0.3, calls=20)
+    rows = "".join(f"Person {n},p{n}@example.jp\n" for n in range(20))
+    await _ready(notifier, incident, f"name,mail\n{rows}", people=20)
+    settled = await _send(notifier, incident)
+    assert settled["by_state"] == {"accepted": 20}
+    assert len(await notifier.outside.mails()) == 20
+    tries = await notifier.kit.pool.fetch("SELECT tries, count(*) FROM notice GROUP BY tries")
+    assert [tuple(row) for row in tries] == [(1, 20)]
 
 
 async def test_a_drill_tells_nobody(notifier: Notifier, incident: str) -> None:

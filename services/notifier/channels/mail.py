@@ -1,5 +1,6 @@
 """Mail by SMTP. There is no way to ask a server what became of a message, so a lost answer stays uncertain."""
 
+import asyncio
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -11,6 +12,8 @@ import aiosmtplib
 from services.notifier.channels.message import Message, Outcome, Result
 
 _SECONDS = 10.0
+"""Until a message is begun, and again until the server has taken it: a server that answers each step slowly gets no
+more."""
 _PERMANENT = 500
 _CLOSING = 421
 """Service not available, closing transmission channel (RFC 5321, 4.2.3)."""
@@ -62,13 +65,15 @@ class Mail:
         client = self._client()
         try:
             try:
-                await client.connect()
-                await client.mail(self._sender)
-                await client.rcpt(message.to)
+                async with asyncio.timeout(_SECONDS):
+                    await client.connect()
+                    await client.mail(self._sender)
+                    await client.rcpt(message.to)
             except (aiosmtplib.SMTPException, OSError) as error:
                 return _before(error)
             try:
-                answer = await client.data(self._written(message))
+                async with asyncio.timeout(_SECONDS):
+                    answer = await client.data(self._written(message))
             except aiosmtplib.SMTPResponseException as error:
                 return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=error.code < _PERMANENT)
             except (aiosmtplib.SMTPException, OSError) as error:
