@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.audit.store import Connection
+from services.audit.store import NEXT_OFFSET, Connection
 from services.audit.tlog import ProofFile, Proofs, SignedNote, TilePath, pack_bundle
 from services.audit.tlog.proof import Range, subtrees
 from services.audit.tlog.tiles import TILE_WIDTH
@@ -53,7 +53,7 @@ _RECORD = """
 SELECT seq FROM entry JOIN stream ON stream.id = stream_id
 WHERE topic = $1 AND partition = $2 AND kafka_offset = $3 AND kind <> 'gap'
 """
-_STREAMS = "SELECT topic, partition, next_offset FROM stream ORDER BY topic, partition"
+_STREAMS = f"SELECT topic, partition, ({NEXT_OFFSET}) AS next_offset FROM stream ORDER BY topic, partition"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,10 @@ WITH state AS (SELECT size, root, epoch, writer FROM log_state FOR UPDATE)
 SELECT 's' AS part, writer AS name, NULL AS id, size AS n, epoch AS m, root AS data FROM state
 UNION ALL
 """
+NEXT_OFFSET = "SELECT coalesce(max(kafka_offset) + 1, 0) FROM entry WHERE stream_id = stream.id"
+"""How far a stream is recorded: a hole is told with the record behind it, so that its last entry is a record."""
 # LATERAL with OFFSET: by the index for each, also under a plan that was made while the tables were small.
-_KNOWN = """
+_KNOWN = f"""
 SELECT 'h' AS part, found.subject AS name, NULL AS id, found.n, NULL::bigint AS m, found.hash AS data
 FROM unnest($1::text::text[]) AS wanted (subject)
 CROSS JOIN LATERAL (SELECT subject, n, hash FROM head WHERE head.subject = wanted.subject OFFSET 0) AS found
@@ -47,12 +49,12 @@ CROSS JOIN LATERAL (
     FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
     WHERE entry.event_id = wanted.event_id AND subject IS NOT NULL OFFSET 0) AS found
 UNION ALL
-SELECT 'p', topic, id::text, partition, next_offset, NULL FROM stream
-"""
+SELECT 'p', topic, id::text, partition, ({NEXT_OFFSET}), NULL FROM stream
+"""  # noqa: S608
 _LOCK = "SELECT size, root, epoch, writer FROM log_state FOR UPDATE"
 _NEW_STREAMS = """
-INSERT INTO stream (topic, partition, next_offset)
-SELECT topic, partition, 0 FROM unnest($1::text[], $2::integer[]) AS new (topic, partition)
+INSERT INTO stream (topic, partition)
+SELECT topic, partition FROM unnest($1::text[], $2::integer[]) AS new (topic, partition)
 RETURNING id, topic, partition
 """
 _HEADS = """
@@ -64,25 +66,22 @@ _APPEND = f"""
 WITH moved AS (
     UPDATE log_state SET size = $1, root = $2, epoch = $3, writer = $4
     WHERE size = $5 AND epoch = $6 AND root = $7 RETURNING size
-), streams AS (
-    UPDATE stream SET next_offset = moving.next_offset
-    FROM unnest($8::smallint[], $9::bigint[]) AS moving (id, next_offset) WHERE stream.id = moving.id
 ), tiles AS (
     INSERT INTO tile (level, idx, hashes, root)
-    SELECT * FROM unnest($10::smallint[], $11::bigint[], $12::bytea[], $13::bytea[])
+    SELECT * FROM unnest($8::smallint[], $9::bigint[], $10::bytea[], $11::bytea[])
 ), heads AS (
     INSERT INTO head (subject, organisation, drill, n, hash, last_seq, seal_seq)
-    SELECT * FROM unnest($14::text::text[], $15::text::text[], $16::boolean[], $17::text::bigint[], $18::bytea[],
-        $19::text::bigint[], $20::bigint[])
+    SELECT * FROM unnest($12::text::text[], $13::text::text[], $14::boolean[], $15::text::bigint[], $16::bytea[],
+        $17::text::bigint[], $18::bigint[])
     ON CONFLICT (subject) DO UPDATE SET n = excluded.n, hash = excluded.hash, last_seq = excluded.last_seq,
         seal_seq = coalesce(excluded.seal_seq, head.seal_seq)
 ), entries AS (
     INSERT INTO entry ({", ".join(COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 21))})
+    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 19))})
 )
 """  # noqa: S608
 _ADD = f"{_APPEND} SELECT size, pg_notify('audit_entries', '') FROM moved"  # noqa: S608
-_NEXT = 21 + len(_TYPES)
+_NEXT = 19 + len(_TYPES)
 _CHECKS = """refuse_unusual({0}::bigint, {1}::bigint, {2}::text::text[], {3}::text::text[])"""
 _ADD_AT_ONCE = f"""{_APPEND}
 SELECT {_CHECKS.format("(SELECT size FROM moved)", "$5", f"${_NEXT}", f"${_NEXT + 1}")},
@@ -265,12 +264,9 @@ class Step:
     def columns(self) -> tuple[object, ...]:
         """The parameters of `_APPEND`."""
         before, after, known, streams = self.before, self.after, self.known, self.streams
-        moved = {entry.stream for entry in self.batch.entries if entry.stream is not None}
         rows = [] if self.copied else plain(before.size, self.batch.entries, streams)
         return (
             *(after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root),
-            [streams[stream] for stream in moved],
-            [known.next_offsets[stream] for stream in moved],
             [tile.level for tile in self.tiles],
             [tile.index for tile in self.tiles],
             [tile.hashes for tile in self.tiles],

@@ -91,16 +91,15 @@ class Timeline:
     async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
         """Record a batch of events that are new and in turn, and of which nothing more is to be said, on what is
         remembered of the log: the statement that adds them refuses when it is not so. False when nothing was kept."""
-        usual = store.Usual.of(readings)
-        if usual is None or self._memory.state is None:
+        if self._memory.state is None:
             return False
         async with units.pool.acquire() as connection:
             try:
                 if len(readings) < store.COPY_FROM:
-                    await self._add_at_once(connection, readings, usual)
+                    await self._add_at_once(connection, readings)
                 else:
                     async with connection.transaction():
-                        await self._copy_at_once(connection, readings, usual)
+                        await self._copy_at_once(connection, readings)
             except (_UnusualError, store.StaleWriterError):
                 return False
             except asyncpg.PostgresError as error:
@@ -109,19 +108,18 @@ class Timeline:
                 return False
         return True
 
-    async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading], usual: store.Usual) -> None:
+    async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
         state, edge, before = await self._remembered(connection, readings)
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
         step, edge = self._step(state, edge, _only_entries(batch), before, copied=False)
         if is_one_event(step):
             await add_one_event(connection, step)
         else:
-            await store.add_at_once(connection, step, usual)
+            await store.add_at_once(connection, step, _usual(readings))
         self._memory.keep(step.after, edge, before)
 
-    async def _copy_at_once(
-        self, connection: store.Connection, readings: Sequence[Reading], usual: store.Usual
-    ) -> None:
+    async def _copy_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
+        usual = _usual(readings)
         state, edge, before = await self._remembered(connection, readings)
         recorder = Recorder(self._builder, before.known)
         parts = map(recorder.add, batched(((reading, None) for reading in readings), _PART))
@@ -201,6 +199,13 @@ class Timeline:
                 "seq": start + at,
             }
             await unit.arm(envelope.subject, f"{CAUSE_TIMER}:{start + at}", unit.now + CAUSE_WAIT, payload)
+
+
+def _usual(readings: Sequence[Reading]) -> store.Usual:
+    usual = store.Usual.of(readings)
+    if usual is None:
+        raise _UnusualError
+    return usual
 
 
 def _only_entries(batch: Batch) -> Batch:

@@ -32,7 +32,6 @@ BEGIN
             RAISE EXCEPTION 'this event is not the next of its source' USING ERRCODE = 'LP001';
         END IF;
     END IF;
-    UPDATE stream SET next_offset = of_offset + 1 WHERE id = of_stream;
     INSERT INTO head (subject, organisation, drill, n, hash, last_seq)
     VALUES (of_subject, of_organisation, of_drill, of_n + 1, of_hash, old_size)
     ON CONFLICT (subject) DO UPDATE SET n = excluded.n, hash = excluded.hash, last_seq = excluded.last_seq;
