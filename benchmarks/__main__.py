@@ -1,5 +1,6 @@
 """`make bench` and `make bench-audit`: one JSON line per figure on standard output, progress on standard error."""
 
+import asyncio
 import signal
 import sys
 import time
@@ -9,7 +10,6 @@ from typing import Annotated
 
 import httpx2
 import typer
-import uvloop
 
 from benchmarks import audit_append, audit_latency, audit_reading, processes, published, startup, story, stream
 from benchmarks.figures import Figure, progress, say
@@ -40,7 +40,7 @@ def product(
     parts.run("programs", lambda: startup.programs(2 if quick else 5))
     with installation(data_dir) as (status, seconds):
         say(Figure("start_installation_new", p50_ms=seconds * 1000))
-        uvloop.run(_product(status, parts, quick=quick, reports=min(burst, 200) if quick else burst))
+        asyncio.run(_product(status, parts, quick=quick, reports=min(burst, 200) if quick else burst))
         parts.run("restart", lambda: _restart(Path(status.data_dir)))
     raise typer.Exit(parts.failed)
 
@@ -72,7 +72,7 @@ def audit(*, quick: Quick = False) -> None:
     """The timeline alone, on a PostgreSQL of its own."""
     parts = Parts()
     with ground() as place:
-        uvloop.run(_audit(place, parts, quick=quick))
+        asyncio.run(_audit(place, parts, quick=quick))
     raise typer.Exit(parts.failed)
 
 

@@ -43,7 +43,7 @@ async def steady(ground: Ground, rate: int, seconds: float, rounds: int) -> None
 
 
 async def _drive(readings: Sequence[Reading], write: Write, rate: int) -> list[float]:
-    # As a service does at its start: what was made before is not what a full collection goes through.
+    # The events of the whole run lie here beforehand, as no writer has them: a full collection would go through them.
     gc.collect()
     gc.freeze()
     waiting: list[tuple[float, Reading]] = []

@@ -15,7 +15,6 @@ from typing import Any
 import asyncpg
 import httpx2
 import uvicorn
-import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -127,7 +126,7 @@ def main() -> None:
     if given.part == "door":
         uvicorn.run(door(given.dsn, given.bootstrap), port=given.port, log_level="warning", access_log=False)
     else:
-        uvloop.run(work(given.dsn, given.bootstrap, given.nanomdm, given.api_key))
+        asyncio.run(work(given.dsn, given.bootstrap, given.nanomdm, given.api_key))
 
 
 if __name__ == "__main__":

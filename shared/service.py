@@ -6,7 +6,6 @@
 """
 
 import asyncio
-import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +18,6 @@ import httpx2
 import structlog
 import typer
 import uvicorn
-import uvloop
 from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 
@@ -106,7 +104,7 @@ def service_main[S: ServiceSettings](
             raise typer.BadParameter(f"unknown parts: {', '.join(sorted(unknown))}")
         settings = settings_class()
         configure(name, log_level=settings.log_level, otlp_endpoint=settings.otlp_endpoint)
-        uvloop.run(_serve(name, settings, build, parts))
+        asyncio.run(_serve(name, settings, build, parts))
 
     @main.command("migrate")
     def migrate_() -> None:
@@ -186,9 +184,6 @@ async def _serve[S: ServiceSettings](name: str, settings: S, build: Build[S], on
     async with open_kit(name, settings, notify=set(only) != set(PARTS)) as kit:
         parts = await build(kit)
         running = Running(name, kit, parts, only)
-        # What is here now stays. A full collection would go through all of it, for 50 to 70 ms without an answer.
-        gc.collect()
-        gc.freeze()
         _log.info("starting", parts=list(only), port=settings.http_port if "http" in only else None)
         await running.until(stop)
     _log.info("stopped")
