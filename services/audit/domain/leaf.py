@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 from shared.events import Received
 
@@ -234,15 +234,11 @@ def _attributes(received: Received) -> tuple[bytes, bytes | None]:
     names, values = zip(*received.headers, strict=True)
     shape = _shape(names)
     content_type = None if shape.content_type is None else values[shape.content_type]
-    if shape.line is None:
-        return _any_attributes(received), content_type
-    said = (*shape.pick(values), received.key)
+    said = [data for data in (*shape.pick(values), received.key) if data is not None]
     # Where every value stands in the line as it came, as in every event of ours.
-    if None in said or b"".join(given := cast("tuple[bytes, ...]", said)).translate(None, _PLAIN):
-        return _any_attributes(received), content_type
-    line = shape.line.copy()
-    line[1::2] = given
-    return b"".join(line), content_type
+    if shape.line is not None and len(said) == shape.places and not b"".join(said).translate(None, _PLAIN):
+        return shape.line % tuple(said), content_type
+    return _any_attributes(received), content_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +247,9 @@ class _Shape:
 
     content_type: int | None
     """Where the content type stands."""
-    line: list[bytes] | None
-    """The line in pieces; every second one is the place of a value that `pick` gives, the last of the key. None where a
-    name has to be changed."""
+    line: bytes | None
+    """The line, with a place for each value that `pick` gives and for the key. None where a name has to be changed."""
+    places: int
     pick: Callable[[tuple[bytes | None, ...]], tuple[bytes | None, ...]]
 
 
@@ -262,11 +258,9 @@ def _shape(names: tuple[str, ...]) -> _Shape:
     content_type = next((at for at, name in enumerate(names) if name.lower() == "content-type"), None)
     told = [at for at, name in enumerate(names) if name.startswith("ce_")]
     if len(told) < 2 or any(names[at].endswith(_BASE64) for at in told):
-        return _Shape(content_type, None, tuple)
-    opened = [f'[{_string(names[at])},"'.encode() for at in told]
-    between = [b'{"h":[' + opened[0], *(b'"],' + name for name in opened[1:]), b'"]],"key":"']
-    line = [piece for name in between for piece in (name, b"")]
-    return _Shape(content_type, [*line, b'"}\n'], itemgetter(*told))
+        return _Shape(content_type, None, 0, tuple)
+    headers = ",".join([f'[{_string(names[at]).replace("%", "%%")},"%b"]' for at in told])
+    return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), len(told) + 1, itemgetter(*told))
 
 
 def _any_attributes(received: Received) -> bytes:
