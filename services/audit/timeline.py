@@ -112,7 +112,7 @@ class Timeline:
         state, edge, before = await self._remembered(connection, readings)
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
         step, edge = self._step(state, edge, _only_entries(batch), before, copied=False)
-        if is_one_event(step):
+        if len(readings) == 1 and is_one_event(step):
             await add_one_event(connection, step)
         else:
             await store.add_at_once(connection, step, _usual(readings))
