@@ -34,15 +34,8 @@ GRANT UPDATE (active) ON enrollment_queue TO {reader};
 """
 
 
-_TIMELINE_IN_USE = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'audit' AND datname = $1)"
-
-
 class ForeignDatabaseError(Exception):
     """The database belongs to another installation; nothing was changed."""
-
-
-class TimelineInUseError(Exception):
-    """The audit service is connected; nothing was changed."""
 
 
 async def claim(superuser_dsn: str, database: str, owner: str) -> None:
@@ -86,10 +79,15 @@ async def prepare(superuser_dsn: str, database: str, passwords: Mapping[str, str
             await inside.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
             await _schema(inside, VAULT)
             for service in passwords:
-                await _schema(inside, service)
-                await _grant(inside, database, service)
+                await make_schema(inside, service)
     finally:
         await inside.close()
+
+
+async def make_schema(inside: asyncpg.Connection, service: str) -> None:
+    """A service's schema, unless it is there, with its rights and no more."""
+    await _schema(inside, service)
+    await _grant(inside, await inside.fetchval("SELECT current_database()"), service)
 
 
 async def migrate_all(dsn: str, services: Mapping[str, str] | tuple[str, ...]) -> list[str]:
@@ -104,39 +102,6 @@ async def migrate_all(dsn: str, services: Mapping[str, str] | tuple[str, ...]) -
     if "audit" in services:
         await _guard_timeline(dsn)
     return applied
-
-
-async def set_timeline_aside(dsn: str) -> str:
-    """Make room for a log under a new origin: the schema of the timeline gets another name, which is returned, and an
-    empty one takes its place. Nothing of the old one is lost; no service can reach it. Raises `TimelineInUseError`."""
-    inside = await asyncpg.connect(dsn, timeout=10)
-    try:
-        database = await inside.fetchval("SELECT current_database()")
-        if await inside.fetchval(_TIMELINE_IN_USE, database):
-            raise TimelineInUseError("The audit service is connected to the database: stop it first.")
-        size = await inside.fetchval("SELECT size FROM audit.log_state")
-        aside = f"audit_closed_{size}"
-        async with inside.transaction():
-            await inside.execute(f"ALTER SCHEMA audit RENAME TO {aside}")
-            await inside.execute(f"REVOKE ALL ON SCHEMA {aside} FROM audit")
-            await _schema(inside, "audit")
-            await _grant(inside, database, "audit")
-    finally:
-        await inside.close()
-    await migrate_all(dsn, ("audit",))
-    await _go_on_counting(dsn, aside)
-    return aside
-
-
-async def _go_on_counting(dsn: str, aside: str) -> None:
-    """What audit says next must not bear a number that it has given before."""
-    inside = await asyncpg.connect(dsn, timeout=10)
-    try:
-        await inside.execute(
-            f"INSERT INTO audit.subject_sequence SELECT * FROM {aside}.subject_sequence ON CONFLICT DO NOTHING"  # noqa: S608 - ours
-        )
-    finally:
-        await inside.close()
 
 
 async def _guard_timeline(dsn: str) -> None:

@@ -4,10 +4,11 @@ import asyncio
 
 import asyncpg
 
+from lostphone.closed_log import NothingToCloseError, TimelineInUseError, set_aside
 from lostphone.commands.backup import Postgres
 from lostphone.commands.options import AsJson
-from lostphone.database import TimelineInUseError, set_timeline_aside
 from lostphone.screen import CouldNotError, SaidNoError, Sentence, result
+from shared.postgres import MigrationError
 
 
 def close_log(*, postgres: Postgres = None, as_json: AsJson = False) -> None:
@@ -18,10 +19,12 @@ def close_log(*, postgres: Postgres = None, as_json: AsJson = False) -> None:
             "Name the database, as its superuser, with --postgres.",
         )
     try:
-        aside = asyncio.run(set_timeline_aside(postgres))
+        aside = asyncio.run(set_aside(postgres))
     except TimelineInUseError as error:
         raise SaidNoError("audit が動いています。先に止めてください。", str(error)) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except NothingToCloseError as error:
+        raise SaidNoError("ログは空です。閉じるものはありません。", str(error)) from error
+    except (OSError, MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CouldNotError(f"閉じられません: {error}", f"Not closed: {error}") from error
     said = Sentence(f"ログのテーブルは {aside} にあります。", f"The tables of the log are in the schema {aside}.")
     result({"schema": aside}, as_json, lambda out: out.print(str(said)))

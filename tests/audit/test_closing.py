@@ -1,0 +1,131 @@
+"""A log is set aside: whatever ends that half-way, running it again goes on, and what audit had said is not lost."""
+
+import asyncpg
+import pytest
+
+from lostphone.closed_log import NothingToCloseError, TimelineInUseError, set_aside
+from services.audit.clerk import Clerk
+from services.audit.domain.leaf import LeafBuilder
+from services.audit.guard import Guard
+from services.audit.timeline import Timeline
+from services.audit.tlog import Checkpoint
+from shared.postgres import MigrationError
+from tests.audit.conftest import BLINDING, ORIGIN, Bench, bench_on
+from tests.stack.installed import Installed
+
+_ONE = "0192f0c1-0000-7000-8000-0000000000c1"
+_CLOSED = Checkpoint(ORIGIN, 4, bytes(32))
+_ENDS_IT = """
+CREATE FUNCTION public.ends_it() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE command_tag || ' ' || object_identity ~ '{at}') THEN
+        RAISE EXCEPTION 'ended here';
+    END IF;
+END
+$$;
+CREATE EVENT TRIGGER ends_it ON ddl_command_end EXECUTE FUNCTION public.ends_it();
+"""
+_NO_LONGER = "DROP EVENT TRIGGER ends_it; DROP FUNCTION public.ends_it()"
+_ENDS_AT_THE_OUTBOX = """
+CREATE FUNCTION public.ends_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'ended here'; END $$;
+CREATE TRIGGER ends_it BEFORE DELETE ON audit.outbox FOR EACH ROW EXECUTE FUNCTION public.ends_it();
+"""
+_AT_THE_OUTBOX_NO_LONGER = "DROP FUNCTION public.ends_it() CASCADE"
+_ENDINGS = {
+    at: (_ENDS_IT.format(at=at), _NO_LONGER)
+    for at in (
+        "^COMMENT",
+        r"^CREATE TABLE audit\.migration",
+        r"^CREATE TABLE audit\.outbox",
+        r"^CREATE TABLE audit\.entry",
+        r"^CREATE TABLE audit\.timestamp_response",
+        r"^CREATE FUNCTION timeline_guard",
+    )
+} | {"outbox": (_ENDS_AT_THE_OUTBOX, _AT_THE_OUTBOX_NO_LONGER)}
+
+
+async def _as_superuser(installation: Installed, statement: str) -> None:
+    connection = await asyncpg.connect(installation.superuser_dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _leave(bench: Bench, installation: Installed) -> None:
+    """The audit service ends."""
+    await bench.pool.close()
+    # The server takes its leave of a connection a moment later.
+    await _as_superuser(
+        installation,
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+        "WHERE usename = 'audit' AND datname = current_database()",
+    )
+
+
+async def _spoken(bench: Bench) -> tuple[list[tuple[str, bytes]], dict[str, int]]:
+    """What lies in the outbox, in its order, and the last number of each subject."""
+    rows = await bench.pool.fetch("SELECT event_id, value FROM outbox ORDER BY place")
+    numbers = await bench.pool.fetch("SELECT subject, last FROM subject_sequence")
+    return [tuple(row) for row in rows], {row["subject"]: row["last"] for row in numbers}
+
+
+@pytest.fixture
+async def sealed(bench: Bench) -> Bench:
+    """A log of three entries, which has said of a seal and of a hole and has not sent it."""
+    await bench.record(bench.writers.record("DeviceLost", _ONE), bench.writers.record("IncidentClosed", _ONE))
+    await bench.take(bench.place(bench.writers.record("DeviceLocated", _ONE), skip=2))
+    assert len(await bench.outbox()) == 2
+    return bench
+
+
+@pytest.mark.parametrize("at", _ENDINGS)
+async def test_closing_that_was_ended_at_any_step_goes_on_when_it_is_run_again(
+    sealed: Bench, installation: Installed, at: str
+) -> None:
+    said = await _spoken(sealed)
+    size = len(await sealed.entries())
+    await _leave(sealed, installation)
+    ends, no_longer = _ENDINGS[at]
+    await _as_superuser(installation, ends)
+    with pytest.raises((MigrationError, asyncpg.RaiseError), match="ended here"):
+        await set_aside(installation.superuser_dsn)
+    await _as_superuser(installation, no_longer)
+
+    assert await set_aside(installation.superuser_dsn) == f"audit_closed_{size}"
+
+    async with bench_on(sealed.dsn, installation.files.data_dir) as bench:
+        assert await bench.entries() == []
+        assert await _spoken(bench) == said
+        await bench.record(bench.writers.record("DeviceLost", _ONE), bench.writers.record("IncidentClosed", _ONE))
+        sent, numbers = await _spoken(bench)
+        assert sent[: len(said[0])] == said[0], "what the closed log had said goes out first"
+        assert numbers[_ONE] > said[1][_ONE], "and no number is given twice"
+
+
+async def test_closing_again_changes_nothing_until_the_new_log_has_entries_of_its_own(
+    sealed: Bench, installation: Installed
+) -> None:
+    dsn = installation.superuser_dsn
+    size = len(await sealed.entries())
+    with pytest.raises(TimelineInUseError):
+        await set_aside(dsn)
+    await _leave(sealed, installation)
+    assert await set_aside(dsn) == await set_aside(dsn) == f"audit_closed_{size}"
+    async with bench_on(sealed.dsn, installation.files.data_dir) as bench:
+        builder = LeafBuilder(BLINDING)
+        clerk = Clerk(bench.units, Timeline(builder), builder)
+        await clerk.begin(_CLOSED, b"", Guard("log.example/acme-2", [], None, None))
+        await _leave(bench, installation)
+    assert await set_aside(dsn) == f"audit_closed_{size}"
+    async with bench_on(sealed.dsn, installation.files.data_dir) as bench:
+        assert [entry["kind"] for entry in await bench.entries()] == ["restore"]
+        await bench.record(bench.writers.record("DeviceLost", _ONE))
+        await _leave(bench, installation)
+    assert await set_aside(dsn) == "audit_closed_2"
+
+
+async def test_a_log_without_entries_is_not_closed(bench: Bench, installation: Installed) -> None:
+    await _leave(bench, installation)
+    with pytest.raises(NothingToCloseError):
+        await set_aside(installation.superuser_dsn)
