@@ -8,7 +8,7 @@ from typing import Final
 
 import lostphone
 from lostphone.embedded.certificates import CA_FILE
-from lostphone.installation import LOG_ORIGIN, SERVICES, Installation, Service
+from lostphone.installation import SERVICES, Installation, Service
 from lostphone.kafka_access import SASL_SSL
 from sandbox.companies import companies
 
@@ -126,10 +126,11 @@ def _notifier(facts: Facts) -> Mapping[str, object]:
 
 def _audit(facts: Facts) -> Mapping[str, object]:
     installation = facts.installation
+    ed25519, mldsa44 = installation.log_key_files
     return {
-        "log_origin": LOG_ORIGIN,
-        "log_key_file": installation.key_file("audit", "log-ed25519.pem"),
-        "log_mldsa44_key_file": installation.key_file("audit", "log-mldsa44.pem"),
+        "log_origin": installation.log_origin,
+        "log_key_file": ed25519,
+        "log_mldsa44_key_file": mldsa44,
         "blinding_key_file": installation.key_file("audit", "blinding.key"),
         "operator_organisation": OPERATOR,
         "log_policy_file": installation.log_policy_file,

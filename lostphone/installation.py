@@ -71,6 +71,7 @@ class _Kept(BaseModel):
     sources: dict[Part, Source] = Field(default_factory=lambda: dict(_OWN))
     ports: dict[str, int] = Field(default_factory=dict)
     passwords: dict[str, str] = Field(default_factory=dict)
+    log: int = 1
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Installation:
     """Whether the broker is guarded: TLS, names and ACLs."""
     sources: Mapping[Part, Source] = field(default_factory=lambda: _OWN)
     """Who runs the broker and the database."""
+    log: int = 1
+    """Which of its logs goes on: another one is begun where one was closed."""
 
     @classmethod
     def open(
@@ -117,7 +120,7 @@ class Installation:
             else:
                 kept.secure = kept.secure or _may_guard(data_dir, secure)
             replace_private(file, kept.model_dump_json(indent=2).encode() + b"\n")
-            installation = cls(data_dir, kept.ports, kept.passwords, kept.secure, kept.sources)
+            installation = cls(data_dir, kept.ports, kept.passwords, kept.secure, kept.sources, kept.log)
             installation._make_keys()
             installation._write_policy()
             for name in _PRIVATE_FOLDERS:
@@ -138,14 +141,16 @@ class Installation:
                 f"{data_dir} に環境がありません。lostphone up で作ります。",
                 f"There is no installation in {data_dir}. lostphone up makes one.",
             ) from error
-        return cls(data_dir, kept.ports, kept.passwords, kept.secure, kept.sources)
+        return cls(data_dir, kept.ports, kept.passwords, kept.secure, kept.sources, kept.log)
 
     def keep_password(self, name: str, password: str) -> "Installation":
         """The installation with another password; what runs still has the old one."""
-        passwords = {**self.passwords, name: password}
-        kept = _Kept(ports=dict(self.ports), passwords=passwords, secure=self.secure, sources=dict(self.sources))
-        replace_private(self.data_dir / INSTALLATION, kept.model_dump_json(indent=2).encode() + b"\n")
-        return replace(self, passwords=passwords)
+        return _keep(replace(self, passwords={**self.passwords, name: password}))
+
+    def next_log(self) -> "Installation":
+        """The installation with another log, of an origin and keys of its own; the one before it is closed."""
+        _keep(replace(self, log=self.log + 1))
+        return Installation.open(self.data_dir, secure=self.secure, sources=self.sources)
 
     def kafka_password(self, principal: str) -> str:
         """With which this principal signs in to a guarded broker."""
@@ -184,14 +189,45 @@ class Installation:
         """What the log has published, outside its database."""
         return self.data_dir / "log"
 
-    def log_vkeys(self, origin: str = LOG_ORIGIN) -> list[str]:
-        """Verifier keys of the log."""
-        return [log_vkey(self.key_file("audit", name), origin) for name in ("log-ed25519.pem", "log-mldsa44.pem")]
+    @property
+    def log_origin(self) -> str:
+        return _origin(self.log)
 
-    def log_policy(self, log_url: str, witness_url: str, origin: str = LOG_ORIGIN) -> str:
-        """Keys of the log and of its witness, which counts by either of its keys: not every reader can check the
-        second."""
+    @property
+    def closed_log_origin(self) -> str | None:
+        """Of the log that was closed last."""
+        return _origin(self.log - 1) if self.log > 1 else None
+
+    @property
+    def owner(self) -> str:
+        """Whose the databases are, whichever log goes on: a verifier key of the first one."""
+        return self._vkeys(1)[0]
+
+    @property
+    def log_key_files(self) -> list[Path]:
+        """Ed25519 and ML-DSA-44, of the log that goes on."""
+        return self._log_key_files(self.log)
+
+    def log_vkeys(self, origin: str | None = None) -> list[str]:
+        """Verifier keys of the log that goes on."""
+        return self._vkeys(self.log, origin)
+
+    def closed_log_vkeys(self) -> list[str]:
+        """Of the logs before it, the last one first."""
+        return [vkey for log in range(self.log - 1, 0, -1) for vkey in self._vkeys(log)]
+
+    def _log_key_files(self, log: int) -> list[Path]:
+        number = f"-{log}" if log > 1 else ""
+        return [self.key_file("audit", f"log{number}-{kind}.pem") for kind in ("ed25519", "mldsa44")]
+
+    def _vkeys(self, log: int, origin: str | None = None) -> list[str]:
+        return [log_vkey(file, origin or _origin(log)) for file in self._log_key_files(log)]
+
+    def log_policy(self, log_url: str, witness_url: str, origin: str | None = None) -> str:
+        """Keys of the log, of those that were closed before it, and of its witness, which counts by either of its
+        keys: not every reader can check the second."""
         lines = [f"log {vkey} {log_url}" for vkey in self.log_vkeys(origin)]
+        lines += [f"log {vkey}" for vkey in self.closed_log_vkeys()]
         for name in WITNESS_KEYS:
             key = load_pem_private_key(self.key_file(WITNESS, name).read_bytes(), password=None)
             if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
@@ -201,6 +237,11 @@ class Installation:
         members = " ".join(name.partition(".")[0] for name in WITNESS_KEYS)
         # Some readers take no word of the format itself, such as "witness", for a name.
         return "\n".join([*lines, f"group witnesses any {members}", "quorum witnesses"]) + "\n"
+
+    @property
+    def has_own_policy(self) -> bool:
+        """Whether somebody made the policy their own."""
+        return self.log_policy_file.exists() and not self.log_policy_file.read_text().startswith(_OUR_POLICY)
 
     def key_file(self, holder: str, name: str) -> Path:
         """A private key or secret of one holder: a service, `nanomdm`, or a person of the sandbox."""
@@ -223,8 +264,9 @@ class Installation:
             secret(self.key_file(service, "session.key"))
         replace_private(self.event_keys_file, json.dumps(public, indent=2).encode() + b"\n")
         secret(self.sign_in_key_file)
-        private_key(self.key_file("audit", "log-ed25519.pem"))
-        _mldsa_key(self.key_file("audit", "log-mldsa44.pem"))
+        ed25519, mldsa44 = self.log_key_files
+        private_key(ed25519)
+        _mldsa_key(mldsa44)
         secret(self.key_file("audit", "blinding.key"))
         private_key(self.key_file(WITNESS, WITNESS_KEYS[0]))
         _mldsa_key(self.key_file(WITNESS, WITNESS_KEYS[1]))
@@ -234,10 +276,26 @@ class Installation:
 
     def _write_policy(self) -> None:
         """A policy that somebody made their own is left as it is."""
-        if self.log_policy_file.exists() and not self.log_policy_file.read_text().startswith(_OUR_POLICY):
+        if self.has_own_policy:
             return
         policy = f"{_OUR_POLICY}\n{self.log_policy(self.url('audit'), self.url(WITNESS))}"
         replace_private(self.log_policy_file, policy.encode())
+
+
+def _keep(installation: Installation) -> Installation:
+    kept = _Kept(
+        secure=installation.secure,
+        sources=dict(installation.sources),
+        ports=dict(installation.ports),
+        passwords=dict(installation.passwords),
+        log=installation.log,
+    )
+    replace_private(installation.data_dir / INSTALLATION, kept.model_dump_json(indent=2).encode() + b"\n")
+    return installation
+
+
+def _origin(log: int) -> str:
+    return LOG_ORIGIN if log == 1 else f"{LOG_ORIGIN}-{log}"
 
 
 def _may_guard(data_dir: Path, secure: bool) -> bool:

@@ -17,7 +17,7 @@ import asyncpg
 from confluent_kafka.admin import AdminClient
 
 import lostphone
-from lostphone import acls, database, status, topics
+from lostphone import acls, database, status, succession, topics
 from lostphone.approvers import make_sandbox_approvers
 from lostphone.embedded import Child, EmbeddedError, EmbeddedKafka, EmbeddedNanoMDM, EmbeddedPostgres
 from lostphone.embedded.certificates import CA_FILE, kept_certificates
@@ -27,7 +27,6 @@ from lostphone.environment import NANOMDM_WEBHOOK, Facts, NanoMDMFacts, service_
 from lostphone.identity import token
 from lostphone.installation import (
     INTEGRATORS,
-    LOG_ORIGIN,
     OUTSIDERS,
     PRINCIPALS,
     SANDBOX_PARTS,
@@ -47,7 +46,6 @@ from lostphone.status import replace_private
 from lostphone.supervisor import Stage, Supervisor, Tell
 from lostphone.topics import BrokerError
 from sandbox.certificates import authority
-from services.audit.tlog.keys import LogKey
 from shared.postgres import MigrationError
 
 AUDITOR: Final = "acme-auditor"
@@ -74,8 +72,10 @@ def run(
 ) -> None:
     """Run the installation in this directory until `stop`; `ready` is called once all of it answers. `secure` guards
     the broker of a new one. Raises `CouldNotError`, after what had started was ended again."""
+    installation = open_installation(data_dir, named, secure=secure)
+    succession.require_done(installation)
     try:
-        with Supervisor(LocalStack(open_installation(data_dir, named, secure=secure), named), tell, stop):
+        with Supervisor(LocalStack(installation, named), tell, stop):
             ready()
             stop.wait()
             tell("止めています…", "Stopping …")
@@ -175,7 +175,12 @@ class LocalStack:
             sandbox={part: installation.url(part) for part in (*SANDBOX_PARTS, WITNESS)},
             events=status.Events(keys=installation.event_keys()),
             sources=dict(installation.sources),
-            log=status.Log(url=installation.url("audit"), origin=LOG_ORIGIN, vkey=self._vkey(), bearer=self._bearer),
+            log=status.Log(
+                url=installation.url("audit"),
+                origin=installation.log_origin,
+                vkey=installation.log_vkeys()[0],
+                bearer=self._bearer,
+            ),
             processes={"supervisor": status.Process(pid=os.getpid()), **processes},
         )
         status.write(installation.data_dir, said)
@@ -244,7 +249,7 @@ class LocalStack:
         superuser = self.superuser_dsn("postgres")
         if isinstance(self._postgres, EmbeddedPostgres):
             await database.require_passwords(superuser, passwords["postgres"])
-        await database.claim(superuser, database.DATABASE, self._vkey())
+        await database.claim(superuser, database.DATABASE, self._installation.owner)
         await database.prepare(superuser, database.DATABASE, {name: passwords[name] for name in SERVICES})
         inside = self.superuser_dsn(database.DATABASE)
         await database.migrate_all(inside, SERVICES)
@@ -308,9 +313,6 @@ class LocalStack:
 
     def _dsn(self, role: str, name: str = database.DATABASE) -> str:
         return _with_password(self._postgres.dsn(name, role), self._installation.passwords[role])
-
-    def _vkey(self) -> str:
-        return str(LogKey.from_pem(self._installation.key_file("audit", "log-ed25519.pem"), LOG_ORIGIN).verifier)
 
     def _ca(self) -> tuple[Path, Path]:
         keys = self._installation.data_dir / "keys" / "sandbox"

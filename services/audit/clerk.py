@@ -26,6 +26,7 @@ from shared.messaging.unit import Units
 _MADE = "INSERT INTO index_made (seq, size, made_at) VALUES ($1, $1, $2)"
 _NEWEST_INDEX = "SELECT seq, made_at FROM index_made ORDER BY seq DESC LIMIT 1"
 _HAS_EVENTS = "SELECT EXISTS (SELECT FROM entry WHERE seq > $1 AND subject IS NOT NULL)"
+_FIRST = "SELECT leaf FROM entry WHERE seq = 0"
 _KEEP_RESPONSE = """
 INSERT INTO timestamp_response (size, response, seq, fetched_at) VALUES ($1, $2, $3, $4)
 """
@@ -124,20 +125,23 @@ class Clerk:
 
     async def begin(self, closed: Checkpoint, note: bytes, guard: Guard) -> None:
         """Log, as the first entry, at which checkpoint the log was closed that this one goes on from; `note` is all of
-        it. Raises `BegunError`, and what `Guard.set_aside` raises."""
-
+        it. What was interrupted is ended. Raises `BegunError`, and what `Guard.require_newest` raises."""
         if closed.origin == guard.origin:
             raise BegunError(f"{closed.origin} is closed: a new log needs an origin of its own")
+        guard.require_newest(closed)
+        facts = restore_facts(closed.origin, closed.size, closed.root, note)
+        leaf = self._builder.own(Kind.RESTORE, closed.origin, closed.size, facts)
 
         async def make(size: int) -> list[Leaf]:
             if size:
                 raise BegunError(f"the log has {size} entries already")
-            guard.set_aside(closed)
-            facts = restore_facts(closed.origin, closed.size, closed.root, note)
-            return [self._builder.own(Kind.RESTORE, closed.origin, closed.size, facts)]
+            return [leaf]
 
         async with self._units.begin() as unit:
-            await self._timeline.add(unit, make)
+            if await unit.connection.fetchval(_FIRST) != leaf.data:
+                await self._timeline.add(unit, make)
+        # Only now: until this note is gone, a log that does not say from which it goes on is not written to.
+        guard.set_aside(closed)
 
     def _index(self, size: int, index: Index) -> Leaf:
         return self._builder.own(Kind.INDEX, "", size, index_facts(size, len(index.rows), index.root))

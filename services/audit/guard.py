@@ -71,9 +71,8 @@ class Guard:
             os.fsync(file.fileno())
         new.replace(self._folder / FILE)
 
-    def set_aside(self, closed: Checkpoint) -> None:
-        """Let a new log begin after this checkpoint of another one, whose newest note is kept here under another name.
-        Raises `ForkedError` when that one was published beyond it, or the kept note is of this log."""
+    def require_newest(self, closed: Checkpoint) -> None:
+        """Raises `ForkedError` when the log that this is of was published beyond it, or the kept note is of another."""
         if self._folder is None or not (self._folder / FILE).exists():
             return
         kept = Checkpoint.parse(SignedNote.parse((self._folder / FILE).read_bytes()).text)
@@ -82,7 +81,13 @@ class Guard:
                 f"{self._folder / FILE} is of {kept.origin} with {kept.size} entries, and {closed.origin} with "
                 f"{closed.size} was named: a log is closed at the newest checkpoint that was published"
             )
-        (self._folder / FILE).replace(self._folder / f"{FILE}.closed-{kept.size}")
+
+    def set_aside(self, closed: Checkpoint) -> None:
+        """Let a new log publish after this checkpoint of another one, whose newest note stays here under another name.
+        Raises as `require_newest`."""
+        self.require_newest(closed)
+        if self._folder is not None and (self._folder / FILE).exists():
+            (self._folder / FILE).replace(self._folder / f"{FILE}.closed-{closed.size}")
 
     def _kept(self) -> Checkpoint | None:
         if self._folder is None or not (self._folder / FILE).exists():

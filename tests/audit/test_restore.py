@@ -196,7 +196,9 @@ async def test_a_log_that_cannot_be_recovered_goes_on_as_another_one_that_says_s
     done = ground.command("begin", str(files[-1]), "--vkey", vkey, origin=_NEW_ORIGIN)
     assert done.returncode == 0, done.stderr
     again = ground.command("begin", str(files[-1]), "--vkey", vkey, origin=_NEW_ORIGIN)
-    assert (again.returncode, again.stderr) == (1, "the log has 1 entries already\n")
+    assert (again.returncode, again.stdout) == (0, done.stdout), "and nothing is written twice"
+    other = ground.command("begin", str(files[0]), "--vkey", vkey, origin=_NEW_ORIGIN)
+    assert (other.returncode, other.stderr) == (1, "the log has 1 entries already\n")
 
     assert sorted(await _read_kafka_again(ground)) == sorted(events), "the same bytes, each in its chain"
     after, older = ground.folder / "after", ground.kept[:-1]

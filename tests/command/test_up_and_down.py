@@ -194,7 +194,58 @@ def test_what_a_killed_supervisor_left_behind_is_ended_by_down(lostphone: Comman
             assert not _lives(process["pid"]), f"{name} still runs"
 
 
+def _events(lostphone: Command) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lostphone("tail", "--until-end", "--json").splitlines()]
+
+
+def _all_recorded(lostphone: Command) -> int | None:
+    """How many events the log has, once the newest checkpoint covers as many as Kafka has, and any."""
+    verified = lostphone.json("verify")
+    recorded = verified["kinds"].get("event", 0) if verified["outcome"] == "proved" else 0
+    return recorded if recorded >= max(len(_events(lostphone)), 1) else None
+
+
+def _incidents(lostphone: Command) -> set[str]:
+    return {event["subject"] for event in _events(lostphone) if event["type"] == "lostphone.device-lost.v1"}
+
+
+def _timeline(lostphone: Command, incident: str) -> list[tuple[int, str, str]]:
+    entries = lostphone.json("timeline", incident)["entries"]
+    return [(entry["n"], entry["type"], entry["said_at"]) for entry in entries]
+
+
 def _lives(pid: int) -> bool:
     """A process that has ended but that nobody has asked for yet does not live."""
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
     return done.stdout.strip()[:1] not in ("", "Z")
+
+
+def test_a_log_that_is_closed_is_followed_by_another_that_goes_on_from_it(lostphone: Command, tmp_path: Path) -> None:
+    before = lostphone.json("up", "--detach")["log"]
+    file = tmp_path / "phones.csv"
+    file.write_text(inventory("acme-kk"))
+    lostphone("ops", "inventory", "import", str(file), "--apply")
+    events = until(lambda: _all_recorded(lostphone))
+    timelines = {incident: _timeline(lostphone, incident) for incident in _incidents(lostphone)}
+    lostphone("verify", "--save", str(tmp_path / "copy"))
+    lostphone("ops", "close-log", exits=1)
+    lostphone("down")
+    last = tmp_path / "last"
+    last.write_bytes((lostphone.data_dir / "log" / "checkpoint").read_bytes())
+
+    done = lostphone.json("ops", "close-log")
+    assert lostphone.json("ops", "close-log") == done
+    assert (done["closed"], done["origin"]) == (before["origin"], f"{before['origin']}-2")
+
+    after = lostphone.json("up", "--detach")["log"]
+    assert (after["origin"], after["url"]) == (done["origin"], before["url"])
+    assert until(lambda: _all_recorded(lostphone)) >= events
+    for incident, timeline in timelines.items():
+        assert _timeline(lostphone, incident)[: len(timeline)] == timeline
+    said = lostphone.json("verify", "--vkey", after["vkey"], "--vkey", before["vkey"], "--earlier", str(last))
+    assert (said["outcome"], said["origin"]) == ("proved", after["origin"])
+    assert lostphone.json("verify", str(tmp_path / "copy"), "--vkey", before["vkey"])["origin"] == before["origin"]
+    assert "witness.example" in httpx2.get(f"{after['url']}/checkpoint").text
+    policy = httpx2.get(f"{after['url']}/v1/policy").text
+    assert before["vkey"] in policy
+    assert f"{after['vkey']} {after['url']}" in policy
