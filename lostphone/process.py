@@ -1,5 +1,6 @@
 """One process of the installation, as the supervisor sees it."""
 
+import os
 import time
 import urllib.error
 import urllib.request
@@ -55,16 +56,23 @@ class Program:
         command: Sequence[str],
         environment: Callable[[], Mapping[str, str]],
         ready_urls: Sequence[str],
+        *,
+        nice: int = 0,
     ) -> None:
+        """`nice`: how far it lets others have the processor first, as the system counts it (0 to 19)."""
         self.name = name
         self.child = Child(folder, name)
         self._command = command
         self._environment = environment
         self._ready_urls = ready_urls
+        self._nice = nice
 
     def start(self) -> None:
         """Start it without waiting: a service comes up also while Kafka or the database is away."""
-        self.child.start(self._command, environment=self._environment())
+        pid = self.child.start(self._command, environment=self._environment())
+        if self._nice:
+            # Before it has threads: they begin as it is.
+            os.setpriority(os.PRIO_PROCESS, pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + self._nice))
 
     def await_ready(self, within: float) -> None:
         deadline = time.monotonic() + within

@@ -53,6 +53,9 @@ _BEARER_LIFE_SECONDS = 30 * 24 * 3600
 _ROOT = Path(lostphone.__file__).parent.parent
 _READY = "/health/ready?exclude=providers"
 """A vendor that is away keeps nobody from starting."""
+_ON_THE_WAY: Final = ("reporter", "mdm_actions")
+_YIELDS: Final = 10
+"""The lock goes before everything else: when the processors are full, what is not on its way yields."""
 _HTTP_PARTS = [part for part in SANDBOX_PARTS if part != "smtp"]
 
 
@@ -281,7 +284,8 @@ class LocalStack:
             return _environment({"LOSTPHONE_WITNESS_CONFIG": str(file)})
 
         ready = [f"{installation.url(WITNESS)}/health/ready"]
-        return Program(WITNESS, self._programs, [sys.executable, "-m", "sandbox.witness"], environment, ready)
+        command = [sys.executable, "-m", "sandbox.witness"]
+        return Program(WITNESS, self._programs, command, environment, ready, nice=_YIELDS)
 
     def _sandbox_configuration(self) -> dict[str, object]:
         cert, key = self._ca()
@@ -306,7 +310,8 @@ class LocalStack:
             return _environment(service_environment(name, facts))
 
         command = [sys.executable, "-m", f"services.{name}", "serve"]
-        return Program(name, self._programs, command, environment, [f"{self._installation.url(name)}{_READY}"])
+        ready = [f"{self._installation.url(name)}{_READY}"]
+        return Program(name, self._programs, command, environment, ready, nice=0 if name in _ON_THE_WAY else _YIELDS)
 
     def _nanomdm_facts(self) -> NanoMDMFacts:
         return NanoMDMFacts(self._nanomdm.url, self._dsn("mdm_actions", database.NANOMDM))

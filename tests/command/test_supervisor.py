@@ -69,6 +69,19 @@ def test_a_process_that_dies_is_started_again_and_its_new_id_announced(tmp_path:
         os.kill(second, 0)
 
 
+def test_a_process_that_yields_does_so_after_it_was_started_again_too(tmp_path: Path, unused_port: int) -> None:
+    port, own = unused_port, os.getpriority(os.PRIO_PROCESS, 0)
+    yielding = Program("mild", tmp_path, [sys.executable, "-c", SERVE, str(port)], dict, [], nice=3)
+    stack = Stages([Stage([yielding])])
+    with Supervisor(stack, quiet, threading.Event()):
+        first = stack.announced[-1]["mild"]
+        assert first is not None
+        assert os.getpriority(os.PRIO_PROCESS, first) == own + 3
+        os.kill(first, signal.SIGKILL)
+        until(lambda: stack.announced[-1]["mild"] not in (None, first))
+        assert os.getpriority(os.PRIO_PROCESS, stack.announced[-1]["mild"] or 0) == own + 3
+
+
 def test_the_pause_before_a_restart_grows_while_it_keeps_dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lostphone.supervisor.FIRST_PAUSE", 0.1)
     begun = tmp_path / "begun"

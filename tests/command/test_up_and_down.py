@@ -112,6 +112,14 @@ def _query(dsn: str) -> str:
     return done.stdout.strip()
 
 
+def test_what_is_not_on_the_way_of_the_lock_yields_the_processor(lostphone: Command) -> None:
+    processes = lostphone.json("status")["processes"]
+    priorities = {name: os.getpriority(os.PRIO_PROCESS, process["pid"]) for name, process in processes.items()}
+    first = priorities["supervisor"]
+    yielding = {name for name, priority in priorities.items() if priority > first}
+    assert yielding == {"notifier", "audit", "witness"}
+
+
 def test_a_killed_service_comes_back_under_a_new_process_id(lostphone: Command) -> None:
     before = lostphone.json("status")["processes"]["reporter"]["pid"]
     os.kill(before, signal.SIGKILL)

@@ -155,6 +155,11 @@ async def answers_at(http: httpx2.AsyncClient, url: str) -> bool:
         return False
 
 
+def test_what_is_not_on_the_way_of_the_lock_yields_the_processor(compose: dict[str, Any]) -> None:
+    yielding = {name for name, service in compose["services"].items() if "cpu_shares" in service}
+    assert yielding == {"notifier", "audit", "witness"}
+
+
 def test_no_secret_stands_in_the_environment_of_a_container(compose: dict[str, Any], secrets: Path) -> None:
     shown = yaml.safe_dump(compose)
     for file in secrets.glob("*.env"):
