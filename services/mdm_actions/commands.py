@@ -1,7 +1,8 @@
 """Timers that carry orders out: send, watch, expire, disarm; and the clocks of locating and of the line.
 
-Each call to the outside stands between two units: the first keeps the intent, the second what came of it. A firing
-that is not the first may follow a call that got through, so it asks the provider before it does anything again.
+Each call to the outside follows on an intent that is kept: the order, and the firing of its timer, which is counted
+before the handler runs. What came of it is kept in a unit afterwards. A firing that is not the first may follow a call
+that got through, so it asks the provider before it does anything again.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ _WEBHOOK_FIRST = 5
 _LATE_WORD = timedelta(hours=24)
 """A phone may have fetched a wipe just before it was taken back: its word is waited for this long."""
 _LATE_PAUSE = timedelta(minutes=1)
+_LOOKED_AT = frozenset({Kind.WIPE, Kind.SUSPEND_LINE})
+"""What has come since the order may forbid these: they are looked at once more, under the lock on their case."""
 _TAKEN_BACK = frozenset({"incident_not_open", "decision_version_stale", "device_differs"})
 
 
@@ -68,18 +71,21 @@ class Commands:
 
     async def send(self, timer: Timer) -> None:
         """Put a command to its provider, and keep what it said."""
-        async with self._units.begin() as unit:
-            case, command = await _load(unit, timer)
-            if command.state is not State.REQUESTED:
-                await unit.finish(timer)
-                return
-            ask_first = timer.attempt > 1 or bool(timer.payload.get("tried"))
-            last_look = await self._last_look(unit, case, command)
-            if last_look and not ask_first:
-                await self._settlement.hear(unit, case, command, last_look, source="last_look")
-                await unit.finish(timer)
-                return
-            await store.note(unit, command, "ask" if ask_first else "send")
+        case, command = await self._standing(timer)
+        ask_first = timer.attempt > 1 or bool(timer.payload.get("tried"))
+        last_look = None
+        if ask_first or command.kind in _LOOKED_AT or command.state is not State.REQUESTED:
+            async with self._units.begin() as unit:
+                case, command = await _load(unit, timer)
+                if command.state is not State.REQUESTED:
+                    await unit.finish(timer)
+                    return
+                last_look = await self._last_look(unit, case, command)
+                if last_look and not ask_first:
+                    await self._settlement.hear(unit, case, command, last_look, source="last_look")
+                    await unit.finish(timer)
+                    return
+                await store.note(unit, command, "ask" if ask_first else "send")
         try:
             said = await self._put(case, command, last_look, ask_first=ask_first)
         except ProviderUnavailableError as error:
@@ -147,10 +153,7 @@ class Commands:
 
     async def watch(self, timer: Timer) -> None:
         """Ask what became of a command, so that a webhook that was lost loses nothing."""
-        found = await store.standing(self._units.pool, timer.name.partition(":")[2])
-        if found is None:
-            raise _no_command(timer)
-        case, command = found
+        case, command = await self._standing(timer)
         try:
             said = await self._look(case, command)
         except ProviderUnavailableError as error:
@@ -170,6 +173,12 @@ class Commands:
             pause = timedelta(seconds=float(timer.payload.get("pause", self._watch_first.total_seconds())))
             following = min(pause * 2, self._watch_most)
             await unit.arm(timer.subject, timer.name, unit.now + pause, {"pause": following.total_seconds()})
+
+    async def _standing(self, timer: Timer) -> tuple[Case, Command]:
+        found = await store.standing(self._units.pool, timer.name.partition(":")[2])
+        if found is None:
+            raise _no_command(timer)
+        return found
 
     async def _look(self, case: Case, command: Command) -> Said | None:
         if not _is_watched(command, self._units.now()):

@@ -4,10 +4,13 @@ A due timer is leased: its due time moves on by `LEASE` and its attempt counts u
 its handler runs, outside any transaction, opens the units that it needs, and finishes or re-arms the timer in the
 last of them. A crash in between brings the timer back when the lease ends, with a higher `attempt`: a handler that
 calls somebody then asks first what became of the earlier call.
+
+A timer that is due when it is set need not be looked for: while none waits longer, the unit that sets it leases it as
+well, and it fires when that unit has committed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -81,9 +84,28 @@ class Timers:
         self._handlers = handlers
         self._health = health
         self._running: set[asyncio.Task[None]] = set()
+        self._sleep_until: datetime | None = None
+        """By the database's clock; None while they look for what is due."""
+
+    @property
+    def room(self) -> int:
+        """How many that are due may be fired at once: none while older ones may wait."""
+        return max(0, _AT_ONCE - len(self._running)) if self._sleep_until is not None else 0
+
+    def wakes_for(self, due_at: datetime) -> bool:
+        """Whether one that is due then has to wake them."""
+        return self._sleep_until is None or due_at < self._sleep_until
+
+    def fire(self, timers: Iterable[Timer]) -> None:
+        """Begin with these, which are leased."""
+        for timer in timers:
+            task = asyncio.create_task(self._handle(timer))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
     async def run(self) -> None:
         """Until cancelled; then those that are firing are given a moment to end."""
+        self._units.timers = self
         try:
             while True:
                 try:
@@ -96,6 +118,7 @@ class Timers:
                     self._health.fail("timers", f"the database cannot be reached: {type(error).__name__}")
                     await asyncio.sleep(_FIRST_PAUSE.total_seconds())
         finally:
+            self._units.timers = None
             if self._running:
                 await asyncio.wait(self._running, timeout=_FIRST_PAUSE.total_seconds() * 5)
             for task in self._running:
@@ -105,13 +128,10 @@ class Timers:
         """Begin with what is due, as far as there is room."""
         self._units.timer_wake.clear()
         room = _AT_ONCE - len(self._running)
-        if room == 0:
+        if room <= 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             return
-        for row in await self._units.pool.fetch(_CLAIM, LEASE, room):
-            task = asyncio.create_task(self._handle(Timer(**row)))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        self.fire([Timer(**row) for row in await self._units.pool.fetch(_CLAIM, LEASE, room)])
 
     async def _sleep(self) -> None:
         asked = running()
@@ -122,13 +142,13 @@ class Timers:
         seconds = (row["until"] - row["now"]).total_seconds()
         if seconds <= 0:
             return
-        self._units.timers_sleep_until = row["until"]
+        self._sleep_until = row["until"]
         try:
             await asyncio.wait_for(self._units.timer_wake.wait(), seconds)
         except TimeoutError:
             return
         finally:
-            self._units.timers_sleep_until = None
+            self._sleep_until = None
 
     async def _handle(self, timer: Timer) -> None:
         handler = self._handlers.get(timer.kind)

@@ -24,33 +24,29 @@ from shared.events import LOG_TOPIC, Envelope, Signer
 from shared.events.payload import Payload
 from shared.events.registry import EventType, find
 from shared.messaging.clock import DatabaseClock
-from shared.messaging.timer import Timer, TimerLostError
+from shared.messaging.timer import LEASE, Timer, TimerLostError, Timers
 from shared.telemetry import current_traceparent
 
 # In one order, so that two units that share subjects never wait for each other: phones (`device-…`) before incidents.
 _LOCK = """
 INSERT INTO subject_sequence (subject) SELECT * FROM unnest($1::text[]) AS wanted (subject) ORDER BY subject DESC
 ON CONFLICT (subject) DO UPDATE SET last = subject_sequence.last
-"""
-_SEQUENCES = """
-INSERT INTO subject_sequence (subject, last)
-SELECT * FROM unnest($1::text[], $2::bigint[]) AS wanted (subject, count) ORDER BY subject DESC
-ON CONFLICT (subject) DO UPDATE SET last = subject_sequence.last + excluded.last
 RETURNING subject, last
 """
 
-_OUTBOX = "INSERT INTO outbox (event_id, topic, key, headers, value) VALUES ($1, $2, $3, $4, $5)"
-
-# What a unit does to timers, in one statement; no timer is in two of the three lists.
-_TIMERS = """
+# How a unit ends, in one statement: what it does to timers, of which none is in two of the three lists, and what it
+# says, under sequences that it knows from its locks. A timer that is fired at once is written as leased by its firing.
+_END = """
 WITH armed AS (
-    INSERT INTO timer (subject, name, due_at, payload, traceparent)
-    SELECT subject, name, due_at, payload::jsonb, traceparent
-    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $11::text[])
-        AS wanted (subject, name, due_at, payload, traceparent)
+    INSERT INTO timer (subject, name, due_at, payload, traceparent, attempt)
+    SELECT subject, name, CASE WHEN at_once THEN clock_timestamp() + $13::interval ELSE due_at END, payload::jsonb,
+        traceparent, at_once::integer
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $11::text[], $12::boolean[])
+        AS wanted (subject, name, due_at, payload, traceparent, at_once)
     ORDER BY subject, name
     ON CONFLICT (subject, name)
-    DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = 0, armed = DEFAULT
+    DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = excluded.attempt, armed = DEFAULT
+    RETURNING subject, name, armed, traceparent
 ), disarmed AS (
     DELETE FROM timer USING unnest($5::text[], $6::text[]) AS gone (subject, name)
     WHERE timer.subject = gone.subject AND timer.name = gone.name
@@ -60,8 +56,17 @@ WITH armed AS (
     WHERE timer.subject = fired.subject AND timer.name = fired.name
         AND timer.armed = fired.armed AND timer.attempt = fired.attempt
     RETURNING timer.subject, timer.name
+), said AS (
+    UPDATE subject_sequence SET last = given.last FROM unnest($14::text[], $15::bigint[]) AS given (subject, last)
+    WHERE subject_sequence.subject = given.subject
+), sent AS (
+    INSERT INTO outbox (event_id, topic, key, headers, value)
+    SELECT event_id, topic, key, headers::jsonb, value
+    FROM unnest($16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
+        WITH ORDINALITY AS given (event_id, topic, key, headers, value, number)
+    ORDER BY number
 )
-SELECT subject, name FROM finished
+SELECT subject, name, armed, traceparent FROM armed UNION ALL SELECT subject, name, NULL, NULL FROM finished
 """
 
 
@@ -100,20 +105,23 @@ class Unit:
     _outgoing: list[_Outgoing] = field(default_factory=list)
     _timers: dict[tuple[str, str], _Armed | Timer | None] = field(default_factory=dict)
     """What becomes of timers: set, ended as the firing that is named, or taken away."""
-    _locked: set[str] = field(default_factory=set)
+    _last: dict[str, int] = field(default_factory=dict)
+    """Of each locked subject, the sequence of the last event about it."""
     _later: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
     held: dict[str, Any] = field(default_factory=dict)
     """What a service holds in hand of a locked subject, so that the next event about it needs not read it again."""
     armed: datetime | None = None
-    """When the earliest timer that was set is due."""
+    """When the earliest timer is due that was set and is not fired at once."""
+    fired: list[Timer] = field(default_factory=list)
+    """Timers that are leased for this process, to be fired when the unit has committed."""
     _counts: list[Counter] = field(default_factory=list)
 
     async def lock(self, *subjects: str) -> None:
         """From here to the end of the unit nobody else of this service works on these subjects."""
-        wanted = set(subjects) - self._locked
+        wanted = set(subjects) - self._last.keys()
         if wanted:
-            await self.connection.execute(_LOCK, sorted(wanted))
-            self._locked |= wanted
+            rows = await self.connection.fetch(_LOCK, sorted(wanted))
+            self._last |= {row["subject"]: row["last"] for row in rows}
 
     def later(self, statement: str, key: str, *values: Any) -> None:
         """Run this at the end of the unit, in one go with others of the same statement; statements keep the order in
@@ -155,7 +163,6 @@ class Unit:
         Its firings belong to the trace in which it was first set.
         """
         self._timers[subject, name] = _Armed(due_at, payload or {}, current_traceparent())
-        self.armed = min(self.armed or due_at, due_at)
 
     async def disarm(self, subject: str, name: str) -> None:
         """Take the timer away. One that is already firing notices when it finishes."""
@@ -171,33 +178,28 @@ class Unit:
         for counter in self._counts:
             counter.inc()
 
-    async def flush(self) -> bool:
+    async def flush(self, room: int) -> bool:
         """Write what was left for later: rows, timers, and events, signed and in sequence; whether there were events.
-        Called by `Units.begin`."""
+        `room`: so many timers that are due may be fired at once. Called by `Units.begin`."""
         for statement, rows_of in self._later.items():
             await self.connection.executemany(statement, list(rows_of.values()))
         self._later.clear()
-        await self._set_timers()
-        if not self._outgoing:
-            return False
-        counts: dict[str, int] = {}
-        for outgoing in self._outgoing:
-            counts[outgoing.envelope.subject] = counts.get(outgoing.envelope.subject, 0) + 1
-        rows = await self.connection.fetch(_SEQUENCES, list(counts), list(counts.values()))
-        following = {row["subject"]: row["last"] - counts[row["subject"]] + 1 for row in rows}
-        await self.connection.executemany(_OUTBOX, [self._row(outgoing, following) for outgoing in self._outgoing])
-        self._outgoing.clear()
-        return True
+        spoke = bool(self._outgoing)
+        if spoke:
+            await self.lock(*{outgoing.envelope.subject for outgoing in self._outgoing})
+        if spoke or self._timers:
+            await self._end(room)
+        return spoke
 
-    async def _set_timers(self) -> None:
-        if not self._timers:
-            return
+    async def _end(self, room: int) -> None:
         armed = [(*key, state) for key, state in self._timers.items() if isinstance(state, _Armed)]
         fired = [state for state in self._timers.values() if isinstance(state, Timer)]
         gone = [key for key, state in self._timers.items() if state is None]
-        self._timers.clear()
+        due = [key for *key, state in armed if state.due_at <= self.now][:room]
+        outbox = [self._row(outgoing) for outgoing in self._outgoing]
+        spoken = sorted({outgoing.envelope.subject for outgoing in self._outgoing})
         rows = await self.connection.fetch(
-            _TIMERS,
+            _END,
             [subject for subject, _, _ in armed],
             [name for _, name, _ in armed],
             [state.due_at for _, _, state in armed],
@@ -209,11 +211,24 @@ class Unit:
             [timer.armed for timer in fired],
             [timer.attempt for timer in fired],
             [state.traceparent for _, _, state in armed],
+            [[subject, name] in due for subject, name, _ in armed],
+            LEASE,
+            spoken,
+            [self._last[subject] for subject in spoken],
+            *([row[column] for row in outbox] for column in range(5)),
         )
-        ended = {(row["subject"], row["name"]) for row in rows}
+        ended = {(row["subject"], row["name"]): row for row in rows}
         for timer in fired:
             if (timer.subject, timer.name) not in ended:
                 await self._must_have_changed(timer)
+        for subject, name, state in armed:
+            if [subject, name] in due:
+                row = ended[subject, name]
+                self.fired.append(
+                    Timer(subject, name, state.due_at, 1, state.payload, row["armed"], row["traceparent"])
+                )
+            else:
+                self.armed = min(self.armed or state.due_at, state.due_at)
 
     async def _must_have_changed(self, timer: Timer) -> None:
         """Disarmed or set anew meanwhile: what it fired for is done, and the new setting stands. Else it was lost."""
@@ -223,13 +238,14 @@ class Unit:
         if current == timer.armed:
             raise TimerLostError(timer)
 
-    def _row(self, outgoing: _Outgoing, following: dict[str, int]) -> tuple[str, str, str, list[list[str]], bytes]:
+    def _row(self, outgoing: _Outgoing) -> tuple[str, str, str, str, bytes]:
         subject = outgoing.envelope.subject
-        envelope = replace(outgoing.envelope, sequence=following[subject])
-        following[subject] += 1
+        self._last[subject] += 1
+        envelope = replace(outgoing.envelope, sequence=self._last[subject])
         headers, value = envelope.sign(self._signer, outgoing.payload)
         topic = outgoing.entry.type if outgoing.entry.writer == "audit" else self._log_topic
-        return envelope.id, topic, subject, [[name, data.decode()] for name, data in headers], value
+        told = orjson.dumps([[name, data.decode()] for name, data in headers]).decode()
+        return envelope.id, topic, subject, told, value
 
 
 class Units:
@@ -248,8 +264,8 @@ class Units:
         self.pool = pool
         self.relay_wake = asyncio.Event()
         self.timer_wake = asyncio.Event()
-        self.timers_sleep_until: datetime | None = None
-        """Kept by the timers of this process, by the database's clock: only what is due earlier has to wake them."""
+        self.timers: Timers | None = None
+        """Those that run in this process."""
         self._signer = signer
         self._notify = notify
         self._log_topic = log_topic
@@ -265,12 +281,14 @@ class Units:
         async with self.pool.acquire() as connection, connection.transaction():
             unit = Unit(connection, self.clock(), self._signer, self._log_topic)
             yield unit
-            spoke = await unit.flush()
+            timers = self.timers
+            spoke = await unit.flush(timers.room if timers is not None else 0)
             if self._notify and (spoke or unit.armed is not None):
                 await connection.execute("SELECT pg_notify(current_schema() || '_work', '')")
         unit.committed()
+        if timers is not None:
+            timers.fire(unit.fired)
         if spoke:
             self.relay_wake.set()
-        until = self.timers_sleep_until
-        if unit.armed is not None and (until is None or unit.armed < until):
+        if unit.armed is not None and (timers is None or timers.wakes_for(unit.armed)):
             self.timer_wake.set()

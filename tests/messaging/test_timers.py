@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from shared.messaging import Timer, TimerHandler, TimerLostError
@@ -21,6 +22,18 @@ async def _firing(bus: Bus, handlers: Mapping[str, TimerHandler]) -> AsyncIterat
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def _asleep(bus: Bus, handlers: Mapping[str, TimerHandler]) -> AsyncIterator[None]:
+    """Firing, from the moment on at which none is due."""
+
+    async def idle() -> bool:
+        return bus.speaker.timers is not None and bus.speaker.timers.room > 0
+
+    async with _firing(bus, handlers):
+        await until(idle, "the timers found none that is due")
+        yield
 
 
 async def _timers_left(bus: Bus) -> int:
@@ -137,3 +150,118 @@ async def test_two_processes_share_the_timers_and_none_fires_twice(bus: Bus, inc
     async with _firing(bus, {"t": handler}), _firing(bus, {"t": handler}):
         await until(done, "all fired")
     assert sorted(fired) == sorted(f"t:{number}" for number in range(100))
+
+
+async def _row(bus: Bus) -> asyncpg.Record:
+    return await bus.pools["reporter"].fetchrow("SELECT attempt, due_at > now() AS leased FROM timer")
+
+
+async def test_a_timer_that_is_due_when_it_is_set_is_leased_by_the_unit_that_sets_it(bus: Bus, incident: str) -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def handler(timer: Timer) -> None:
+        begun.set()
+        await end.wait()
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with _asleep(bus, {"call": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "call:x", unit.now)
+        row = await _row(bus)
+        assert (row["attempt"], row["leased"]) == (1, True)
+        await asyncio.wait_for(begun.wait(), 10)
+        end.set()
+        await until(done, "the firing ended it")
+
+
+async def test_a_unit_that_is_rolled_back_fires_nothing(bus: Bus, incident: str) -> None:
+    fired: list[str] = []
+
+    async def handler(timer: Timer) -> None:
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+        fired.append(timer.name)
+
+    async def last() -> bool:
+        return "call:last" in fired
+
+    async with _asleep(bus, {"call": handler}):
+        with suppress(ZeroDivisionError):
+            async with bus.speaker.begin() as unit:
+                await unit.arm(incident, "call:never", unit.now)
+                raise ZeroDivisionError
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "call:last", unit.now)
+        await until(last, "the next one fired")
+    assert fired == ["call:last"]
+
+
+async def test_a_crash_before_a_timer_fires_at_once_brings_it_back_as_a_second_attempt(bus: Bus, incident: str) -> None:
+    attempts: list[int] = []
+
+    async def handler(timer: Timer) -> None:
+        attempts.append(timer.attempt)
+        if timer.attempt == 1:
+            await asyncio.Event().wait()
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with _asleep(bus, {"call": handler}), bus.speaker.begin() as unit:
+        await unit.arm(incident, "call:x", unit.now)
+    await bus.pools["reporter"].execute("UPDATE timer SET due_at = now()")  # the lease is over
+    async with _firing(bus, {"call": handler}):
+        await until(done, "it came back and ended")
+    assert attempts[-1] == 2
+
+
+async def test_many_timers_that_are_due_when_they_are_set_fire_once_each(bus: Bus, incident: str) -> None:
+    fired: list[str] = []
+
+    async def handler(timer: Timer) -> None:
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+        fired.append(timer.name)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0 and len(fired) >= 100
+
+    async with _asleep(bus, {"t": handler}):
+        async with bus.speaker.begin() as unit:
+            for number in range(100):
+                await unit.arm(incident, f"t:{number}", unit.now)
+        await until(done, "all fired")
+    assert sorted(fired) == sorted(f"t:{number}" for number in range(100))
+
+
+async def test_without_timers_in_this_process_a_due_timer_waits_to_be_found(bus: Bus, incident: str) -> None:
+    async with bus.speaker.begin() as unit:
+        await unit.arm(incident, "call:x", unit.now)
+    row = await _row(bus)
+    assert (row["attempt"], row["leased"]) == (0, False)
+
+
+async def test_a_timer_that_is_set_anew_by_its_own_firing_fires_again(bus: Bus, incident: str) -> None:
+    fired: list[int] = []
+
+    async def handler(timer: Timer) -> None:
+        fired.append(timer.payload["round"])
+        async with bus.speaker.begin() as unit:
+            if timer.payload["round"] < 3:
+                await unit.arm(timer.subject, timer.name, unit.now, {"round": timer.payload["round"] + 1})
+            await unit.finish(timer)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with _asleep(bus, {"t": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "t", unit.now, {"round": 1})
+        await until(done, "the third ended it")
+    assert fired == [1, 2, 3]
