@@ -70,8 +70,6 @@ class Handlers:
     async def on_device_lost(self, unit: Unit, lost: DeviceLost, event: Event) -> None:
         """An incident begins. A signed-in report starts containment; the emergency door waits for the desk."""
         envelope = event.envelope
-        if await store.case(unit, envelope.subject):
-            return
         device = await self._known(unit, lost.device, envelope.organisation)
         case = Case(
             incident=envelope.subject,
@@ -85,8 +83,8 @@ class Handlers:
             reported_at=lost.reported_at,
             playbook=self._playbooks.of(envelope.organisation),
         )
-        await store.save_case(unit, case)
-        await self._containment.begin(unit, case, envelope.id, device)
+        if await store.add_case(unit, case):
+            await self._containment.begin(unit, case, envelope.id, device)
 
     async def _known(self, unit: Unit, device: str | None, organisation: str) -> fleet.Device | None:
         """The device when the organisation's inventory has it: no event can name somebody else's phone."""

@@ -87,11 +87,14 @@ _CASE_COLUMNS = (
 )  # fmt: skip
 _CASE = f"SELECT {', '.join(_CASE_COLUMNS)} FROM incident"  # noqa: S608 - our own names
 
-_SAVE_CASE = """
+_ADD_CASE = """
 INSERT INTO incident (incident, organisation, drill, state, verified, decision_version, device, holder, reported_at,
                       playbook)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (incident) DO UPDATE SET state = $4, verified = $5, decision_version = $6, device = $7, holder = $8
+ON CONFLICT (incident) DO NOTHING
+"""
+_SAVE_CASE = """
+UPDATE incident SET state = $2, verified = $3, decision_version = $4, device = $5, holder = $6 WHERE incident = $1
 """
 
 _COMMAND_COLUMNS = (
@@ -102,7 +105,7 @@ _COMMAND_COLUMNS = (
 _COMMAND = f"SELECT {', '.join(_COMMAND_COLUMNS)} FROM command"  # noqa: S608 - our own names
 
 _BOTH = f"""
-SELECT {", ".join(f"i.{name}" for name in _CASE_COLUMNS)}, {", ".join(f"c.{name}" for name in _COMMAND_COLUMNS)}
+SELECT s.last, {", ".join(f"i.{name}" for name in _CASE_COLUMNS)}, {", ".join(f"c.{name}" for name in _COMMAND_COLUMNS)}
 FROM subject_sequence s JOIN incident i ON i.incident = s.subject JOIN command c ON c.incident = i.incident
 WHERE c.command = $1
 """  # noqa: S608 - our own names
@@ -134,7 +137,11 @@ async def locked(unit: Unit, command: str) -> tuple[Case, Command] | None:
     """A command and its incident, locked as `Unit.lock` does, in one statement: rows that wait for a lock are read as
     they are afterwards."""
     row = await unit.connection.fetchrow(f"{_BOTH} FOR NO KEY UPDATE OF s, i, c", command)
-    return _both(row) if row else None
+    if row is None:
+        return None
+    case, found = _both(row)
+    unit.hold({case.incident: row["last"]})
+    return case, found
 
 
 async def standing(pool: asyncpg.Pool, command: str) -> tuple[Case, Command] | None:
@@ -144,7 +151,7 @@ async def standing(pool: asyncpg.Pool, command: str) -> tuple[Case, Command] | N
 
 
 def _both(row: asyncpg.Record) -> tuple[Case, Command]:
-    values = tuple(row)
+    _, *values = row
     split = len(_CASE_COLUMNS)
     return (
         _case(dict(zip(_CASE_COLUMNS, values[:split], strict=True))),
@@ -168,10 +175,10 @@ def _case(row: Any) -> Case:
     )
 
 
-async def save_case(unit: Unit, case: Case) -> None:
-    """Store the incident as it is now."""
-    await unit.connection.execute(
-        _SAVE_CASE,
+async def add_case(unit: Unit, case: Case) -> bool:
+    """Store an incident that begins; False when it is known already, and stays as it is."""
+    done: str = await unit.connection.execute(
+        _ADD_CASE,
         case.incident,
         case.organisation,
         case.drill,
@@ -182,6 +189,20 @@ async def save_case(unit: Unit, case: Case) -> None:
         case.holder,
         case.reported_at,
         case.playbook.model_dump(mode="json"),
+    )
+    return done == "INSERT 0 1"
+
+
+async def save_case(unit: Unit, case: Case) -> None:
+    """Store the incident as it is now."""
+    await unit.connection.execute(
+        _SAVE_CASE,
+        case.incident,
+        case.state.value,
+        case.verified,
+        case.decision_version,
+        case.device,
+        case.holder,
     )
 
 

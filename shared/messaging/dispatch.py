@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import asyncpg
 import structlog
 from opentelemetry.trace import SpanKind
 
 from shared.events import Event, Reading
 from shared.events.payload import Payload
+from shared.messaging import in_turn
 from shared.messaging.heard import Verdict, hear
-from shared.messaging.unit import Unit
+from shared.messaging.unit import Unit, Units
 from shared.telemetry import bind, continue_trace, metrics
 
 type Handler = Callable[[Unit, Any, Event], Awaitable[None]]
@@ -33,6 +35,26 @@ class Dispatch:
         new = [event for event, verdict in verdicts if _acts(unit, event, verdict)]
         await self._handle(unit, new)
 
+    async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
+        """Handle a batch of events that are all new and in turn; False when it is none. Raises as `take` does."""
+        given = in_turn.arguments(readings)
+        if given is None:
+            return False
+        events = [reading for reading in readings if isinstance(reading, Event)]
+        subjects = self._subjects(events)
+        try:
+            if not subjects and all(event.entry is not None for event in events):
+                await in_turn.pass_over(units.pool, given)
+                return True
+            async with units.begin() as unit:
+                await in_turn.take_and_lock(unit, given, subjects)
+                await self._handle(unit, events)
+        except asyncpg.PostgresError as error:
+            if not in_turn.is_refusal(error):
+                raise
+            return False
+        return True
+
     async def take_again(self, unit: Unit, event: Event) -> bool:
         """Handle an event that was passed over, whatever came after it. False when another event has its place."""
         (verdict,) = await hear(unit, [event])
@@ -42,13 +64,16 @@ class Dispatch:
         return True
 
     async def _handle(self, unit: Unit, events: Sequence[Event]) -> None:
-        handled = [event for event in events if event.envelope.type in self._handlers]
-        await unit.lock(*{event.envelope.subject for event in handled})
+        await unit.lock(*self._subjects(events))
         for event in events:
             if event.entry is None:
                 unit.count(metrics.SKIPPED.labels(event.received.topic))
-        for event in handled:
-            await self._handle_one(unit, event)
+            if event.envelope.type in self._handlers:
+                await self._handle_one(unit, event)
+
+    def _subjects(self, events: Sequence[Event]) -> set[str]:
+        """What is locked for these: the subjects of those that a handler waits for."""
+        return {event.envelope.subject for event in events if event.envelope.type in self._handlers}
 
     async def _handle_one(self, unit: Unit, event: Event) -> None:
         payload_class, handler = self._handlers[event.envelope.type]

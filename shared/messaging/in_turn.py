@@ -1,17 +1,18 @@
 """The usual case in one statement: records of which each is the next of its partition, and of its source and subject.
 
 `claim` and `hear` say what is new and what is out of order; most batches are all new and in order. For those the SQL
-function `take_in_turn` moves positions and sequences at once, or refuses with SQLSTATE LP001.
+function `take_in_turn` moves positions and sequences at once, or refuses with SQLSTATE LP001. `take_and_lock` does the
+same, and locks subjects.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import asyncpg
 
 from shared.events import Event, Reading
-from shared.messaging.unit import Units
+from shared.messaging.unit import Unit, Units
 from shared.postgres.literals import integers, texts
 
 _REFUSED = ("LP001", "23505")
@@ -19,14 +20,19 @@ _REFUSED = ("LP001", "23505")
 CALL = """take_in_turn({0}::text::text[], {1}::text::integer[], {2}::text::bigint[], {3}::text::bigint[],
     {4}::text::text[], {5}::text::text[], {6}::text::bigint[], {7}::text::bigint[], {8}::text::text[])"""
 """To be formatted with the names of nine parameters, which `arguments` gives."""
+_TAKE_AND_LOCK = """
+SELECT locked, last_sequence FROM take_and_lock($1::text::text[], $2::text::integer[], $3::text::bigint[],
+    $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::bigint[], $8::text::bigint[], $9::text::text[],
+    $10::text::text[])
+"""
 
 
 @runtime_checkable
 class TakesAtOnce(Protocol):
-    """A sink that can take a batch without a unit, where there is nothing to say about it."""
+    """A sink that can take a usual batch in fewer steps."""
 
     async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
-        """Take a batch together with its positions. False when nothing of it was kept: take it in a unit."""
+        """Take a batch together with its positions. False when nothing of it was kept: take it step by step."""
 
 
 @dataclass(slots=True)
@@ -71,6 +77,18 @@ def arguments(readings: Sequence[Reading]) -> tuple[str, ...] | None:
         integers(run.last for run in runs.values()),
         texts(run.event_id for run in runs.values()),
     )
+
+
+async def take_and_lock(unit: Unit, given: tuple[str, ...], subjects: Iterable[str]) -> None:
+    """Take what `arguments` gave, and lock these subjects. Raises an error of which `is_refusal` says whether the
+    records are not in turn."""
+    rows = await unit.connection.fetch(_TAKE_AND_LOCK, *given, texts(subjects))
+    unit.hold({row["locked"]: row["last_sequence"] for row in rows})
+
+
+async def pass_over(pool: asyncpg.Pool, given: tuple[str, ...]) -> None:
+    """Take what `arguments` gave where nothing follows from it. Raises as `take_and_lock` does."""
+    await pool.execute(_TAKE_AND_LOCK, *given, texts(()))
 
 
 def is_refusal(error: asyncpg.PostgresError) -> bool:

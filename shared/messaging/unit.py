@@ -9,7 +9,7 @@ Nothing of it happens unless all of it does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -121,7 +121,11 @@ class Unit:
         wanted = set(subjects) - self._last.keys()
         if wanted:
             rows = await self.connection.fetch(_LOCK, sorted(wanted))
-            self._last |= {row["subject"]: row["last"] for row in rows}
+            self.hold({row["subject"]: row["last"] for row in rows})
+
+    def hold(self, locked: Mapping[str, int]) -> None:
+        """These subjects were locked as `lock` does it; of each, the sequence of the last event about it."""
+        self._last |= locked
 
     def later(self, statement: str, key: str, *values: Any) -> None:
         """Run this at the end of the unit, in one go with others of the same statement; statements keep the order in

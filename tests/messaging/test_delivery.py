@@ -188,3 +188,54 @@ async def test_every_record_reaches_a_sink_with_what_it_is(bus: Bus, incident: s
     reasons = sorted(reading.reason for reading in sink.readings if isinstance(reading, Rejection))
     assert reasons == ["header_not_utf8", "value_null"]
     assert sum(isinstance(reading, Event) for reading in sink.readings) == 1
+
+
+async def _heard_up_to(bus: Bus) -> list[tuple[int, int]]:
+    """Where the hearer stands: next offsets and last sequences, in order."""
+    pool = bus.pools["notifier"]
+    positions = await pool.fetch("SELECT partition, next_offset FROM position WHERE topic = $1 ORDER BY 1", bus.topic)
+    sequences = await pool.fetch("SELECT sequence FROM heard ORDER BY source, subject")
+    return [(row["partition"], row["next_offset"]) for row in positions] + [(-1, row["sequence"]) for row in sequences]
+
+
+async def test_a_batch_that_was_taken_changes_nothing_when_it_is_offered_once_more(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    async with bus.relaying(), bus.hearing(notebook.dispatch):
+        for number in range(3):
+            await bus.say(IncidentReopened(reason=f"r{number}"), subject=incident)
+            await until(notebook.has(incident, number + 1), "one after the other")
+    before = await _heard_up_to(bus)
+    readings = [read(record, bus.keyring) for record in await _all_records(bus)]
+    assert not await notebook.dispatch.take_at_once(bus.hearer, readings)
+    assert await _heard_up_to(bus) == before
+    assert await notebook.reasons(incident) == ["r0", "r1", "r2"]
+
+
+async def test_an_event_behind_a_gap_is_not_taken_at_once_and_acts_nevertheless(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    await bus.say(IncidentReopened(reason="first"), subject=incident)
+    await bus.say(IncidentReopened(reason="lost"), subject=incident)
+    await bus.pools["reporter"].execute("DELETE FROM outbox WHERE place = (SELECT max(place) FROM outbox)")
+    async with bus.relaying(), bus.hearing(notebook.dispatch):
+        await until(notebook.has(incident, 1), "the first")
+        await bus.say(IncidentReopened(reason="third"), subject=incident)
+        await until(notebook.has(incident, 2), "the one behind the gap")
+    assert await notebook.reasons(incident) == ["first", "third"]
+
+
+async def test_what_a_handler_adds_twice_is_parked_alone(bus: Bus, incident: str) -> None:
+    notebook = Notebook(bus)
+    await notebook.prepare()
+    await bus.pools["notifier"].execute("CREATE TABLE single (name text PRIMARY KEY)")
+
+    async def adds_a_name(unit: Unit, payload: IncidentReopened, event: Event) -> None:
+        await unit.connection.execute("INSERT INTO single VALUES ($1)", payload.reason.partition("-")[0])
+        await notebook.heard(unit, payload, event)
+
+    async with bus.relaying(), bus.hearing(Dispatch({IncidentReopened: adds_a_name})):
+        for reason in ("same-1", "same-2", "last"):
+            await bus.say(IncidentReopened(reason=reason), subject=incident)
+        await until(notebook.has(incident, 2), "the first and the last")
+    assert await notebook.reasons(incident) == ["same-1", "last"]
