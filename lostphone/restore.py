@@ -11,6 +11,7 @@ The services must not run. Two cases, told apart by the log that the broker has:
 """
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ import asyncpg
 
 from lostphone import backup_log, database
 from lostphone.backup import LOG_FILE, BackupError, run, unpack
+from lostphone.closed_log import NothingToCloseError, set_aside
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.installation import SERVICES
 from lostphone.timeline_again import AuditKeys, record_again
+from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
-from services.audit.tlog import VerifierKey
+from services.audit.tlog import Checkpoint, SignedNote, VerifierKey
 from shared.events import LOG_TOPIC, Event, KeyRing, read
 from shared.postgres import connect
 
@@ -35,6 +38,7 @@ _RAISE = """
 INSERT INTO {schema}.subject_sequence (subject, last) SELECT * FROM unnest($1::text[], $2::bigint[])
 ON CONFLICT (subject) DO UPDATE SET last = greatest(subject_sequence.last, excluded.last)
 """
+_NEWEST_NOTE = "SELECT note FROM audit.checkpoint ORDER BY size DESC LIMIT 1"
 _REFEED = "UPDATE audit.feed SET next_seq = 0"
 _FORGET_REDRIVES = "DELETE FROM {schema}.position WHERE topic LIKE 'lostphone.%.redrive.v1'"
 
@@ -49,6 +53,8 @@ class Target:
     audit_keys: AuditKeys
     log_vkeys: tuple[VerifierKey, ...]
     """Of the timeline's log, the first of its origin."""
+    log_state_dir: Path
+    """What the log has published, outside the database."""
 
 
 @dataclass
@@ -78,6 +84,7 @@ async def restore(target: Target, file: Path, *, replace: bool = False, copy: Pa
             await asyncio.to_thread(_compare, target, folder, ends)
         await _databases(target, folder, manifest)
         if not any(ends.values()):
+            await _refuse_another_log(target)
             return await _write_log(target, folder, manifest)
         return await _catch_up(target, manifest, ends, copy)
 
@@ -148,6 +155,16 @@ async def _fresh(server_dsn: str, name: str, owner: str | None) -> None:
         await server.close()
 
 
+async def _refuse_another_log(target: Target) -> None:
+    """Where nothing tells how a later log went on, its keys must not sign an earlier one's entries."""
+    origin = await _origin(target.superuser_dsn)
+    if origin not in (None, target.log_vkeys[0].name):
+        raise BackupError(
+            f"the timeline of the backup is {origin}, and the keys here are of {target.log_vkeys[0].name}: give the "
+            "keys that were kept with the backup"
+        )
+
+
 async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) -> Restored:
     if LOG_FILE not in manifest["files"]:
         raise BackupError("the broker's log is empty and the backup holds none: restore the log first")
@@ -182,10 +199,35 @@ async def _catch_up(
             await connection.execute(_RAISE.format(schema=service), list(said), list(said.values()))
     finally:
         await connection.close()
+    await _timeline(target, copy)
+    return Restored(manifest["at"], "ahead" if count else "same", ahead, count, sorted(beyond))
+
+
+async def _timeline(target: Target, copy: Path | None) -> None:
+    """What it had recorded, and had published, after the backup."""
+    origin = target.log_vkeys[0].name
+    if await _origin(target.superuser_dsn) not in (None, origin):
+        # The log of the backup was closed since; all of the one that goes on is told.
+        with contextlib.suppress(NothingToCloseError):
+            await set_aside(target.superuser_dsn)
     if copy is not None:
         await _recover(target, copy)
-    await record_again(target.superuser_dsn, target.kafka, target.audit_keys, target.log_vkeys[0].name)
-    return Restored(manifest["at"], "ahead" if count else "same", ahead, count, sorted(beyond))
+    await record_again(target.superuser_dsn, target.kafka, target.audit_keys, origin)
+    connection = await asyncpg.connect(target.superuser_dsn, timeout=10, server_settings={"search_path": "audit"})
+    try:
+        await Kept(target.log_state_dir).put_back(connection, target.log_vkeys)
+    finally:
+        await connection.close()
+
+
+async def _origin(dsn: str) -> str | None:
+    """Of the log that the database has; None when that one has published nothing."""
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        note = await connection.fetchval(_NEWEST_NOTE)
+    finally:
+        await connection.close()
+    return Checkpoint.parse(SignedNote.parse(note).text).origin if note is not None else None
 
 
 async def _recover(target: Target, copy: Path) -> None:

@@ -55,6 +55,8 @@ async def succeed(installation: Installation, superuser_dsn: str) -> Succession:
     note = _newest_note(installation)
     note.verified_by([VerifierKey.parse(key) for key in (*installation.log_vkeys(), *installation.closed_log_vkeys())])
     closed = Checkpoint.parse(note.text)
+    if not closed.size:
+        raise SuccessionError(f"{closed.origin} has no entries: there is nothing to go on from")
     if closed.origin == installation.log_origin:
         installation = installation.next_log()
     schema = None

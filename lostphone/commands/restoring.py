@@ -30,7 +30,14 @@ async def restore_embedded(directory: Path, file: Path, *, replace: bool, copy: 
         )
         passwords = {str(name): installation.passwords[name] for name in SERVICES}
         vkeys = tuple(map(VerifierKey.parse, installation.log_vkeys()))
-        target = Target(stack.superuser_dsn(DATABASE), passwords, stack.admin_connection(), keys, vkeys)
+        target = Target(
+            superuser_dsn=stack.superuser_dsn(DATABASE),
+            passwords=passwords,
+            kafka=stack.admin_connection(),
+            audit_keys=keys,
+            log_vkeys=vkeys,
+            log_state_dir=installation.log_state_dir,
+        )
         return await restore(target, file, replace=replace, copy=copy)
     finally:
         for part in reversed(parts):

@@ -11,6 +11,7 @@ from services.audit.clerk import BegunError, Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.feeds.bridge_command import bridge
 from services.audit.guard import ForkedError, Guard
+from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
 from services.audit.settings import Settings
 from services.audit.timeline import Timeline
@@ -63,7 +64,10 @@ def recover(
         pool = await connect(settings.postgres_dsn.get_secret_value(), "audit", max_size=2)
         try:
             keys = [*(key.verifier for key in settings.log_keys()), *map(VerifierKey.parse, vkey or ())]
-            return await Recovery(copy, keys, KeyRing(settings.event_keys_file)).run(pool)
+            added = await Recovery(copy, keys, KeyRing(settings.event_keys_file)).run(pool)
+            async with pool.acquire() as connection:
+                await Kept(settings.log_state_dir).put_back(connection, keys)
+            return added
         finally:
             await pool.close()
 

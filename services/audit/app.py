@@ -8,6 +8,7 @@ from services.audit.feeds.feeder import Feeder
 from services.audit.guard import Guard
 from services.audit.hourly import Hourly
 from services.audit.http import evidence_routes, policy_route, routes
+from services.audit.kept import Kept
 from services.audit.publisher import Publisher
 from services.audit.reader import LogReader
 from services.audit.settings import Settings
@@ -42,7 +43,8 @@ async def build(kit: Kit[Settings]) -> Parts:
     policy_route(app, policy)
     stream_routes(app, reader, kit.identity, settings.operator_organisation, settings.kafka())
     publisher = Publisher(dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units)
-    hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kit.health)
+    kept = Kept(settings.log_state_dir)
+    hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kept, kit.health)
     feeder = Feeder(dsn, settings.log_origin, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health)
     return Parts(
         sink=timeline,

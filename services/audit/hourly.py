@@ -8,6 +8,7 @@ import structlog
 
 from services.audit.clerk import Clerk
 from services.audit.guard import ForkedError
+from services.audit.kept import Kept
 from services.audit.listening import Listening, listen
 from services.audit.reader import LogReader
 from services.audit.timestamps import TimestampError, Timestamps
@@ -27,13 +28,14 @@ _log = structlog.get_logger()
 class Hourly:
     """One is at work at a time, over all processes."""
 
-    def __init__(
-        self, dsn: str, clerk: Clerk, reader: LogReader, timestamps: Timestamps | None, health: Health
+    def __init__(  # noqa: PLR0917 - each is another room
+        self, dsn: str, clerk: Clerk, reader: LogReader, timestamps: Timestamps | None, kept: Kept, health: Health
     ) -> None:
         self._dsn = dsn
         self._clerk = clerk
         self._reader = reader
         self._timestamps = timestamps
+        self._kept = kept
         self._health = health
         self._since = time.monotonic()
 
@@ -71,7 +73,9 @@ class Hourly:
             return
         try:
             response = await timestamps.stamp(published.note)
-        except TimestampError as error:
+            # Outside first: an anchor without its answer proves nothing.
+            self._kept.keep(published.note, response)
+        except (TimestampError, OSError) as error:
             self._health.fail("timestamps", str(error))
             _log.warning("no_timestamp", reason=str(error))
             return

@@ -29,7 +29,8 @@ class Settings(ServiceSettings):
     )
     log_state_dir: Path | None = Field(
         None,
-        description="Outside the database: the newest published checkpoint, which a restored database must continue.",
+        description="Outside the database: the newest published checkpoint, which a restored database must continue; "
+        "timestamps.",
     )
     tsa_url: str | None = Field(None, description="An RFC 3161 authority that certifies when checkpoints existed.")
     tsa_roots_file: Path | None = Field(None, description="PEM: what the authority's certificate must lead to.")

@@ -21,6 +21,7 @@ from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence import verify as verify_file
 from services.audit.guard import ForkedError, Guard
+from services.audit.kept import Kept
 from services.audit.publisher import Publisher
 from services.audit.timeline import Timeline
 from services.audit.tlog import LogKey
@@ -134,7 +135,8 @@ async def ground(installation: Installed, tmp_path: Path) -> AsyncIterator[Groun
         await ground.publish(bench)
         await clerk.export(_ONE, "acme-kk", [], "service/audit")
         await bench.take(bench.place(writers.record("DeviceLocked", _TWO), partition=1, skip=3))
-        await clerk.anchor(42, ground.kept[0], b"a response")
+        Kept(tmp_path / "outside").keep(ground.kept[-1], b"a response")
+        await clerk.anchor(342, ground.kept[-1], b"a response")
         await bench.record(writers.record("PersonalDataErased", "org-acme-kk"), writers.record("IncidentClosed", _ONE))
         await clerk.keys(LOG_KEYS[0], LOG_KEYS)
         await ground.publish(bench)
@@ -155,6 +157,13 @@ async def test_what_was_published_after_the_backup_comes_back_byte_for_byte_and_
 
     async with bench_on(as_audit(ground.dsn), ground.folder) as bench:
         assert [row["leaf"] for row in await bench.entries()] == leaves
+        newest = await bench.reader.newest()
+        stamped = await bench.reader.checkpoint(342)
+        assert newest is not None
+        assert stamped is not None
+        assert [stamped.note, newest.note] == ground.kept[-2:], "the notes that were kept outside are back"
+        responses = [(row["size"], row["response"]) for row in await bench.reader.timestamps(len(leaves))]
+        assert responses == [(342, b"a response")], "and what the authority had answered"
         bench.writers, bench.offsets = ground.bench.writers, ground.bench.offsets
         more = bench.place(bench.writers.record("IncidentReopened", _ONE))
         await bench.take(more, Timeline(LeafBuilder(BLINDING), ground.guard()))

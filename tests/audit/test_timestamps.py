@@ -14,6 +14,7 @@ from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence import verify
 from services.audit.evidence.bundle import Assembly, Wanted
 from services.audit.hourly import Hourly
+from services.audit.kept import Kept
 from services.audit.timestamps import TimestampError, Timestamps
 from shared.telemetry import Health
 from tests.audit.authority import authority
@@ -29,7 +30,7 @@ async def test_a_checkpoint_is_certified_and_the_bundle_proves_when_it_existed(b
     await bench.publish()
     async with authority(tmp_path / "tsa") as (url, root), httpx2.AsyncClient() as http:
         stamps = Timestamps(url, root.read_bytes(), http)
-        hourly = Hourly(bench.dsn, clerk, bench.reader, stamps, Health())
+        hourly = Hourly(bench.dsn, clerk, bench.reader, stamps, Kept(tmp_path / "outside"), Health())
         async with bench.pool.acquire() as connection:
             for _ in range(2):  # the second finds that the hour is not over
                 await hourly.stamp(SimpleNamespace(connection=connection), stamps)  # type: ignore[arg-type]

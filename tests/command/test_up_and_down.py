@@ -202,6 +202,13 @@ def test_what_a_killed_supervisor_left_behind_is_ended_by_down(lostphone: Comman
             assert not _lives(process["pid"]), f"{name} still runs"
 
 
+def _import(lostphone: Command, folder: Path) -> None:
+    """So that the log has events, whichever test came before."""
+    file = folder / "phones.csv"
+    file.write_text(inventory("acme-kk"))
+    lostphone("ops", "inventory", "import", str(file), "--apply")
+
+
 def _events(lostphone: Command) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lostphone("tail", "--until-end", "--json").splitlines()]
 
@@ -230,9 +237,7 @@ def _lives(pid: int) -> bool:
 
 def test_a_log_that_is_closed_is_followed_by_another_that_goes_on_from_it(lostphone: Command, tmp_path: Path) -> None:
     before = lostphone.json("up", "--detach")["log"]
-    file = tmp_path / "phones.csv"
-    file.write_text(inventory("acme-kk"))
-    lostphone("ops", "inventory", "import", str(file), "--apply")
+    _import(lostphone, tmp_path)
     events = until(lambda: _all_recorded(lostphone))
     timelines = {incident: _timeline(lostphone, incident) for incident in _incidents(lostphone)}
     lostphone("verify", "--save", str(tmp_path / "copy"))
@@ -257,3 +262,28 @@ def test_a_log_that_is_closed_is_followed_by_another_that_goes_on_from_it(lostph
     policy = httpx2.get(f"{after['url']}/v1/policy").text
     assert before["vkey"] in policy
     assert f"{after['vkey']} {after['url']}" in policy
+
+
+def test_a_backup_from_before_a_log_was_closed_comes_back_with_the_log_that_goes_on(
+    lostphone: Command, tmp_path: Path
+) -> None:
+    before = lostphone.json("up", "--detach")["log"]
+    _import(lostphone, tmp_path)
+    until(lambda: _all_recorded(lostphone))
+    lostphone("ops", "backup", str(tmp_path / "backup"))
+    lostphone("down")
+    closed = (lostphone.data_dir / "log" / "checkpoint").read_bytes()
+    lostphone("ops", "close-log")
+    after = lostphone.json("up", "--detach")["log"]
+    events = until(lambda: _all_recorded(lostphone))
+    lostphone("down")
+    published = (lostphone.data_dir / "log" / "checkpoint").read_bytes()
+    notes = [tmp_path / "closed", tmp_path / "published"]
+    for file, note in zip(notes, (closed, published), strict=True):
+        file.write_bytes(note)
+
+    lostphone("ops", "restore", str(tmp_path / "backup"), "--replace")
+    assert lostphone.json("up", "--detach")["log"]["vkey"] == after["vkey"]
+    assert until(lambda: _all_recorded(lostphone)) >= events
+    keys = ("--vkey", after["vkey"], "--vkey", before["vkey"])
+    lostphone("verify", *keys, *(word for file in notes for word in ("--earlier", str(file))))

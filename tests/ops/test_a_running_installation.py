@@ -257,6 +257,7 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     published = place.done("verify", "--save", str(tmp_path / "copy"))
     assert published["kinds"]["export"] == 1
     place.done("down")
+    newest = (place.data_dir / "log" / "checkpoint").read_bytes()
     shutil.rmtree(place.data_dir / "postgres" / "data")
     restored = place.done("ops", "restore", str(file))
     assert restored["log"] == "ahead"
@@ -274,6 +275,8 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     }
     assert len(ids) == len(copies), "two events with one sequence"
     _assert_no_fork(place)
+    notes = asyncio.run(_ask(place.superuser_dsn, "SELECT note FROM audit.checkpoint"))
+    assert newest in [row["note"] for row in notes], "what was published last is there as it was published"
     proved = place.done("verify", "--earlier", str(tmp_path / "copy" / "checkpoint"))
     assert (proved["outcome"], proved["kinds"]["export"]) == ("proved", 1)
     assert proved["size"] > published["size"]
