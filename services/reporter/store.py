@@ -145,7 +145,7 @@ def _save(unit: Unit, incident: Incident) -> None:
         incident.ended is not None,
         incident.reported_at,
         unit.now,
-        incident.model_dump(mode="json"),
+        orjson.Fragment(incident.model_dump_json()),
     )
 
 
