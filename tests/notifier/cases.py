@@ -1,5 +1,7 @@
-"""Cases that the tests of this room share."""
+"""Cases that the tests of this room share. They are of today, because services and databases that run have a clock of
+their own: a duty of a day long ago would be overdue. Where a test writes out a date, it gives the moments itself."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from shared.events.reporter import DeviceLost, LeakAssessed, PoliceReportFiled
 INCIDENT = "0192f0c1-0000-7000-8000-000000000001"
 DIGEST = "Hq0yqvY3mXkz1h2Z3b4C5d6E7f8G9h0I1j2K3l4M5n6"
 OFFICER = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
-AT = "2026-11-24T23:20:00+09:00"
+NOTICED = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
+"""When the phone was missed: no deadline of a duty has passed, and nothing of the case lies ahead."""
 RULES = Path(__file__).parents[2] / "rules" / "duties"
 BOOK = Rulebook(RULES)
 
@@ -28,10 +31,15 @@ PROTECTED: dict[str, Any] = {
 UNPROTECTED = PROTECTED | {"encrypted": "no"}
 
 
+def after(minutes: int) -> datetime:
+    """That long after the phone was missed."""
+    return NOTICED + timedelta(minutes=minutes)
+
+
 def lost(**changes: Any) -> DeviceLost:
     facts: dict[str, Any] = {
         "callback": DIGEST,
-        "noticed_at": AT,
+        "noticed_at": NOTICED,
         "cause": "left_behind",
         "intoxication": "yes",
         "malicious_intent": "no",
@@ -40,7 +48,7 @@ def lost(**changes: Any) -> DeviceLost:
         "passcode_attached": "no",
         "door": "signed_in",
         "reported_as": "proxy",
-        "reported_at": "2026-11-24T23:40:00+09:00",
+        "reported_at": after(20),
     }
     return DeviceLost.model_validate(facts | changes)
 
@@ -67,8 +75,8 @@ def assessed(**changes: Any) -> LeakAssessed:
         "lock_proof": "P0",
         "wipe_proof": "P0",
         "misuse_seen": "no",
-        "known_at": AT,
-        "assessed_at": "2026-11-25T10:00:00+09:00",
+        "known_at": NOTICED,
+        "assessed_at": after(90),
     }
     return LeakAssessed.model_validate(facts | changes)
 
@@ -130,11 +138,11 @@ LOCKED = DeviceLocked.model_validate(
         "command": COMMAND,
         "mode": "lost_mode",
         "proof": "P3",
-        "acknowledged_at": "2026-11-24T23:43:00+09:00",
+        "acknowledged_at": after(23),
     }
 )
 SENT = WipeSent.model_validate(
-    {"device": DEVICE, "command": COMMAND, "nonce": NONCE, "proof": "P2", "sent_at": "2026-11-25T00:10:00+09:00"}
+    {"device": DEVICE, "command": COMMAND, "nonce": NONCE, "proof": "P2", "sent_at": after(50)}
 )
 WIPED = WipeConfirmed.model_validate(
     {
@@ -142,7 +150,7 @@ WIPED = WipeConfirmed.model_validate(
         "command": COMMAND,
         "nonce": NONCE,
         "proof": "P3",
-        "confirmed_at": "2026-11-25T00:20:00+09:00",
+        "confirmed_at": after(60),
         "evidence": HASH,
     }
 )
@@ -154,14 +162,14 @@ STOPPED = CarrierSuspended.model_validate(
         "action": "suspend",
         "trigger": "wipe_confirmed",
         "assurance": "api_readback",
-        "effective_at": "2026-11-25T00:21:00+09:00",
+        "effective_at": after(61),
     }
 )
 POLICE = PoliceReportFiled.model_validate(
     {
         "kind": "lost_property",
         "channel": "online",
-        "filed_at": "2026-11-25T00:30:00+09:00",
+        "filed_at": after(70),
         "reception_number": "R-20261125-0042",
     }
 )

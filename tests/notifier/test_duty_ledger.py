@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.events.notifier import DutyOpened
 from shared.events.reporter import (
     DeviceRecovered,
     IncidentCancelled,
@@ -12,10 +13,23 @@ from shared.events.reporter import (
     LossReportAmended,
     ReportVerified,
 )
-from tests.notifier.cases import BIG, INCIDENT, LOCKED, POLICE, SENT, WIPED, assessed, lost
+from tests.notifier.cases import (
+    BIG,
+    INCIDENT,
+    LOCKED,
+    NOTICED,
+    POLICE,
+    SENT,
+    WIPED,
+    after,
+    assessed,
+    case_of,
+    duties,
+    lost,
+)
 from tests.notifier.running import Notifier
 
-VERIFIED = ReportVerified(method="call_back", verified_at=datetime(2026, 11, 24, 14, 48, tzinfo=UTC))
+VERIFIED = ReportVerified(method="call_back", verified_at=after(28))
 
 
 async def _opened(notifier: Notifier, incident: str) -> dict[str, dict[str, Any]]:
@@ -32,15 +46,21 @@ async def _duty(notifier: Notifier, incident: str, rule: str) -> dict[str, Any]:
 async def test_an_assessment_of_many_people_opens_the_duties_with_their_dates(
     notifier: Notifier, incident: str
 ) -> None:
-    await notifier.hear(incident, lost(passcode_attached="yes"), LOCKED, SENT, WIPED, assessed(**BIG))
+    heard = [lost(passcode_attached="yes"), LOCKED, SENT, WIPED, assessed(**BIG)]
+    await notifier.hear(incident, *heard)
     opened = await _opened(notifier, incident)
     assert set(opened) == {"JP-POLICE-1", "JP-APPI-1", "JP-APPI-2", "JP-APPI-3"}
+    for owed in duties(case_of(*heard)):
+        assert _dates(opened[owed.rule]) == (owed.known_at, owed.soft_due, owed.due)
     first = opened["JP-APPI-1"]
     assert first["reasons"] == ["leak", "more_than_1000_people", "exemption_not_satisfied"]
-    assert (first["soft_due"], first["due"]) == ("2026-11-26T23:59:59.000+09:00", "2026-11-28T23:59:59.000+09:00")
-    assert opened["JP-APPI-2"]["due"] == "2026-12-23T23:59:59.000+09:00"
     assert "due" not in opened["JP-APPI-3"]
     assert first["actor"] == "service/notifier"
+
+
+def _dates(opened: dict[str, Any]) -> tuple[datetime | None, ...]:
+    stated = DutyOpened.model_validate({name: opened[name] for name in opened.keys() & DutyOpened.model_fields.keys()})
+    return stated.known_at, stated.soft_due, stated.due
 
 
 async def test_the_same_assessment_again_opens_nothing_new(notifier: Notifier, incident: str) -> None:
@@ -53,12 +73,15 @@ async def test_the_same_assessment_again_opens_nothing_new(notifier: Notifier, i
 async def test_theft_learned_later_opens_duties_known_from_that_day(notifier: Notifier, incident: str) -> None:
     await notifier.hear(incident, lost(), assessed())
     assert "JP-APPI-1" not in await _opened(notifier, incident)
-    theft = lost(cause="theft").model_dump(include=set(LossReportAmended.model_fields))
-    known = "2027-01-15T09:10:00.000+09:00"
-    await notifier.hear(incident, LossReportAmended.model_validate(theft | {"changed": ["cause"], "known_at": known}))
+    theft = LossReportAmended.model_validate(
+        lost(cause="theft").model_dump(include=set(LossReportAmended.model_fields))
+        | {"changed": ["cause"], "known_at": NOTICED + timedelta(days=3)}
+    )
+    await notifier.hear(incident, theft)
     opened = await _opened(notifier, incident)
-    assert (opened["JP-APPI-1"]["known_at"], opened["JP-APPI-1"]["due"][:10]) == (known, "2027-01-19")
-    assert opened["JP-APPI-2"]["due"][:10] == "2027-03-15"
+    owed = {duty.rule: duty for duty in duties(case_of(lost(), assessed(), theft))}
+    for rule in ("JP-APPI-1", "JP-APPI-2"):
+        assert _dates(opened[rule]) == (theft.known_at, owed[rule].soft_due, owed[rule].due)
 
 
 async def test_an_emergency_report_owes_nothing_until_it_is_verified(notifier: Notifier, incident: str) -> None:
@@ -77,9 +100,7 @@ async def test_the_police_report_meets_its_duty(notifier: Notifier, incident: st
 @pytest.mark.parametrize(
     "payload",
     [
-        DeviceRecovered.model_validate(
-            {"recovered_at": "2026-11-26T02:00:00Z", "from_whom": "police", "identity_checked": "yes"}
-        ),
+        DeviceRecovered.model_validate({"recovered_at": after(100), "from_whom": "police", "identity_checked": "yes"}),
         IncidentCancelled(reason="found_in_bag_before_exposure"),
         assessed(version=2, people=80),
     ],
@@ -94,8 +115,7 @@ async def test_neither_recovery_nor_false_alarm_nor_a_smaller_number_cancels_a_d
 async def test_a_filing_is_stored_with_its_receipt_and_says_whether_it_was_late(
     notifier: Notifier, incident: str
 ) -> None:
-    now = datetime.now(UTC).isoformat()
-    await notifier.hear(incident, lost(noticed_at=now, reported_at=now), assessed(**BIG | {"known_at": now}))
+    await notifier.hear(incident, lost(), assessed(**BIG))
     privacy = await notifier.someone("privacy")
     duty = await _duty(notifier, incident, "JP-APPI-1")
     body = {"receipt": "PPC-2026-118842"}
