@@ -163,8 +163,7 @@ def _timelines(app: FastAPI, reader: LogReader, identity: Identity) -> None:
 
 
 async def _story(reader: LogReader, subject: str, person: Person, size: int | None) -> Story:
-    head = await reader.head(subject)
-    if head is None or head["organisation"] != person.organisation:
+    if await reader.organisation(subject) != person.organisation:
         raise _not_there()
     published = await _checkpoint(reader, size)
     rows = await reader.chain(subject, published.size)
@@ -232,9 +231,9 @@ def evidence_routes(
     ) -> Response:
         """A bundle of evidence, for privacy officers and auditors of the incident's organisation. That there is no such
         incident is proved to the operator's auditors: its neighbours in the index may be others'."""
-        head = await reader.head(subject)
+        organisation = await reader.organisation(subject)
         whole = Role.AUDITOR in person.roles and person.organisation == operator
-        theirs = head["organisation"] == person.organisation if head is not None else whole
+        theirs = organisation == person.organisation if organisation is not None else whole
         if not theirs:
             raise _not_there()
         role = next(role for role in _HANDS_OUT if role in person.roles)

@@ -2,7 +2,7 @@
 
 from services.audit.store import Connection, Step
 
-_CALL = f"SELECT append_event({', '.join(f'${at}' for at in range(1, 23))})"
+_CALL = f"SELECT append_event({', '.join(f'${at}' for at in range(1, 22))})"
 
 
 def is_one_event(step: Step) -> bool:
@@ -23,6 +23,6 @@ async def add_one_event(connection: Connection, step: Step) -> None:
         *(before.size, before.epoch, before.root, after.epoch, after.root, after.writer),
         *(*stream, entry.offset, step.streams[stream]),
         *(envelope.subject, envelope.source, envelope.sequence, envelope.id, envelope.causationid),
-        *(envelope.type, envelope.organisation, envelope.drill),
+        *(envelope.type, envelope.organisation),
         *(entry.leaf.kind.value, link.n, entry.leaf.hash, entry.leaf.data),
     )

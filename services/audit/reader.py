@@ -26,11 +26,11 @@ FROM unnest($1::smallint[], $2::bigint[], $3::smallint[]) AS wanted (level, idx,
 """
 _LEAVES = "SELECT leaf FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq"
 _ENTRY = """
-SELECT entry.seq, entry.leaf, coalesce(entry.organisation, head.organisation) AS organisation
-FROM entry LEFT JOIN head ON head.subject = entry.subject WHERE entry.seq = $1
+SELECT entry.seq, entry.leaf, coalesce(entry.organisation, first.organisation) AS organisation
+FROM entry LEFT JOIN entry AS first ON first.subject = entry.subject AND first.n = 0 WHERE entry.seq = $1
 """
 _DETACHED = "SELECT data FROM detached WHERE sha256 = $1"
-_HEAD = "SELECT subject, organisation, drill, n, hash, last_seq, seal_seq FROM head WHERE subject = $1"
+_ORGANISATION = "SELECT organisation FROM entry WHERE subject = $1 AND n = 0"
 _CHAIN = """
 SELECT entry.seq, entry.n, entry.kind, entry.leaf_hash, entry.leaf, detached.data AS detached
 FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
@@ -120,9 +120,10 @@ class LogReader:
         data: bytes | None = await self._pool.fetchval(_DETACHED, sha256)
         return data
 
-    async def head(self, subject: str) -> asyncpg.Record | None:
-        """Where the chain of a subject stands."""
-        return await self._pool.fetchrow(_HEAD, subject)
+    async def organisation(self, subject: str) -> str | None:
+        """Whose the chain of a subject is; None when there is no such chain."""
+        organisation: str | None = await self._pool.fetchval(_ORGANISATION, subject)
+        return organisation
 
     async def chain(self, subject: str, size: int) -> list[asyncpg.Record]:
         """The entries of a subject in the log of this size, in order."""

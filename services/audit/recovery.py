@@ -4,13 +4,13 @@ The copy is a folder in the paths of c2sp.org/tlog-tiles with its checkpoint, su
 Nothing is written unless all of the copy gives the root that the log's keys signed, and the database is its beginning.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
 
 from services.audit import store
-from services.audit.domain.chain import Batch, Entry, Known, Seal
+from services.audit.domain.chain import Batch, Entry
 from services.audit.domain.leaf import Kind, Leaf, Link, Opened, open_header, open_leaf
 from services.audit.tlog import (
     Checkpoint,
@@ -39,7 +39,6 @@ class Recovery:
         """`keys` of the log, past ones too. Raises `RecoveryError` when none of them signed the copy's checkpoint."""
         self._copy = copy
         self._keyring = keyring
-        self._closed: dict[str, Envelope] = {}
         try:
             note = SignedNote.parse((copy / "checkpoint").read_bytes())
             note.verified_by(keys)
@@ -90,37 +89,26 @@ class Recovery:
         leaves = self._leaves(index)[state.size - index * TILE_WIDTH :]
         if not leaves:
             return 0
-        known, batch = Known({}, {}, {}), Batch()
-        for at, entry in enumerate(self._entries(leaves, known)):
-            batch.entries.append(entry)
-            if entry.leaf.kind is Kind.SEAL and entry.link is not None:
-                batch.seals.append(Seal(at, self._closed[entry.link.subject], entry.link))
+        batch = Batch(list(map(self._entry, leaves)))
         edge, tiles = (await store.load_edge(connection, state.size)).append(
             [entry.leaf.hash for entry in batch.entries]
         )
         after = store.State(edge.size, edge.root(), state.epoch + 1, _WRITER)
         before = await store.load_before(connection, ())
-        await store.add_streams(connection, before.streams, known.next_offsets.keys())
-        await store.add(connection, store.Step(state, after, batch, tiles, known, before.streams, copied=False))
+        wanted = {entry.stream for entry in batch.entries if entry.stream is not None}
+        await store.add_streams(connection, before.streams, wanted)
+        await store.add(connection, store.Step(state, after, batch, tiles, before.streams, copied=False))
         return len(leaves)
 
-    def _entries(self, leaves: list[bytes], known: Known) -> Iterator[Entry]:
-        for data in leaves:
-            header = open_header(data)
-            detached = self._detached(header["sha256"]) if "sha256" in header else None
-            opened = open_leaf(data, detached)
-            leaf = Leaf(opened.kind, data, detached)
-            stream = (header["s"], header["p"]) if "s" in header else None
-            if stream is not None:
-                known.next_offsets[stream] = header["end"] if opened.kind is Kind.GAP else header["o"] + 1
-            link = None
-            if "i" in header:
-                link = Link(header["i"], header["n"], bytes.fromhex(header["prev"]) if header["prev"] else None)
-                known.heads[link.subject] = link.after(leaf.hash)
-            envelope = self._event(opened)
-            if link is not None and envelope is not None:
-                self._closed[link.subject] = envelope
-            yield Entry(leaf, stream, header.get("o"), link, envelope)
+    def _entry(self, data: bytes) -> Entry:
+        header = open_header(data)
+        detached = self._detached(header["sha256"]) if "sha256" in header else None
+        opened = open_leaf(data, detached)
+        stream = (header["s"], header["p"]) if "s" in header else None
+        link = None
+        if "i" in header:
+            link = Link(header["i"], header["n"], bytes.fromhex(header["prev"]) if header["prev"] else None)
+        return Entry(Leaf(opened.kind, data, detached), stream, header.get("o"), link, self._event(opened))
 
     def _event(self, opened: Opened) -> Envelope | None:
         if opened.kind not in (Kind.EVENT, Kind.DUPLICATE):

@@ -15,7 +15,7 @@ from services.audit.tlog import Edge, Tile
 from services.audit.tlog.tiles import TILE_WIDTH
 from shared.events import Event, Reading
 from shared.messaging import in_turn
-from shared.postgres.literals import integers, texts
+from shared.postgres.literals import texts
 
 type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -35,11 +35,15 @@ UNION ALL
 """
 NEXT_OFFSET = "SELECT coalesce(max(kafka_offset) + 1, 0) FROM entry WHERE stream_id = stream.id"
 """How far a stream is recorded: a hole is told with the record behind it, so that its last entry is a record."""
-# LATERAL with OFFSET: by the index for each, also under a plan that was made while the tables were small.
+# The chain's last entry, by the unique key of chains: a head that was kept once more would be one more row to change.
+_HEAD = """
+SELECT subject, n + 1 AS n, leaf_hash AS hash FROM entry WHERE entry.subject = wanted.subject ORDER BY n DESC LIMIT 1
+"""
+# LATERAL with OFFSET or LIMIT: by the index for each, also under a plan that was made while the tables were small.
 _KNOWN = f"""
 SELECT 'h' AS part, found.subject AS name, NULL AS id, found.n, NULL::bigint AS m, found.hash AS data
 FROM unnest($1::text::text[]) AS wanted (subject)
-CROSS JOIN LATERAL (SELECT subject, n, hash FROM head WHERE head.subject = wanted.subject OFFSET 0) AS found
+CROSS JOIN LATERAL ({_HEAD}) AS found
 UNION ALL
 SELECT 'r', found.source, found.event_id, found.seq, NULL, found.body_hash
 FROM unnest($2::text::text[]) AS wanted (event_id)
@@ -57,10 +61,10 @@ INSERT INTO stream (topic, partition)
 SELECT topic, partition FROM unnest($1::text[], $2::integer[]) AS new (topic, partition)
 RETURNING id, topic, partition
 """
-_HEADS = """
+_HEADS = f"""
 SELECT head.subject, head.n, head.hash FROM unnest($1::text::text[]) AS wanted (subject)
-CROSS JOIN LATERAL (SELECT * FROM head WHERE head.subject = wanted.subject OFFSET 0) AS head
-"""
+CROSS JOIN LATERAL ({_HEAD}) AS head
+"""  # noqa: S608
 # One statement, because each more costs a single event a tenth of its time. The names are those of our own columns.
 _APPEND = f"""
 WITH moved AS (
@@ -69,19 +73,13 @@ WITH moved AS (
 ), tiles AS (
     INSERT INTO tile (level, idx, hashes, root)
     SELECT * FROM unnest($8::smallint[], $9::bigint[], $10::bytea[], $11::bytea[])
-), heads AS (
-    INSERT INTO head (subject, organisation, drill, n, hash, last_seq, seal_seq)
-    SELECT * FROM unnest($12::text::text[], $13::text::text[], $14::boolean[], $15::text::bigint[], $16::bytea[],
-        $17::text::bigint[], $18::bigint[])
-    ON CONFLICT (subject) DO UPDATE SET n = excluded.n, hash = excluded.hash, last_seq = excluded.last_seq,
-        seal_seq = coalesce(excluded.seal_seq, head.seal_seq)
 ), entries AS (
     INSERT INTO entry ({", ".join(COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 19))})
+    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 12))})
 )
 """  # noqa: S608
 _ADD = f"{_APPEND} SELECT size, pg_notify('audit_entries', '') FROM moved"  # noqa: S608
-_NEXT = 19 + len(_TYPES)
+_NEXT = 12 + len(_TYPES)
 _CHECKS = """refuse_unusual({0}::bigint, {1}::bigint, {2}::text::text[], {3}::text::text[])"""
 _ADD_AT_ONCE = f"""{_APPEND}
 SELECT {_CHECKS.format("(SELECT size FROM moved)", "$5", f"${_NEXT}", f"${_NEXT + 1}")},
@@ -255,23 +253,20 @@ class Step:
     after: State
     batch: Batch
     tiles: Sequence[Tile]
-    known: Known
-    """As it stands after the batch."""
     streams: Mapping[Stream, int]
     copied: bool
     """The entries are there already."""
 
     def columns(self) -> tuple[object, ...]:
         """The parameters of `_APPEND`."""
-        before, after, known, streams = self.before, self.after, self.known, self.streams
-        rows = [] if self.copied else plain(before.size, self.batch.entries, streams)
+        before, after = self.before, self.after
+        rows = [] if self.copied else plain(before.size, self.batch.entries, self.streams)
         return (
             *(after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root),
             [tile.level for tile in self.tiles],
             [tile.index for tile in self.tiles],
             [tile.hashes for tile in self.tiles],
             [tile.root for tile in self.tiles],
-            *_heads(before.size, self.batch, known),
             *(zip(*rows, strict=True) if rows else [()] * len(COLUMNS)),
         )
 
@@ -324,21 +319,3 @@ async def add_at_once(connection: Connection, step: Step, usual: Usual) -> None:
 async def check_first(connection: Connection, size: int, usual: Usual) -> None:
     """Check the batch, and move positions and sequences, before its entries are there. Raises like `add_at_once`."""
     await connection.fetchrow(_CHECK_FIRST, size, *usual.parameters())
-
-
-def _heads(start: int, batch: Batch, known: Known) -> tuple[object, ...]:
-    """The columns of the heads that the batch moved."""
-    last = {entry.link.subject: at for at, entry in enumerate(batch.entries) if entry.link is not None}
-    seals = {seal.link.subject: seal for seal in batch.seals}
-    told = {seal.at: seal.closed for seal in batch.seals}
-    envelopes = [batch.entries[at].envelope or told[at] for at in last.values()]
-    links = [known.heads[subject] for subject in last]
-    return (
-        texts(last),
-        texts(envelope.organisation for envelope in envelopes),
-        [envelope.drill for envelope in envelopes],
-        integers(link.n for link in links),
-        [link.prev for link in links],
-        integers(start + at for at in last.values()),
-        [start + seals[subject].at if subject in seals else None for subject in last],
-    )

@@ -178,7 +178,7 @@ class Timeline:
     ) -> tuple[store.Step, Edge]:
         edge, tiles = edge.append([entry.leaf.hash for entry in batch.entries])
         after = store.State(edge.size, edge.root(), state.epoch + (state.writer != self._writer), self._writer)
-        return store.Step(state, after, batch, tiles, before.known, before.streams, copied), edge
+        return store.Step(state, after, batch, tiles, before.streams, copied), edge
 
     async def _tell(self, unit: Unit, start: int, size: int, batch: Batch) -> None:
         for finding in to_report(batch.findings):

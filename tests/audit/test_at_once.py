@@ -7,6 +7,8 @@ import pytest
 
 from services.audit.domain.chain import Known, Recorder
 from services.audit.domain.leaf import LeafBuilder, open_leaf
+from services.audit.domain.own import IndexRow
+from services.audit.index import Index
 from services.audit.reader import LogReader
 from services.audit.timeline import Timeline
 from shared.events import Received, read
@@ -37,7 +39,7 @@ async def _consumed(bench: Bench, records: Sequence[Received], timeline: Timelin
 
 async def _everything(bench: Bench) -> list[object]:
     """All that a batch changes."""
-    tables = ("entry", "log_state", "tile", "head", "heard", "position", "stream")
+    tables = ("entry", "log_state", "tile", "heard", "position", "stream")
     return [[tuple(row) for row in await bench.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")] for table in tables]
 
 
@@ -65,10 +67,12 @@ async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(ben
     assert [entry["leaf"] for entry in entries] == [entry.leaf.data for entry in built.entries]
     state = await bench.pool.fetchrow("SELECT size, root FROM log_state")
     assert tuple(state) == (len(records), naive_root([entry["leaf"] for entry in entries]))
+    async with bench.pool.acquire() as connection:
+        index = await Index.load(connection)
     for subject in _SUBJECTS:
         chain = [entry for entry in entries if entry["subject"] == subject]
-        head = await bench.pool.fetchrow("SELECT n, hash, last_seq FROM head WHERE subject = $1", subject)
-        assert tuple(head) == (len(chain), chain[-1]["leaf_hash"], chain[-1]["seq"])
+        row = index.find(subject)
+        assert row == IndexRow(subject, len(chain), chain[-1]["leaf_hash"], chain[-1]["seq"])
         heard = await bench.pool.fetchrow("SELECT sequence, event_id FROM heard WHERE subject = $1", subject)
         assert tuple(heard) == (len(chain), chain[-1]["event_id"])
     following = {at: len(records[at::3]) for at in range(3)}

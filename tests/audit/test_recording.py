@@ -9,6 +9,8 @@ import pytest
 
 from services.audit.domain.chain import Known, Recorder
 from services.audit.domain.leaf import LeafBuilder, open_leaf
+from services.audit.domain.own import IndexRow
+from services.audit.index import Index
 from services.audit.store import load_edge
 from services.audit.timeline import Causes
 from services.audit.tlog import Edge, leaf_hash
@@ -37,15 +39,19 @@ async def _assert_whole(bench: Bench) -> None:
     for entry in entries:
         if entry["subject"] is not None:
             chains.setdefault(entry["subject"], []).append(entry)
-    for subject, chain in chains.items():
+    for chain in chains.values():
         headers = [open_leaf(entry["leaf"]).header for entry in chain]
         assert [header["n"] for header in headers] == list(range(len(chain)))
         assert [header["prev"] for header in headers] == [
             None,
             *(entry["leaf_hash"].hex() for entry in chain[:-1]),
         ]
-        head = await bench.pool.fetchrow("SELECT * FROM head WHERE subject = $1", subject)
-        assert (head["n"], head["hash"], head["last_seq"]) == (len(chain), chain[-1]["leaf_hash"], chain[-1]["seq"])
+    async with bench.pool.acquire() as connection:
+        index = await Index.load(connection)
+    assert index.rows == [
+        IndexRow(subject, len(chain), chain[-1]["leaf_hash"], chain[-1]["seq"])
+        for subject, chain in sorted(chains.items())
+    ]
 
 
 async def _findings(bench: Bench) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ async def copy_log(bench: Bench, folder: Path) -> None:
     (folder / "checkpoint").write_bytes(published.note)
 
 
-_SAME = ("entry", "tile", "head", "stream", "detached")
+_SAME = ("entry", "tile", "stream", "detached")
 
 
 async def _rows(dsn: str) -> dict[str, list[tuple[object, ...]]]:

@@ -49,7 +49,7 @@ class Picture:
     topics: dict[str, int]
     """Topic → records, of those that hold events and dead letters."""
     chains: str
-    """Hash of every entry of the timeline that stands in a chain, and of every head."""
+    """Hash of every entry of the timeline that stands in a chain."""
 
     def differences(self, other: "Picture") -> list[str]:
         found = []
@@ -204,7 +204,6 @@ _SAME = {
     "entries": _ROWS,
     "tiles": "SELECT level, idx, hashes, root FROM tile ORDER BY level, idx",
     "tree": "SELECT size, root FROM log_state",
-    "heads": "SELECT subject, organisation, drill, n, hash, last_seq, seal_seq FROM head ORDER BY subject",
     "detached parts": "SELECT sha256, data FROM detached ORDER BY sha256",
 }
 

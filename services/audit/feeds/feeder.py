@@ -33,12 +33,12 @@ _CURSOR = "SELECT next_seq FROM feed WHERE name = 'outward'"
 _MOVE = "UPDATE feed SET next_seq = $1 WHERE name = 'outward'"
 READ = """
 SELECT entry.seq, entry.kind, entry.leaf_hash, entry.leaf, detached.data AS detached, entry.subject, entry.n,
-    coalesce(entry.organisation, head.organisation) AS organisation, entry.source, entry.event_id, entry.event_type,
+    coalesce(entry.organisation, first.organisation) AS organisation, entry.source, entry.event_id, entry.event_type,
     stream.topic, stream.partition, entry.kafka_offset
 FROM entry
 LEFT JOIN stream ON stream.id = entry.stream_id
 LEFT JOIN detached ON detached.sha256 = entry.detached
-LEFT JOIN head ON head.subject = entry.subject
+LEFT JOIN entry AS first ON first.subject = entry.subject AND first.n = 0
 WHERE entry.seq >= $1 ORDER BY entry.seq LIMIT $2
 """
 
