@@ -11,6 +11,7 @@ import asyncpg
 from benchmarks.figures import Figure, compared, progress, say
 from benchmarks.ground import Ground
 from benchmarks.records import Records
+from services.audit.added import Added
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.timeline import Timeline
 from shared.events import KeyRing, Reading, Received, Signer, read
@@ -36,7 +37,6 @@ _ENTRIES = "SELECT * FROM audit.entry WHERE seq >= $1 ORDER BY seq"
 class Writer:
     """A timeline without Kafka before it: takes records as the consume loop does."""
 
-    pool: asyncpg.Pool
     units: Units
     timeline: Timeline
     keyring: KeyRing
@@ -52,10 +52,13 @@ class Writer:
         self.size += len(readings)
 
     async def server_pid(self) -> int:
-        """The process of the server that takes the batches in: the pool hands out the connection used last."""
-        async with self.pool.acquire() as connection:
-            pid: int = connection.get_server_pid()
-            return pid
+        """The process of the server that takes the batches in."""
+        pid: int = (await self.units.line.connection()).get_server_pid()
+        return pid
+
+    async def close(self) -> None:
+        await self.units.line.give_back()
+        await self.units.pool.close()
 
     def read(self, records: Sequence[Received]) -> list[Reading]:
         """Decode and verify."""
@@ -63,11 +66,11 @@ class Writer:
 
 
 async def open_writer(ground: Ground, database: str, records: Records) -> Writer:
-    """A new log in a new database."""
+    """A new log in a new database. Who waits for entries is in the writer's process, as in a service of one process."""
     await ground.make(database)
     pool = await connect(ground.dsn(database, "audit"), "audit")
     signer = Signer("audit", records.private_key())
-    return Writer(pool, Units(pool, signer), Timeline(LeafBuilder(BLINDING)), records.keyring(), records)
+    return Writer(Units(pool, signer), Timeline(LeafBuilder(BLINDING), added=Added()), records.keyring(), records)
 
 
 class Laps:
@@ -155,7 +158,7 @@ async def batches(ground: Ground, size: int, rounds: int) -> None:
             await bare.copy("keyed", rows)
         with plain:
             await bare.copy("plain", rows)
-    await writer.pool.close()
+    await writer.close()
     await bare.connection.close()
     name, same_keys = f"audit_append_{size}", "COPY, the same unique keys"
     say(ours.against(keyed, name, size, same_keys))
@@ -177,6 +180,6 @@ async def singles(ground: Ground, number: int) -> None:
         (row,) = await bare.entries(at)
         with theirs:
             await bare.insert(row)
-    await writer.pool.close()
+    await writer.close()
     await bare.connection.close()
     say(ours.against(theirs, "audit_append_single", 1, "INSERT, the same unique keys"))

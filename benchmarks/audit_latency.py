@@ -37,7 +37,7 @@ async def steady(ground: Ground, rate: int, seconds: float, rounds: int) -> None
         number = int(rate * seconds)
         ours += await _drive(writer.read(writer.records.take(number)), writer.append, rate)
         theirs += await _drive([read(record, keys) for record in others.take(number)], plain, rate)
-    await writer.pool.close()
+    await writer.close()
     await bare.connection.close()
     say(latency(f"audit_durable_at_{rate}", ours, theirs, rate=float(rate)))
 

@@ -38,9 +38,9 @@ async def verification(ground: Ground, entries: int) -> None:
         await writer.append(writer.read(writer.records.take(1000)))
     key = LogKey(_ORIGIN, Ed25519PrivateKey.generate())
     publisher = Publisher(ground.dsn("verification", "audit"), _ORIGIN, [key], Health())
-    async with writer.pool.acquire() as connection:
+    async with writer.units.pool.acquire() as connection:
         await publisher.publish(connection)
-    reader = LogReader(writer.pool)
+    reader = LogReader(writer.units.pool)
     published = await reader.newest()
     if published is None:
         raise AssertionError("it was just published")
@@ -51,10 +51,10 @@ async def verification(ground: Ground, entries: int) -> None:
             file = folder / str(path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(await reader.tile(path) or b"")
-        _from_bytes(folder, published.size, (await writer.pool.fetchval("SELECT root FROM log_state")))
+        _from_bytes(folder, published.size, (await writer.units.pool.fetchval("SELECT root FROM log_state")))
         _whole(folder, published.size, key)
     await _from_database(ground, published.size)
-    await writer.pool.close()
+    await writer.close()
 
 
 def _from_bytes(folder: Path, size: int, root: bytes) -> None:
@@ -122,12 +122,12 @@ async def million(ground: Ground, size: int, proofs: int) -> None:
     entries only the last, open tile is there."""
     progress(f"a tree over {size} entries …")
     writer = await open_writer(ground, "million", Records())
-    async with writer.pool.acquire() as connection, connection.transaction():
+    async with writer.units.pool.acquire() as connection, connection.transaction():
         await _plant(connection, size)
     key = LogKey(_ORIGIN, Ed25519PrivateKey.generate())
-    async with writer.pool.acquire() as connection:
+    async with writer.units.pool.acquire() as connection:
         await Publisher(ground.dsn("million", "audit"), _ORIGIN, [key], Health()).publish(connection)
-    reader = LogReader(writer.pool)
+    reader = LogReader(writer.units.pool)
     published: Published | None = await reader.newest()
     if published is None:
         raise AssertionError("it was just published")
@@ -148,7 +148,7 @@ async def million(ground: Ground, size: int, proofs: int) -> None:
             await fresh.take(unit, readings)
         restarts.append(time.perf_counter() - began)
     say(latency("audit_restart_at_a_million", restarts, aim_ms=2000))
-    await writer.pool.close()
+    await writer.close()
 
 
 async def _plant(connection: Connection, size: int) -> None:

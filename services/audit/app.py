@@ -1,6 +1,7 @@
 """The composition root of the audit service."""
 
 from services.audit import figures
+from services.audit.added import Added
 from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence.desk import EvidenceDesk
@@ -33,7 +34,8 @@ async def build(kit: Kit[Settings]) -> Parts:
     guard = Guard(settings.log_origin, list(known), settings.log_state_dir, witnesses)
     await guard.look()
     builder = LeafBuilder(settings.blinding_key())
-    timeline = Timeline(builder, guard)
+    added = Added("publisher", "feeder")
+    timeline = Timeline(builder, guard, added)
     clerk = Clerk(kit.units, timeline, builder)
     desk = EvidenceDesk(reader, clerk, keys[0], policy)
     figures.watch(kit.gauges, kit.pool)
@@ -42,10 +44,14 @@ async def build(kit: Kit[Settings]) -> Parts:
     evidence_routes(app, reader, kit.identity, desk, settings.operator_organisation)
     policy_route(app, policy)
     stream_routes(app, reader, kit.identity, settings.operator_organisation, settings.kafka())
-    publisher = Publisher(dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units)
+    publisher = Publisher(
+        dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units, added=added
+    )
     kept = Kept(settings.log_state_dir)
     hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kept, kit.health)
-    feeder = Feeder(dsn, settings.log_origin, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health)
+    feeder = Feeder(
+        dsn, settings.log_origin, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health, added=added
+    )
     return Parts(
         sink=timeline,
         app=app,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import structlog
 
+from services.audit.added import Added
 from services.audit.clerk import Clerk
 from services.audit.guard import ForkedError
 from services.audit.kept import Kept
@@ -43,7 +44,7 @@ class Hourly:
         """Until cancelled. Outages are waited out; a timestamp that does not come is asked for again."""
         while True:
             try:
-                async with listen(self._dsn, "hourly") as listening:
+                async with listen(self._dsn, "hourly", Added()) as listening:
                     await self._serve(listening)
             except Exception as error:
                 if not is_outage(error):
@@ -53,7 +54,7 @@ class Hourly:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _serve(self, listening: Listening) -> None:
-        await listening.take_turn("hourly")
+        await listening.take_turn()
         while True:
             if time.monotonic() - self._since >= EVERY.total_seconds():
                 await self._clerk.index(unless_younger_than=EVERY)

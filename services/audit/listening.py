@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from services.audit.timeline import CHANNEL
+from services.audit.added import Added
 from shared.postgres import COMMAND_SECONDS, VANISHED_CLIENT
 
+_CHANNEL = "audit_entries"
+"""Notified by the statements that add entries (store.py, one_event.py)."""
 _POLL_SECONDS = 1.0
 """A notification that got lost costs no more than this."""
 
@@ -16,8 +18,10 @@ _POLL_SECONDS = 1.0
 class Listening:
     """Says when entries were added since the last wait."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, name: str, added: Added) -> None:
         self.connection = connection
+        self._name = name
+        self._here = added
         self._added = asyncio.Event()
 
     def _notified(self, *_: object) -> None:
@@ -33,23 +37,25 @@ class Listening:
             return
         self._added.clear()
 
-    async def take_turn(self, name: str) -> None:
-        """Wait until no other process does the work of this name; it is ours while the connection lives."""
+    async def take_turn(self) -> None:
+        """Wait until no other process does this work; it is ours while the connection lives."""
         # Asked for again and again, because a statement that waits would run into its time limit.
-        while not await self.connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"audit-{name}"):
+        while not await self.connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"audit-{self._name}"):
             await self.wait()
+        self._here.begin(self._name, self._added)
 
 
 @asynccontextmanager
-async def listen(dsn: str, name: str) -> AsyncIterator[Listening]:
-    """A connection that listens, closed at the end."""
+async def listen(dsn: str, name: str, added: Added) -> AsyncIterator[Listening]:
+    """A connection that listens, closed at the end, for the work of this name."""
     settings = {"search_path": "audit", "application_name": f"lostphone audit {name}", **VANISHED_CLIENT}
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=COMMAND_SECONDS, server_settings=settings)
     try:
-        listening = Listening(connection)
-        await connection.add_listener(CHANNEL, listening._notified)  # noqa: SLF001 - of the same module
+        listening = Listening(connection, name, added)
+        await connection.add_listener(_CHANNEL, listening._notified)  # noqa: SLF001 - of the same module
         yield listening
     finally:
+        added.end(name)
         await asyncio.shield(_close(connection))
 
 

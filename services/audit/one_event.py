@@ -2,7 +2,7 @@
 
 from services.audit.store import Connection, Step
 
-_CALL = f"SELECT append_event({', '.join(f'${at}' for at in range(1, 22))})"
+_CALL = f"SELECT append_event({', '.join(f'${at}' for at in range(1, 23))})"
 
 
 def is_one_event(step: Step) -> bool:
@@ -10,9 +10,12 @@ def is_one_event(step: Step) -> bool:
     return len(step.batch.entries) == 1 and not step.tiles
 
 
-async def add_one_event(connection: Connection, step: Step) -> None:
-    """Add it, and move position and sequence. Raises what `in_turn.is_refusal` knows when it is not the next one, when
-    it is recorded, when its cause is not, and when the log is in another state."""
+async def add_one_event(connection: Connection, step: Step, *, wake: bool) -> None:
+    """Add it, and move position and sequence; `wake`: somebody in another process waits for entries.
+
+    Raises what `in_turn.is_refusal` knows when it is not the next one, when it is recorded, when its cause is not, and
+    when the log is in another state.
+    """
     (entry,) = step.batch.entries
     envelope, link, stream = entry.envelope, entry.link, entry.stream
     if envelope is None or link is None or stream is None:
@@ -25,4 +28,5 @@ async def add_one_event(connection: Connection, step: Step) -> None:
         *(envelope.subject, envelope.source, envelope.sequence, envelope.id, envelope.causationid),
         *(envelope.type, envelope.organisation),
         *(entry.leaf.kind.value, link.n, entry.leaf.hash, entry.leaf.data),
+        wake,
     )

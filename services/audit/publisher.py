@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from services.audit.added import Added
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT
 from services.audit.feeds.ocsf_own import tell
 from services.audit.guard import ForkedError, Guard
@@ -60,12 +61,14 @@ class Publisher:
         witnesses: Witnesses | None = None,
         guard: Guard | None = None,
         units: Units | None = None,
+        added: Added | None = None,
     ) -> None:
         """`guard` keeps what is published outside the database; with `units` a refusal becomes a finding."""
         self._dsn = dsn
         self._origin = origin
         self._keys = keys
         self._health = health
+        self._added = added or Added()
         self._witnesses = witnesses
         self._guard = guard
         self._units = units
@@ -75,7 +78,7 @@ class Publisher:
         """Until cancelled. Outages are waited out; a fork stops the signing and is shown as unhealthy."""
         while True:
             try:
-                async with listen(self._dsn, "publisher") as listening:
+                async with listen(self._dsn, "publisher", self._added) as listening:
                     await self._serve(listening)
             except (ForkError, ForkedError) as error:
                 self._health.fail("publisher", str(error))
@@ -89,7 +92,7 @@ class Publisher:
 
     async def _serve(self, listening: Listening) -> None:
         self._health.ok("publisher")
-        await listening.take_turn("publisher")
+        await listening.take_turn()
         while True:
             try:
                 published = await self.publish(listening.connection)

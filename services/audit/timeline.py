@@ -15,6 +15,7 @@ import asyncpg
 import structlog
 
 from services.audit import store
+from services.audit.added import Added
 from services.audit.domain.chain import Batch, Entry, Known, Recorder
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT, Finding, FindingCode, to_report
 from services.audit.domain.leaf import Leaf, LeafBuilder
@@ -31,8 +32,6 @@ from shared.messaging.timer import Timer
 from shared.messaging.unit import Scope, Unit, Units
 
 ACTOR = "service/audit"
-CHANNEL = "audit_entries"
-"""Notified when entries were added (store.py); publisher and feeder listen."""
 _PART = 100
 """Entries that are built while the database takes in those before them."""
 CAUSE_WAIT = timedelta(seconds=60)
@@ -60,9 +59,10 @@ class Timeline:
     urgent: Collection[str] = ()
     """No event: the checkpoint that covers an entry comes once a second."""
 
-    def __init__(self, builder: LeafBuilder, guard: Guard | None = None) -> None:
+    def __init__(self, builder: LeafBuilder, guard: Guard | None = None, added: Added | None = None) -> None:
         self._builder = builder
         self._guard = guard
+        self._added = added or Added("anybody")
         self._writer = secrets.token_hex(8)
         self._memory = Memory()
 
@@ -93,19 +93,20 @@ class Timeline:
         remembered of the log: the statement that adds them refuses when it is not so. False when nothing was kept."""
         if self._memory.state is None:
             return False
-        async with units.pool.acquire() as connection:
-            try:
-                if len(readings) < store.COPY_FROM:
-                    await self._add_at_once(connection, readings)
-                else:
-                    async with connection.transaction():
-                        await self._copy_at_once(connection, readings)
-            except (_UnusualError, store.StaleWriterError):
-                return False
-            except asyncpg.PostgresError as error:
-                if not in_turn.is_refusal(error):
-                    raise
-                return False
+        connection = await units.line.connection()
+        try:
+            if len(readings) < store.COPY_FROM:
+                await self._add_at_once(connection, readings)
+            else:
+                async with connection.transaction():
+                    await self._copy_at_once(connection, readings)
+        except (_UnusualError, store.StaleWriterError):
+            return False
+        except asyncpg.PostgresError as error:
+            if not in_turn.is_refusal(error):
+                raise
+            return False
+        self._added.tell()
         return True
 
     async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
@@ -113,7 +114,7 @@ class Timeline:
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
         step, edge = self._step(state, edge, _only_entries(batch), before, copied=False)
         if len(readings) == 1 and is_one_event(step):
-            await add_one_event(connection, step)
+            await add_one_event(connection, step, wake=self._added.elsewhere)
         else:
             await store.add_at_once(connection, step, _usual(readings))
         self._memory.keep(step.after, edge, before)

@@ -130,6 +130,8 @@ class Consumer:
             _log.debug("group_not_left", error=type(error).__name__)
             if consumer is not None:
                 await consumer._client.close()  # noqa: SLF001
+        finally:
+            await self._units.line.give_back()
 
     async def _reach(self) -> str | None:
         """None when the cluster answers, else the reason: a consumer with nothing to take would not notice."""
@@ -255,7 +257,13 @@ class Consumer:
     async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
         sink = self._sink
         is_log_alone = len(readings) == len(batch)
-        return is_log_alone and isinstance(sink, TakesAtOnce) and await sink.take_at_once(self._units, readings)
+        if not is_log_alone or not isinstance(sink, TakesAtOnce):
+            return False
+        try:
+            return await sink.take_at_once(self._units, readings)
+        except BaseException:
+            await self._units.line.give_back()
+            raise
 
     async def _took_in_unit(self, batch: Sequence[Received], readings: Mapping[Place, Reading]) -> Sequence[Received]:
         async with self._units.begin() as unit:

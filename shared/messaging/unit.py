@@ -25,6 +25,7 @@ from shared.events.payload import Payload
 from shared.events.registry import EventType, find
 from shared.messaging.clock import DatabaseClock
 from shared.messaging.timer import LEASE, Timer, TimerLostError, Timers
+from shared.postgres import Line
 from shared.telemetry import current_traceparent
 
 # In one order, so that two units that share subjects never wait for each other: phones (`device-…`) before incidents.
@@ -266,6 +267,8 @@ class Units:
     ) -> None:
         """`notify`: relay and timers run in other processes, which are woken through the database."""
         self.pool = pool
+        self.line = Line(pool)
+        """For a sink that takes batches without a unit; the consume loop gives it back."""
         self.relay_wake = asyncio.Event()
         self.timer_wake = asyncio.Event()
         self.timers: Timers | None = None

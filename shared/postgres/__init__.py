@@ -1,6 +1,7 @@
 """PostgreSQL: connections for one schema, and its migrations."""
 
 from shared.postgres.connection import COMMAND_SECONDS, VANISHED_CLIENT, connect, keep
+from shared.postgres.line import Line
 from shared.postgres.migrations import MigrationError, migrate
 
-__all__ = ["COMMAND_SECONDS", "VANISHED_CLIENT", "MigrationError", "connect", "keep", "migrate"]
+__all__ = ["COMMAND_SECONDS", "VANISHED_CLIENT", "Line", "MigrationError", "connect", "keep", "migrate"]

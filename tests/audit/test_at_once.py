@@ -26,7 +26,10 @@ async def _long_way(bench: Bench, records: Sequence[Received], timeline: Timelin
 
 
 async def _at_once(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:
-    return await timeline.take_at_once(bench.units, [read(record, bench.keyring) for record in records])
+    try:
+        return await timeline.take_at_once(bench.units, [read(record, bench.keyring) for record in records])
+    finally:
+        await bench.units.line.give_back()
 
 
 async def _consumed(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:

@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
+from services.audit.added import Added
 from services.audit.domain.leaf import OWN, Kind, Opened, open_leaf
 from services.audit.feeds.ocsf import ocsf_of_entry
 from services.audit.feeds.timeline_entry import EventRef, TimelineEntry
@@ -48,18 +49,21 @@ _log = structlog.get_logger()
 class Feeder:
     """The only writer of the outward topics. One is at work at a time, over all processes."""
 
-    def __init__(self, dsn: str, origin: str, producer: Producer, health: Health) -> None:
+    def __init__(
+        self, dsn: str, origin: str, producer: Producer, health: Health, *, added: Added | None = None
+    ) -> None:
         self._dsn = dsn
         self._origin = origin
         self._producer = producer
         self._health = health
+        self._added = added or Added()
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
         try:
             while True:
                 try:
-                    async with listen(self._dsn, "feeder") as listening:
+                    async with listen(self._dsn, "feeder", self._added) as listening:
                         await self._serve(listening)
                 except Exception as error:
                     if not (is_outage(error) or isinstance(error, KafkaError)):
@@ -72,7 +76,7 @@ class Feeder:
 
     async def _serve(self, listening: Listening) -> None:
         self._health.ok("feeder")
-        await listening.take_turn("feeder")
+        await listening.take_turn()
         while True:
             if await self.feed(listening.connection) == 0:
                 self._health.ok("feeder")
