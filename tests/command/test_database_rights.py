@@ -9,9 +9,9 @@ from tests.stack.installed import PASSWORDS, Installed
 
 
 @pytest.fixture
-async def rights(installation: Installed) -> Installed:
+async def rights(installation: Installed, postgres: str) -> Installed:
     """The installation with the rights on its database itself, which a copy of a database does not take along."""
-    await database.prepare(installation.superuser_dsn, installation.superuser_dsn.rpartition("/")[2], PASSWORDS)
+    await database.prepare(postgres, installation.superuser_dsn.rpartition("/")[2], PASSWORDS)
     return installation
 
 
@@ -88,9 +88,9 @@ async def test_owners_cannot_log_in_and_services_have_no_powers_over_the_server(
     assert members == 0
 
 
-async def test_preparing_and_migrating_again_changes_nothing(installation: Installed) -> None:
+async def test_preparing_and_migrating_again_changes_nothing(installation: Installed, postgres: str) -> None:
     name = installation.superuser_dsn.rpartition("/")[2]
-    await database.prepare(installation.superuser_dsn, name, PASSWORDS)
+    await database.prepare(postgres, name, PASSWORDS)
     assert await database.migrate_all(installation.superuser_dsn, SERVICES) == []
 
 

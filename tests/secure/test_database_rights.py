@@ -30,9 +30,9 @@ CLASSES = {
 
 
 @pytest.fixture
-async def rights(installation: Installed) -> Installed:
+async def rights(installation: Installed, postgres: str) -> Installed:
     """The installation with the rights on its database itself, which a copy of a database does not take along."""
-    await database.prepare(installation.superuser_dsn, installation.superuser_dsn.rpartition("/")[2], PASSWORDS)
+    await database.prepare(postgres, installation.superuser_dsn.rpartition("/")[2], PASSWORDS)
     return installation
 
 
