@@ -228,7 +228,7 @@ class Story:
     def _publish(self) -> None:
         self.screen.chapter("8. お詫びの公表", "8. The apology is published")
         pr = self._to("notifier", cast.PR)
-        drafted = pr.post(f"{self._case}/disclosures", texts.DETAILS)
+        drafted = pr.post(f"{self._case}/disclosures", texts.details())
         disclosure = f"/v1/disclosures/{drafted['disclosure']}"
         self._wait("DisclosureDrafted", "素案", "the draft")
         self.screen.say(
@@ -254,7 +254,7 @@ class Story:
         for measure, kind in texts.PREVENTION:
             desk.post(
                 f"{self._case}/prevention",
-                {"measure": measure, "kind": kind, "due": texts.due(), "owner_id": cast.PRIVACY},
+                {"measure": measure, "kind": kind, "due": texts.due().isoformat(), "owner_id": cast.PRIVACY},
             )
             self._wait("PreventionActionRecorded", "再発防止策", "the measure", measure=measure)
         self._until_duties_end()

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 ISSUER = {
@@ -19,26 +20,6 @@ ISSUER = {
 }
 """Who speaks, and who answers questions. The number is given to nobody."""
 
-DETAILS = {
-    "issuer": ISSUER,
-    "prevention": [
-        {
-            "ja": "懇親会等へは業務用携帯電話を持参しない規程とし、2026年12月20日までに全社へ周知します。",
-            "en": "Company phones no longer go to social events; everyone is told by 20 December 2026.",
-        },
-        {
-            "ja": "パスコードの掲示・携行を禁止し、端末の自動消去設定を2026年12月20日までに全台へ適用します。",
-            "en": "Passcodes are never written down; automatic erase is set on every phone by 20 December 2026.",
-        },
-    ],
-    "advice": [
-        {
-            "ja": "当社社員を名乗る不審な電話やメールにはお答えにならず、下記窓口へご連絡ください。",
-            "en": "Please do not answer suspicious calls or mails in our name; tell the desk below.",
-        }
-    ],
-}
-
 PREVENTION = (
     ("no_company_phone_at_social_events", "rule"),
     ("automatic_erase_after_ten_attempts", "device_setting"),
@@ -51,9 +32,34 @@ _EVERY_ON_LINE = 20
 """One person in so many is told on LINE; the sandbox has friends of the company there too."""
 
 
-def due() -> str:
+def due() -> date:
     """The day by which measures are in place: four weeks from now in Japan."""
-    return (datetime.now(_TOKYO) + timedelta(weeks=4)).date().isoformat()
+    return (datetime.now(_TOKYO) + timedelta(weeks=4)).date()
+
+
+def details() -> dict[str, Any]:
+    """What the apology says beyond the facts of the case."""
+    day = due()
+    ja, en = f"{day.year}年{day.month}月{day.day}日", f"{day.day} {day:%B %Y}"
+    return {
+        "issuer": ISSUER,
+        "prevention": [
+            {
+                "ja": f"懇親会等へは業務用携帯電話を持参しない規程とし、{ja}までに全社へ周知します。",
+                "en": f"Company phones no longer go to social events; everyone is told by {en}.",
+            },
+            {
+                "ja": f"パスコードの掲示・携行を禁止し、端末の自動消去設定を{ja}までに全台へ適用します。",
+                "en": f"Passcodes are never written down; automatic erase is set on every phone by {en}.",
+            },
+        ],
+        "advice": [
+            {
+                "ja": "当社社員を名乗る不審な電話やメールにはお答えにならず、下記窓口へご連絡ください。",
+                "en": "Please do not answer suspicious calls or mails in our name; tell the desk below.",
+            }
+        ],
+    }
 
 
 def principals_csv(people: int) -> str:
