@@ -7,7 +7,7 @@ _CALL = f"SELECT append_event({', '.join(f'${at}' for at in range(1, 23))})"
 
 def is_one_event(step: Step) -> bool:
     """Whether the step is one entry of one event, by which no tile becomes full."""
-    return len(step.batch.entries) == 1 and not step.tiles
+    return len(step.entries) == 1 and not step.tiles
 
 
 async def add_one_event(connection: Connection, step: Step, *, wake: bool) -> None:
@@ -16,7 +16,7 @@ async def add_one_event(connection: Connection, step: Step, *, wake: bool) -> No
     Raises what `in_turn.is_refusal` knows when it is not the next one, when it is recorded, when its cause is not, and
     when the log is in another state.
     """
-    (entry,) = step.batch.entries
+    (entry,) = step.entries
     envelope, link, stream = entry.envelope, entry.link, entry.stream
     if envelope is None or link is None or stream is None:
         raise ValueError("an entry that is no event of a chain cannot be added as one")

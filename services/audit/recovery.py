@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 
 from services.audit import store
-from services.audit.domain.chain import Batch, Entry
+from services.audit.domain.chain import Entry
 from services.audit.domain.leaf import Kind, Leaf, Link, Opened, open_header, open_leaf
 from services.audit.tlog import (
     Checkpoint,
@@ -89,15 +89,14 @@ class Recovery:
         leaves = self._leaves(index)[state.size - index * TILE_WIDTH :]
         if not leaves:
             return 0
-        batch = Batch(list(map(self._entry, leaves)))
-        edge, tiles = (await store.load_edge(connection, state.size)).append(
-            [entry.leaf.hash for entry in batch.entries]
-        )
+        entries = list(map(self._entry, leaves))
+        edge, tiles = (await store.load_edge(connection, state.size)).append([entry.leaf.hash for entry in entries])
         after = store.State(edge.size, edge.root(), state.epoch + 1, _WRITER)
         before = await store.load_before(connection, ())
-        wanted = {entry.stream for entry in batch.entries if entry.stream is not None}
+        wanted = {entry.stream for entry in entries if entry.stream is not None}
         await store.add_streams(connection, before.streams, wanted)
-        await store.add(connection, store.Step(state, after, batch, tiles, before.streams, copied=False))
+        await store.keep_detached(connection, entries)
+        await store.add(connection, store.Step(state, after, entries, tiles, before.streams))
         return len(leaves)
 
     def _entry(self, data: bytes) -> Entry:

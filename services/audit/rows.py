@@ -12,9 +12,9 @@ COLUMNS = (
     "source", "event_id", "event_type",
 )  # fmt: skip
 
-_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_TRAILER = b"\xff\xff"
-_NULL = b"\xff\xff\xff\xff"
+HEAD = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+FOOT = b"\xff\xff"
+NULL = b"\xff\xff\xff\xff"
 _START = struct.Struct(">hiq").pack
 _LENGTH = struct.Struct(">i").pack
 _SMALLINT = struct.Struct(">ih").pack
@@ -24,7 +24,7 @@ _BIGINT = struct.Struct(">iq").pack
 def packed(start: int, entries: Iterable[Entry], streams: Mapping[Stream, int]) -> bytes:
     """The input of one COPY. The first entry is `start`."""
     rows = [_row(seq, entry, streams) for seq, entry in enumerate(entries, start)]
-    return b"".join((_HEADER, *rows, _TRAILER))
+    return b"".join((HEAD, *rows, FOOT))
 
 
 def _row(seq: int, entry: Entry, streams: Mapping[Stream, int]) -> bytes:
@@ -32,32 +32,36 @@ def _row(seq: int, entry: Entry, streams: Mapping[Stream, int]) -> bytes:
     return b"".join(
         (
             _START(len(COLUMNS), 8, seq),
-            _usual(leaf.kind),
+            usual_text(leaf.kind),
             _LENGTH(len(leaf.hash)),
             leaf.hash,
             _LENGTH(len(leaf.data)),
             leaf.data,
-            _bytes(leaf.detached_sha256) if leaf.detached else _NULL,
-            _NULL if entry.stream is None else _SMALLINT(2, streams[entry.stream]),
-            _NULL if entry.offset is None else _BIGINT(8, entry.offset),
-            _usual(link.subject) + _BIGINT(8, link.n) if link else _NULL + _NULL,
-            _usual(envelope.organisation) + _usual(envelope.source) + _text(envelope.id) + _usual(envelope.type)
+            _bytes(leaf.detached_sha256) if leaf.detached else NULL,
+            NULL if entry.stream is None else _SMALLINT(2, streams[entry.stream]),
+            NULL if entry.offset is None else _BIGINT(8, entry.offset),
+            usual_text(link.subject) + _BIGINT(8, link.n) if link else NULL + NULL,
+            usual_text(envelope.organisation)
+            + usual_text(envelope.source)
+            + text(envelope.id)
+            + usual_text(envelope.type)
             if envelope
-            else _NULL * 4,
+            else NULL * 4,
         )
     )
 
 
 def _bytes(data: bytes | None) -> bytes:
-    return _NULL if data is None else _LENGTH(len(data)) + data
+    return NULL if data is None else _LENGTH(len(data)) + data
 
 
-def _text(text: str) -> bytes:
-    data = text.encode()
+def text(value: str) -> bytes:
+    """One field of a row."""
+    data = value.encode()
     return _LENGTH(len(data)) + data
 
 
-_usual = lru_cache(4096)(_text)
+usual_text = lru_cache(4096)(text)
 """What stands in many rows."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from services.audit.domain.chain import Batch, Entry, Known, Stream
+from services.audit.domain.chain import Entry, Known, Stream
 from services.audit.domain.leaf import Link
 from services.audit.rows import COLUMNS, packed, plain
 from services.audit.tlog import Edge, Tile
@@ -251,16 +251,15 @@ class Step:
 
     before: State
     after: State
-    batch: Batch
+    entries: Sequence[Entry]
+    """Those that are not there already."""
     tiles: Sequence[Tile]
     streams: Mapping[Stream, int]
-    copied: bool
-    """The entries are there already."""
 
     def columns(self) -> tuple[object, ...]:
         """The parameters of `_APPEND`."""
         before, after = self.before, self.after
-        rows = [] if self.copied else plain(before.size, self.batch.entries, self.streams)
+        rows = plain(before.size, self.entries, self.streams)
         return (
             *(after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root),
             [tile.level for tile in self.tiles],
@@ -271,12 +270,16 @@ class Step:
         )
 
 
+async def keep_detached(connection: Connection, entries: Iterable[Entry]) -> None:
+    """Keep what was too long for these entries' leaves."""
+    for entry in entries:
+        if entry.leaf.detached is not None:
+            await connection.execute(_KEEP_DETACHED, entry.leaf.detached_sha256, entry.leaf.detached)
+
+
 async def add(connection: Connection, step: Step) -> None:
     """Move the log, and wake whoever waits for entries. Raises `StaleWriterError` when the log is not in the state
     before the step."""
-    for entry in step.batch.entries:
-        if entry.leaf.detached is not None:
-            await connection.execute(_KEEP_DETACHED, entry.leaf.detached_sha256, entry.leaf.detached)
     if await connection.fetchrow(_ADD, *step.columns()) is None:
         raise StaleWriterError(f"the log is not at size {step.before.size}, epoch {step.before.epoch} any more")
 
@@ -301,6 +304,8 @@ class Usual:
         ids: set[str] = set()
         causes: set[str] = set()
         for envelope in (reading.envelope for reading in readings if isinstance(reading, Event)):
+            if envelope.id in ids:
+                return None
             if envelope.causationid is not None and envelope.causationid not in ids:
                 causes.add(envelope.causationid)
             ids.add(envelope.id)

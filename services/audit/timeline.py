@@ -24,6 +24,7 @@ from services.audit.guard import Guard
 from services.audit.memory import Memory
 from services.audit.one_event import add_one_event, is_one_event
 from services.audit.tlog import Edge
+from services.audit.usual import UnusualError, UsualRows
 from shared.events import Event, Reading
 from shared.events.audit import IntegrityFinding, TimelineSealed
 from shared.messaging import in_turn
@@ -46,10 +47,6 @@ _ORDER = {
 _IS_RECORDED = "SELECT EXISTS (SELECT FROM entry WHERE event_id = $1 AND subject IS NOT NULL)"
 
 _log = structlog.get_logger()
-
-
-class _UnusualError(Exception):
-    """There is more to be said about this batch than its entries."""
 
 
 class Timeline:
@@ -100,7 +97,7 @@ class Timeline:
             else:
                 async with connection.transaction():
                     await self._copy_at_once(connection, readings)
-        except (_UnusualError, store.StaleWriterError):
+        except (UnusualError, store.StaleWriterError):
             return False
         except asyncpg.PostgresError as error:
             if not in_turn.is_refusal(error):
@@ -112,7 +109,8 @@ class Timeline:
     async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
         state, edge, before = await self._remembered(connection, readings)
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
-        step, edge = self._step(state, edge, _only_entries(batch), before, copied=False)
+        entries = _only_entries(batch)
+        step, edge = self._step(state, edge, [entry.leaf.hash for entry in entries], entries, before)
         if len(readings) == 1 and is_one_event(step):
             await add_one_event(connection, step, wake=self._added.elsewhere)
         else:
@@ -122,12 +120,12 @@ class Timeline:
     async def _copy_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
         usual = _usual(readings)
         state, edge, before = await self._remembered(connection, readings)
-        recorder = Recorder(self._builder, before.known)
-        parts = map(recorder.add, batched(((reading, None) for reading in readings), _PART))
+        rows = UsualRows(self._builder, state.size, before)
         async with store.Statements() as statements:
             await statements.send(store.check_first(connection, state.size, usual))
-            await store.copy_parts(connection, statements, state.size, parts, before.streams)
-            step, edge = self._step(state, edge, _only_entries(recorder.batch), before, copied=True)
+            for part in batched(readings, _PART):
+                await statements.send(store.copy(connection, rows.part(part)))
+            step, edge = self._step(state, edge, rows.hashes, (), before)
             await statements.send(store.add(connection, step))
         self._memory.keep(step.after, edge, before)
 
@@ -144,7 +142,7 @@ class Timeline:
         if memory.state is None or any(
             (one.received.topic, one.received.partition) not in before.streams for one in readings
         ):
-            raise _UnusualError
+            raise UnusualError
         return memory.state, memory.edge, before
 
     async def add(self, unit: Unit, make: Callable[[int], Awaitable[Sequence[Leaf]]]) -> int:
@@ -170,16 +168,18 @@ class Timeline:
         if state != self._memory.state:
             self._memory = Memory(state, await store.load_edge(unit.connection, state.size))
         memory = self._memory
-        step, edge = self._step(state, memory.edge, batch, before, copied=copied)
+        hashes = [entry.leaf.hash for entry in batch.entries]
+        step, edge = self._step(state, memory.edge, hashes, () if copied else batch.entries, before)
+        await store.keep_detached(unit.connection, batch.entries)
         await store.add(unit.connection, step)
         memory.keep(step.after, edge, before)
 
     def _step(
-        self, state: store.State, edge: Edge, batch: Batch, before: store.Before, *, copied: bool
+        self, state: store.State, edge: Edge, hashes: Sequence[bytes], entries: Sequence[Entry], before: store.Before
     ) -> tuple[store.Step, Edge]:
-        edge, tiles = edge.append([entry.leaf.hash for entry in batch.entries])
+        edge, tiles = edge.append(hashes)
         after = store.State(edge.size, edge.root(), state.epoch + (state.writer != self._writer), self._writer)
-        return store.Step(state, after, batch, tiles, before.streams, copied), edge
+        return store.Step(state, after, entries, tiles, before.streams), edge
 
     async def _tell(self, unit: Unit, start: int, size: int, batch: Batch) -> None:
         for finding in to_report(batch.findings):
@@ -205,14 +205,14 @@ class Timeline:
 def _usual(readings: Sequence[Reading]) -> store.Usual:
     usual = store.Usual.of(readings)
     if usual is None:
-        raise _UnusualError
+        raise UnusualError
     return usual
 
 
-def _only_entries(batch: Batch) -> Batch:
+def _only_entries(batch: Batch) -> Sequence[Entry]:
     if batch.findings or batch.seals or any(entry.leaf.detached is not None for entry in batch.entries):
-        raise _UnusualError
-    return batch
+        raise UnusualError
+    return batch.entries
 
 
 async def _orders(unit: Unit, readings: Sequence[Reading]) -> list[FindingCode | None]:

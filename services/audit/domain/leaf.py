@@ -41,6 +41,7 @@ MAX_INLINE_BYTES = 60 * 1024
 _VERSION = 1
 _BASE64 = ";base64"
 
+_NAME, _VALUE = itemgetter(0), itemgetter(1)
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """What stands in a JSON string as it is."""
 
@@ -132,12 +133,12 @@ class LeafBuilder:
 
     def record(self, kind: Kind, received: Received, *, link: Link | None = None, reason: str | None = None) -> Leaf:
         """The leaf of one record. Give `link` for what stands in a chain, `reason` for what was rejected."""
+        if kind is Kind.EVENT and link is not None and reason is None:
+            whole = self.event(received, link)
+            if whole is not None:
+                return Leaf(kind, whole)
         blinding = self._blinding(received.topic, received.partition, received.offset)
         attributes, content_type = _attributes(received)
-        if link is not None and reason is None and received.value is not None:
-            whole = _usual_header(kind, received, link, content_type, blinding) + attributes + received.value
-            if len(whole) <= MAX_INLINE_BYTES:
-                return Leaf(kind, whole)
         header: Json = {
             "k": kind.value,
             "m": _text(content_type),
@@ -155,6 +156,21 @@ class LeafBuilder:
         if received.value is None:
             header["nil"] = True
         return _whole_or_detached(kind, header, attributes, received.value or b"")
+
+    def event(self, received: Received, link: Link) -> bytes | None:
+        """The bytes of `record` for an event at this place of a chain; None when they are too long for a leaf."""
+        if received.value is None:
+            return None
+        blinding = self._blinding(received.topic, received.partition, received.offset)
+        attributes, content_type = _attributes(received)
+        prev = f'"{link.prev.hex()}"' if link.prev else "null"
+        header = (
+            f'{{"i":{_string(link.subject)},"k":"event","m":{_media_type(content_type)},"n":{link.n},'
+            f'"o":{received.offset},"p":{received.partition},"prev":{prev},"r":"{blinding}",'
+            f'"s":{_string(received.topic)},"ts":{received.timestamp_ms},"v":1}}\n'
+        )
+        whole = header.encode() + attributes + received.value
+        return whole if len(whole) <= MAX_INLINE_BYTES else None
 
     def gap(self, topic: str, partition: int, first: int, end: int, reason: str) -> Leaf:
         """The leaf of the offsets `[first, end)`, which the partition does not give."""
@@ -196,16 +212,6 @@ def canonical(document: Json) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
-def _usual_header(kind: Kind, received: Received, link: Link, content_type: bytes | None, blinding: str) -> bytes:
-    """The header of what stands in a chain: `canonical`, for keys that are known, at a fifth of the time."""
-    prev = f'"{link.prev.hex()}"' if link.prev else "null"
-    return (
-        f'{{"i":{_string(link.subject)},"k":{_string(kind)},"m":{_media_type(content_type)},"n":{link.n},'
-        f'"o":{received.offset},"p":{received.partition},"prev":{prev},"r":"{blinding}",'
-        f'"s":{_string(received.topic)},"ts":{received.timestamp_ms},"v":1}}\n'
-    ).encode()
-
-
 @lru_cache(1024)
 def _stream(topic: str, partition: int) -> bytes:
     return topic.encode() + partition.to_bytes(4)
@@ -229,15 +235,14 @@ def attributes_line(received: Received) -> bytes:
 
 def _attributes(received: Received) -> tuple[bytes, bytes | None]:
     """The second line, and the content type."""
-    if not received.headers:
-        return _any_attributes(received), None
-    names, values = zip(*received.headers, strict=True)
-    shape = _shape(names)
+    shape = _shape(tuple(map(_NAME, received.headers)))
+    values = tuple(map(_VALUE, received.headers))
     content_type = None if shape.content_type is None else values[shape.content_type]
-    said = [data for data in (*shape.pick(values), received.key) if data is not None]
-    # Where every value stands in the line as it came, as in every event of ours.
-    if shape.line is not None and len(said) == shape.places and not b"".join(said).translate(None, _PLAIN):
-        return shape.line % tuple(said), content_type
+    if shape.line is not None:
+        said = (*shape.pick(values), received.key)
+        # Where every value stands in the line as it came, as in every event of ours.
+        if None not in said and not b"".join(said).translate(None, _PLAIN):
+            return shape.line % said, content_type
     return _any_attributes(received), content_type
 
 
@@ -249,8 +254,7 @@ class _Shape:
     """Where the content type stands."""
     line: bytes | None
     """The line, with a place for each value that `pick` gives and for the key. None where a name has to be changed."""
-    places: int
-    pick: Callable[[tuple[bytes | None, ...]], tuple[bytes | None, ...]]
+    pick: Callable[[tuple[bytes | None, ...]], tuple[Any, ...]]
 
 
 @lru_cache(1024)
@@ -258,9 +262,9 @@ def _shape(names: tuple[str, ...]) -> _Shape:
     content_type = next((at for at, name in enumerate(names) if name.lower() == "content-type"), None)
     told = [at for at, name in enumerate(names) if name.startswith("ce_")]
     if len(told) < 2 or any(names[at].endswith(_BASE64) for at in told):
-        return _Shape(content_type, None, 0, tuple)
+        return _Shape(content_type, None, tuple)
     headers = ",".join([f'[{_string(names[at]).replace("%", "%%")},"%b"]' for at in told])
-    return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), len(told) + 1, itemgetter(*told))
+    return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), itemgetter(*told))
 
 
 def _any_attributes(received: Received) -> bytes:
