@@ -33,7 +33,7 @@ from shared.messaging.timer import Timer
 from shared.messaging.unit import Scope, Unit, Units
 
 ACTOR = "service/audit"
-_PART = 100
+_PART = 200
 """Entries that are built while the database takes in those before them."""
 CAUSE_WAIT = timedelta(seconds=60)
 """How long a cause may take to arrive: it may lie in a partition that is read later."""
@@ -108,6 +108,8 @@ class Timeline:
 
     async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
         state, edge, before = await self._remembered(connection, readings)
+        if any((one.received.topic, one.received.partition) not in before.streams for one in readings):
+            raise UnusualError
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
         entries = _only_entries(batch)
         step, edge = self._step(state, edge, [entry.leaf.hash for entry in entries], entries, before)
@@ -139,9 +141,7 @@ class Timeline:
         if unknown := [one for one, sequence in firsts.items() if one not in memory.heads and sequence > 1]:
             memory.heads |= await store.load_heads(connection, unknown)
         before = memory.before(firsts)
-        if memory.state is None or any(
-            (one.received.topic, one.received.partition) not in before.streams for one in readings
-        ):
+        if memory.state is None:
             raise UnusualError
         return memory.state, memory.edge, before
 

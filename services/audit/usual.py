@@ -38,6 +38,7 @@ class UsualRows:
     def part(self, readings: Iterable[Reading]) -> bytes:
         """The input of one COPY. Raises `UnusualError` for what is no event, out of its place or more than an entry."""
         rows = [HEAD]
+        event, streams = self._builder.event, self._streams
         heads, offsets, hashes = self._known.heads, self._known.next_offsets, self.hashes
         seq = self._start + len(hashes)
         for reading in readings:
@@ -45,17 +46,16 @@ class UsualRows:
                 raise UnusualError
             received, envelope = reading.received, reading.envelope
             stream = (received.topic, received.partition)
-            if received.offset != offsets.get(stream, 0):
-                raise UnusualError
+            stream_id = streams.get(stream)
             link = heads.get(envelope.subject) or Link(envelope.subject)
-            leaf = self._builder.event(received, link)
-            if leaf is None:
+            leaf = event(received, link)
+            if leaf is None or stream_id is None or received.offset != offsets.get(stream, 0):
                 raise UnusualError
             leaf_hash = hashlib.sha256(b"\x00" + leaf).digest()
             rows += (
                 _START(len(COLUMNS), 8, seq, _KIND, 32, leaf_hash, len(leaf)),
                 leaf,
-                _PLACE(-1, 2, self._streams[stream], 8, received.offset),
+                _PLACE(-1, 2, stream_id, 8, received.offset),
                 usual_text(envelope.subject),
                 _NUMBER(8, link.n),
                 usual_text(envelope.organisation),
