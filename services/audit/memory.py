@@ -28,13 +28,17 @@ class Memory:
         heads = {subject: self.heads[subject] for subject in subjects if subject in self.heads}
         return Before(Known(heads, dict(self.next_offsets), {}), self.streams)
 
-    def keep(self, state: State, edge: Edge, before: Before) -> None:
+    def keep_batch(self, state: State, edge: Edge, before: Before) -> None:
         """The log is in this state now, and `before` is as it stands after the batch."""
-        self.state, self.edge = state, edge
         self.streams |= before.streams
         self.next_offsets |= before.known.next_offsets
-        for subject, link in before.known.heads.items():
-            self.heads.pop(subject, None)
-            self.heads[subject] = link
+        self.keep(state, edge, before.known.heads.values())
+
+    def keep(self, state: State, edge: Edge, heads: Iterable[Link]) -> None:
+        """The log is in this state now, and these chains went on."""
+        self.state, self.edge = state, edge
+        for link in heads:
+            self.heads.pop(link.subject, None)
+            self.heads[link.subject] = link
         while len(self.heads) > _MOST_HEADS:
             del self.heads[next(iter(self.heads))]

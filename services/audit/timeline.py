@@ -22,7 +22,7 @@ from services.audit.domain.leaf import Leaf, LeafBuilder
 from services.audit.feeds.ocsf_own import tell
 from services.audit.guard import Guard
 from services.audit.memory import Memory
-from services.audit.one_event import add_one_event, is_one_event
+from services.audit.one_event import add_one_event, fills_a_tile
 from services.audit.tlog import Edge
 from services.audit.usual import UnusualError, UsualRows
 from shared.events import Event, Reading
@@ -88,11 +88,15 @@ class Timeline:
     async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
         """Record a batch of events that are new and in turn, and of which nothing more is to be said, on what is
         remembered of the log: the statement that adds them refuses when it is not so. False when nothing was kept."""
-        if self._memory.state is None:
+        memory = self._memory
+        if memory.state is None:
             return False
         connection = await units.line.connection()
         try:
-            if len(readings) < store.COPY_FROM:
+            if len(readings) == 1 and not fills_a_tile(memory.state):
+                wake = self._added.elsewhere
+                await add_one_event(connection, memory, self._builder, self._writer, readings[0], wake=wake)
+            elif len(readings) < store.COPY_FROM:
                 await self._add_at_once(connection, readings)
             else:
                 async with connection.transaction():
@@ -113,11 +117,8 @@ class Timeline:
         batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
         entries = _only_entries(batch)
         step, edge = self._step(state, edge, [entry.leaf.hash for entry in entries], entries, before)
-        if len(readings) == 1 and is_one_event(step):
-            await add_one_event(connection, step, wake=self._added.elsewhere)
-        else:
-            await store.add_at_once(connection, step, _usual(readings))
-        self._memory.keep(step.after, edge, before)
+        await store.add_at_once(connection, step, _usual(readings))
+        self._memory.keep_batch(step.after, edge, before)
 
     async def _copy_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
         usual = _usual(readings)
@@ -129,7 +130,7 @@ class Timeline:
                 await statements.send(store.copy(connection, rows.part(part)))
             step, edge = self._step(state, edge, rows.hashes, (), before)
             await statements.send(store.add(connection, step))
-        self._memory.keep(step.after, edge, before)
+        self._memory.keep_batch(step.after, edge, before)
 
     async def _remembered(
         self, connection: store.Connection, readings: Sequence[Reading]
@@ -172,7 +173,7 @@ class Timeline:
         step, edge = self._step(state, memory.edge, hashes, () if copied else batch.entries, before)
         await store.keep_detached(unit.connection, batch.entries)
         await store.add(unit.connection, step)
-        memory.keep(step.after, edge, before)
+        memory.keep_batch(step.after, edge, before)
 
     def _step(
         self, state: store.State, edge: Edge, hashes: Sequence[bytes], entries: Sequence[Entry], before: store.Before

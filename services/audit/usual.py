@@ -11,7 +11,7 @@ from services.audit.store import Before
 from shared.events import Event, Reading
 from shared.events.reporter import IncidentClosed, PersonalDataErased
 
-_TELLS_MORE = (IncidentClosed.event_type, PersonalDataErased.event_type)
+TELLS_MORE = (IncidentClosed.event_type, PersonalDataErased.event_type)
 """Events after which the log says something itself."""
 _START = struct.Struct(f">hiq{4 + len(Kind.EVENT)}si32si").pack
 _PLACE = struct.Struct(">iihiq").pack
@@ -42,7 +42,7 @@ class UsualRows:
         heads, offsets, hashes = self._known.heads, self._known.next_offsets, self.hashes
         seq = self._start + len(hashes)
         for reading in readings:
-            if not isinstance(reading, Event) or reading.envelope.type in _TELLS_MORE:
+            if not isinstance(reading, Event) or reading.envelope.type in TELLS_MORE:
                 raise UnusualError
             received, envelope = reading.received, reading.envelope
             stream = (received.topic, received.partition)
