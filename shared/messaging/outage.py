@@ -24,6 +24,10 @@ _OUTAGES = (
     asyncpg.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+    # The tables are of another release than this process, in the middle of an upgrade.
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
 )
 
 

@@ -23,6 +23,9 @@ from shared.messaging import DependencyUnavailableError, is_outage
         kafka.UnknownTopicOrPartitionError("a broker that has just come up knows no topic yet"),
         kafka.NotLeaderForPartitionError(),
         kafka.NotEnoughReplicasError(),
+        asyncpg.UndefinedTableError("relation does not exist"),
+        asyncpg.UndefinedColumnError("column does not exist"),
+        asyncpg.UndefinedFunctionError("function does not exist"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -36,7 +39,7 @@ def test_what_passes_by_itself_is_an_outage(error: Exception) -> None:
         ValueError("a rule was broken"),
         KeyError("a field that is not there"),
         asyncpg.UniqueViolationError("duplicate key"),
-        asyncpg.UndefinedTableError("relation does not exist"),
+        asyncpg.NotNullViolationError("null value"),
         asyncpg.InsufficientPrivilegeError("permission denied"),
         asyncpg.DataError("invalid input for query argument"),
         kafka.MessageSizeTooLargeError("1048577"),
