@@ -15,7 +15,6 @@ _REPORT = {
     "holder_name": "鈴木 健",
     "phone": "09012345678",
     "callback": "0312345678",
-    "noticed_at": "2026-11-24T10:00:00+09:00",
     "cause": "left_behind",
     "place": "taxi",
     "intoxication": "yes",
