@@ -143,9 +143,9 @@ class Notifier(Running[Settings]):
         return await until(look, f"{count} × {kind} of {subject}") or []
 
     async def fire(self, subject: str, kind: str) -> None:
-        """Bring forward the timers of a kind, as if their moment had come."""
+        """Bring forward the timers of a kind, as if their moment had come. One that is firing keeps its lease."""
         await self.kit.pool.execute(
-            "UPDATE timer SET due_at = now() WHERE subject = $1 AND name LIKE $2 || ':%'", subject, kind
+            "UPDATE timer SET due_at = now() WHERE subject = $1 AND name LIKE $2 || ':%' AND attempt = 0", subject, kind
         )
         self.kit.units.timer_wake.set()
 
