@@ -64,7 +64,7 @@ class Duties:
         if opened.due:
             await unit.arm(known.id, f"duty_due:{opened.duty}", opened.due)
             calendar = self._rulebook.calendar(opened.jurisdiction)
-            call = last_call(opened.due, calendar) if calendar else None
+            call = last_call(opened.known_at, opened.due, calendar) if calendar else None
             if call:
                 await unit.arm(known.id, f"duty_last_call:{opened.duty}", call)
 

@@ -38,12 +38,21 @@ def test_japanese_deadlines_follow_the_worked_examples(
 
 
 def test_a_deadline_on_a_saturday_gets_a_last_call_on_friday_at_five() -> None:
-    hard = DAY_5.due(datetime(2026, 12, 1, 9, tzinfo=JST), JP)
-    assert last_call(hard, JP) == datetime(2026, 12, 4, 17, tzinfo=JST)
+    known = datetime(2026, 12, 1, 9, tzinfo=JST)
+    assert last_call(known, DAY_5.due(known, JP), JP) == datetime(2026, 12, 4, 17, tzinfo=JST)
 
 
 def test_a_deadline_on_an_open_day_needs_no_last_call() -> None:
-    assert last_call(FINAL_30.due(datetime(2026, 11, 24, 9, tzinfo=JST), JP), JP) is None
+    known = datetime(2026, 11, 24, 9, tzinfo=JST)
+    assert last_call(known, FINAL_30.due(known, JP), JP) is None
+
+
+@pytest.mark.parametrize(("hour", "call"), [(12, datetime(2026, 12, 4, 17, tzinfo=JST)), (23, None)])
+def test_what_is_known_after_the_offices_closed_gets_no_last_call_for_the_day_after(
+    hour: int, call: datetime | None
+) -> None:
+    known = datetime(2026, 12, 4, hour, 40, tzinfo=JST)
+    assert last_call(known, Deadline(count=24, unit="hours").due(known, JP), JP) == call
 
 
 @pytest.mark.parametrize(

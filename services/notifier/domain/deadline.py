@@ -68,12 +68,14 @@ class Deadline(BaseModel):
         return day
 
 
-def last_call(due: datetime, calendar: Calendar) -> datetime | None:
+def last_call(known_at: datetime, due: datetime, calendar: Calendar) -> datetime | None:
     """When to call people a last time before a deadline that falls on a closed day: 17:00 on the open day before.
 
-    None when the last day is open.
+    None when the last day is open, and when that moment had passed before the duty was known: a loss on a Friday night
+    that is to be told within a day.
     """
     day = due.astimezone(calendar.zone).date()
     if not calendar.closed(day):
         return None
-    return datetime.combine(calendar.last_open(day), _OFFICE_CLOSES, calendar.zone)
+    call = datetime.combine(calendar.last_open(day), _OFFICE_CLOSES, calendar.zone)
+    return call if call > known_at else None
