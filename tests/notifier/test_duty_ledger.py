@@ -205,7 +205,8 @@ async def test_the_day_to_assess_counts_for_an_emergency_report_too_once_it_is_v
 
 async def test_a_cause_that_triage_finds_is_known_since_the_triage(notifier: Notifier, incident: str) -> None:
     old = "2024-06-03T10:00:00+09:00"
-    await notifier.hear(incident, lost(noticed_at=old, reported_at=old), assessed(known_at=old))
+    # Missed of late: one that was missed then and not assessed within hours opens the duty by itself.
+    await notifier.hear(incident, lost(), assessed(known_at=old))
     await notifier.hear(incident, IncidentTriaged.model_validate({"cause": "theft", "severity": "high"}))
     opened = await _opened(notifier, incident)
     assert opened["JP-APPI-1"]["known_at"] > "2025"
