@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import structlog
 
-from services.audit.added import Added
 from services.audit.clerk import Clerk
 from services.audit.guard import ForkedError
 from services.audit.kept import Kept
@@ -44,7 +43,7 @@ class Hourly:
         """Until cancelled. Outages are waited out; a timestamp that does not come is asked for again."""
         while True:
             try:
-                async with listen(self._dsn, "hourly", Added()) as listening:
+                async with listen(self._dsn, "hourly") as listening:
                     await self._serve(listening)
             except Exception as error:
                 if not is_outage(error):

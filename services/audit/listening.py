@@ -46,8 +46,10 @@ class Listening:
 
 
 @asynccontextmanager
-async def listen(dsn: str, name: str, added: Added) -> AsyncIterator[Listening]:
-    """A connection that listens, closed at the end, for the work of this name."""
+async def listen(dsn: str, name: str, added: Added | None = None) -> AsyncIterator[Listening]:
+    """A connection that listens, closed at the end, for the work of this name. `added`: what tells of entries that are
+    added in this process."""
+    added = added or Added()
     settings = {"search_path": "audit", "application_name": f"lostphone audit {name}", **VANISHED_CLIENT}
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=COMMAND_SECONDS, server_settings=settings)
     try:

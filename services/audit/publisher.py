@@ -68,7 +68,7 @@ class Publisher:
         self._origin = origin
         self._keys = keys
         self._health = health
-        self._added = added or Added()
+        self._added = added
         self._witnesses = witnesses
         self._guard = guard
         self._units = units

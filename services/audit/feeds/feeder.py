@@ -56,7 +56,7 @@ class Feeder:
         self._origin = origin
         self._producer = producer
         self._health = health
-        self._added = added or Added()
+        self._added = added
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
