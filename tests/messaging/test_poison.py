@@ -109,6 +109,24 @@ async def test_an_outage_of_a_dependency_parks_nothing_and_goes_on_by_itself(bus
     assert _parked(bus, incident) == []
 
 
+async def test_events_wait_for_a_table_that_only_the_next_release_makes(bus: Bus, incident: str) -> None:
+    heard = Heard()
+
+    async def of_the_next_release(unit: Unit, payload: IncidentReopened, event: Event) -> None:
+        await unit.connection.execute("INSERT INTO of_the_next_release VALUES (1)")
+        await heard.handle(unit, payload, event)
+
+    async def red() -> bool:
+        return "of_the_next_release" in str(bus.health.failing())
+
+    async with bus.relaying(), bus.hearing(Dispatch({IncidentReopened: of_the_next_release})):
+        await bus.say(IncidentReopened(reason="last"), subject=incident)
+        await until(red, "readiness red with the reason")
+        await bus.pools["notifier"].execute("CREATE TABLE of_the_next_release (number integer)")
+        await until(heard.has_last, "the event after the migration")
+    assert _parked(bus, incident) == []
+
+
 async def test_a_bad_deployment_stops_at_the_limit_and_keeps_the_log(bus: Bus, incident: str) -> None:
     heard = Heard()
 
