@@ -85,7 +85,7 @@ _ADD_AT_ONCE = f"""{_APPEND}
 SELECT {_CHECKS.format("(SELECT size FROM moved)", "$5", f"${_NEXT}", f"${_NEXT + 1}")},
     {in_turn.CALL.format(*(f"${at}" for at in range(_NEXT + 2, _NEXT + 11)))}, pg_notify('audit_entries', '')
 """  # noqa: S608
-_CHECK_FIRST = f"""
+_CHECK = f"""
 SELECT {_CHECKS.format("$1", "$1", "$2", "$3")}, {in_turn.CALL.format(*(f"${at}" for at in range(4, 13)))}
 """
 _KEEP_DETACHED = "INSERT INTO detached (sha256, data) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING"
@@ -321,6 +321,13 @@ async def add_at_once(connection: Connection, step: Step, usual: Usual) -> None:
     await connection.fetchrow(_ADD_AT_ONCE, *step.columns(), *usual.parameters())
 
 
-async def check_first(connection: Connection, size: int, usual: Usual) -> None:
-    """Check the batch, and move positions and sequences, before its entries are there. Raises like `add_at_once`."""
-    await connection.fetchrow(_CHECK_FIRST, size, *usual.parameters())
+async def lock(connection: Connection, state: State) -> None:
+    """Lock the log until the transaction ends. Raises `StaleWriterError` when it is in another state."""
+    if await lock_state(connection) != state:
+        raise StaleWriterError(f"the log is not at size {state.size}, epoch {state.epoch} any more")
+
+
+async def check(connection: Connection, size: int, usual: Usual) -> None:
+    """Check a batch some of whose entries are there, from `size` on, and move positions and sequences. Raises like
+    `add_at_once`."""
+    await connection.fetchrow(_CHECK, size, *usual.parameters())

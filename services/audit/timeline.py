@@ -35,6 +35,8 @@ from shared.messaging.unit import Scope, Unit, Units
 ACTOR = "service/audit"
 _PART = 200
 """Entries that are built while the database takes in those before them."""
+_FIRST = 100
+"""Fewer at first: until they come, the database has nothing to do."""
 CAUSE_WAIT = timedelta(seconds=60)
 """How long a cause may take to arrive: it may lie in a partition that is read later."""
 CAUSE_TIMER = "cause"
@@ -121,12 +123,13 @@ class Timeline:
         self._memory.keep_batch(step.after, edge, before)
 
     async def _copy_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
-        usual = _usual(readings)
         state, edge, before = await self._remembered(connection, readings)
         rows = UsualRows(self._builder, state.size, before)
         async with store.Statements() as statements:
-            await statements.send(store.check_first(connection, state.size, usual))
-            for part in batched(readings, _PART):
+            await statements.send(store.lock(connection, state))
+            await statements.send(store.copy(connection, rows.part(readings[:_FIRST])))
+            await statements.send(store.check(connection, state.size, _usual(readings)))
+            for part in batched(readings[_FIRST:], _PART):
                 await statements.send(store.copy(connection, rows.part(part)))
             step, edge = self._step(state, edge, rows.hashes, (), before)
             await statements.send(store.add(connection, step))

@@ -57,7 +57,7 @@ def _story(bench: Bench, number: int) -> list[Received]:
     return records
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 90])
+@pytest.mark.parametrize("size", [1, 2, 7, 90, 350])
 async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(bench: Bench, size: int) -> None:
     records = _story(bench, 3 + 4 * size)
     parts = [records[:3], *(records[at : at + size] for at in range(3, len(records), size))]
@@ -84,7 +84,7 @@ async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(ben
     assert {row["partition"]: row["next_offset"] for row in recorded} == following
 
 
-@pytest.mark.parametrize("before_it", [0, 60], ids=["alone", "behind enough to be copied"])
+@pytest.mark.parametrize("before_it", [0, 60, 120], ids=["alone", "in the first part", "behind the first part"])
 async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(bench: Bench, before_it: int) -> None:
     writers, timeline, other = bench.writers, bench.timeline, _SUBJECTS[6]
     await _long_way(bench, bench.place(writers.record("DeviceLost", other), partition=3), timeline)
@@ -96,6 +96,9 @@ async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(benc
     unusual = {
         "duplicate": bench.place(good, usual[0]),
         "repeated alone": bench.place(usual[0]),
+        "an id that is taken": bench.place(
+            writers.record("DeviceLocated", other, id=read(good, bench.keyring).envelope.id)
+        ),
         "forged": bench.place(replace(good, value=b"{}")),
         "closed": bench.place(writers.record("IncidentClosed", _SUBJECTS[0], sequence=2)),
         "hole in the sequence": bench.place(writers.record("DeviceLocked", _SUBJECTS[0], sequence=9)),
@@ -124,6 +127,16 @@ async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(benc
         *["event"] * 2,
     ]
     assert await _consumed(bench, bench.place(writers.record("DeviceLocked", _SUBJECTS[4], sequence=1)), timeline)
+
+
+@pytest.mark.parametrize("size", [1, 2, 90])
+async def test_an_id_older_than_the_newest_one_is_usual_unless_it_is_taken(bench: Bench, size: int) -> None:
+    await _long_way(bench, _story(bench, 3), bench.timeline)
+    older = [f"0192f0c0-0000-7000-8000-{at:012x}" for at in range(size)]
+    records = bench.place(*(bench.writers.record("DeviceLocked", _SUBJECTS[0], id=one) for one in older))
+    assert await _at_once(bench, records, bench.timeline)
+    again = bench.place(*(bench.writers.record("DeviceLocked", _SUBJECTS[1], id=one) for one in older))
+    assert not await _at_once(bench, again, bench.timeline)
 
 
 async def test_records_that_were_taken_before_are_refused(bench: Bench) -> None:

@@ -31,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -41,7 +42,6 @@ MAX_INLINE_BYTES = 60 * 1024
 _VERSION = 1
 _BASE64 = ";base64"
 
-_NAME, _VALUE = itemgetter(0), itemgetter(1)
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """What stands in a JSON string as it is."""
 
@@ -235,36 +235,45 @@ def attributes_line(received: Received) -> bytes:
 
 def _attributes(received: Received) -> tuple[bytes, bytes | None]:
     """The second line, and the content type."""
-    shape = _shape(tuple(map(_NAME, received.headers)))
-    values = tuple(map(_VALUE, received.headers))
-    content_type = None if shape.content_type is None else values[shape.content_type]
+    flat: tuple[Any, ...] = (*chain.from_iterable(received.headers), received.key)
+    shape = _shape(flat[:-1:2])
+    content_type = None if shape.content_type is None else flat[shape.content_type]
     if shape.line is not None:
-        said = (*shape.pick(values), received.key)
+        said = shape.pick(flat)
         # Where every value stands in the line as it came, as in every event of ours.
-        if None not in said and not b"".join(said).translate(None, _PLAIN):
+        if _are_plain(said):
             return shape.line % said, content_type
     return _any_attributes(received), content_type
 
 
+def _are_plain(values: tuple[Any, ...]) -> bool:
+    try:
+        return not b"".join(values).translate(None, _PLAIN)
+    except TypeError:  # one of them is None
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What the names of a record's headers, which few writers vary, say about its second line."""
+    """What the names of a record's headers, which few writers vary, say about its second line. The names and values
+    are one tuple here, in turn, with the key behind them: to take that apart is much of making a leaf."""
 
     content_type: int | None
     """Where the content type stands."""
     line: bytes | None
-    """The line, with a place for each value that `pick` gives and for the key. None where a name has to be changed."""
-    pick: Callable[[tuple[bytes | None, ...]], tuple[Any, ...]]
+    """The line, with a place for each value that `pick` gives. None where a name has to be changed."""
+    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
 @lru_cache(1024)
 def _shape(names: tuple[str, ...]) -> _Shape:
-    content_type = next((at for at, name in enumerate(names) if name.lower() == "content-type"), None)
+    content_type = next((2 * at + 1 for at, name in enumerate(names) if name.lower() == "content-type"), None)
     told = [at for at, name in enumerate(names) if name.startswith("ce_")]
-    if len(told) < 2 or any(names[at].endswith(_BASE64) for at in told):
+    if not told or any(names[at].endswith(_BASE64) for at in told):
         return _Shape(content_type, None, tuple)
     headers = ",".join([f'[{_string(names[at]).replace("%", "%%")},"%b"]' for at in told])
-    return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), itemgetter(*told))
+    pick = itemgetter(*(2 * at + 1 for at in told), -1)
+    return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), pick)
 
 
 def _any_attributes(received: Received) -> bytes:
