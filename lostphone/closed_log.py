@@ -62,7 +62,7 @@ async def set_aside(dsn: str) -> str:
 async def _renamed(inside: asyncpg.Connection) -> str:
     """Where the tables of the closed log are, now or since an earlier run."""
     if await inside.fetchval(_HAS_TABLES) and await inside.fetchval(_HAS_ENTRIES):
-        aside = f"audit_closed_{await inside.fetchval(_SIZE)}"
+        aside = await _free_name(inside, f"audit_closed_{await inside.fetchval(_SIZE)}")
         async with inside.transaction():
             await inside.execute(f"ALTER SCHEMA audit RENAME TO {aside}")
             await inside.execute(f"REVOKE ALL ON SCHEMA {aside} FROM audit")
@@ -73,3 +73,13 @@ async def _renamed(inside: asyncpg.Connection) -> str:
     if noted is None or not noted.startswith(_NOTE):
         raise NothingToCloseError("The log in this database has no entries: there is nothing to set aside.")
     return str(noted.removeprefix(_NOTE))
+
+
+async def _free_name(inside: asyncpg.Connection, name: str) -> str:
+    """`name`, or with a number behind it where a log was closed at the same size before."""
+    number = 1
+    found = name
+    while await inside.fetchval("SELECT to_regnamespace($1) IS NOT NULL", found):
+        number += 1
+        found = f"{name}_{number}"
+    return found

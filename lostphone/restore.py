@@ -30,7 +30,7 @@ from lostphone.timeline_again import AuditKeys, record_again
 from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
 from services.audit.tlog import Checkpoint, SignedNote, VerifierKey
-from shared.events import LOG_TOPIC, Event, KeyRing, read
+from shared.events import LOG_TOPIC, Event, KeyRing, event_types, read
 from shared.postgres import connect
 
 _HOLDS = "SELECT (SELECT count(*) FROM reporter.incident) + (SELECT size FROM audit.log_state)"
@@ -184,7 +184,8 @@ async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) 
 async def _catch_up(
     target: Target, manifest: Mapping[str, Any], ends: Mapping[int, int], copy: Path | None
 ) -> Restored:
-    sequences, ahead = await asyncio.to_thread(_said, target, ends)
+    sequences, ahead = await asyncio.to_thread(_said, target, LOG_TOPIC, ends)
+    by_audit = await asyncio.to_thread(_said_by_audit, target)
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
     beyond: set[str] = set()
     count = 0
@@ -197,6 +198,7 @@ async def _catch_up(
             count += sum(more.values())
             beyond |= set(more)
             await connection.execute(_RAISE.format(schema=service), list(said), list(said.values()))
+        await connection.execute(_RAISE.format(schema="audit"), list(by_audit), list(by_audit.values()))
     finally:
         await connection.close()
     await _timeline(target, copy)
@@ -240,12 +242,22 @@ async def _recover(target: Target, copy: Path) -> None:
         await pool.close()
 
 
-def _said(target: Target, ends: Mapping[int, int]) -> tuple[dict[tuple[str, str], int], int]:
-    """The last sequence of each source and subject in the log, and how many records there are."""
+def _said_by_audit(target: Target) -> dict[str, int]:
+    """The last sequence that audit gave to each subject; its events are on topics of their own, not in the log."""
+    found: dict[str, int] = {}
+    for topic in (entry.type for entry in event_types() if entry.writer == "audit"):
+        sequences, _ = _said(target, topic, backup_log.ends(target.kafka, topic))
+        for (_, subject), sequence in sequences.items():
+            found[subject] = max(found.get(subject, 0), sequence)
+    return found
+
+
+def _said(target: Target, topic: str, ends: Mapping[int, int]) -> tuple[dict[tuple[str, str], int], int]:
+    """The last sequence of each source and subject in a topic, and how many records there are."""
     keyring = KeyRing(target.audit_keys.event_keys)
     found: dict[tuple[str, str], int] = {}
     count = 0
-    for record in backup_log.records(target.kafka, LOG_TOPIC, ends):
+    for record in backup_log.records(target.kafka, topic, ends):
         count += 1
         reading = read(record, keyring)
         if isinstance(reading, Event):

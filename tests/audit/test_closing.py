@@ -132,6 +132,10 @@ async def test_closing_again_changes_nothing_until_the_new_log_has_entries_of_it
         await bench.record(bench.writers.record("DeviceLost", _ONE))
         await _leave(bench, installation)
     assert await set_aside(dsn) == "audit_closed_2"
+    async with bench_on(sealed.dsn, installation.files.data_dir) as bench:
+        await bench.record(*(bench.writers.record("DeviceLost", _ONE) for _ in range(2)))
+        await _leave(bench, installation)
+    assert await set_aside(dsn) == "audit_closed_2_2", "two logs were closed at one size"
 
 
 async def test_a_log_without_entries_is_not_closed(bench: Bench, installation: Installed) -> None:

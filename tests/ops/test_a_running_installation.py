@@ -6,16 +6,18 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import httpx2
 import pytest
+from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from lostphone import backup_log
 from sandbox.companies import fleet, inventory
-from shared.events import TIMELINE_TOPIC
+from shared.events import TIMELINE_TOPIC, Envelope, Signer, event_types
 from tests.ops.running import Place
 from tests.ops.spans import Collector, Step, collecting
 
@@ -256,12 +258,15 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     _until(lambda: reported <= _cases(place, "mdm_actions"), "every report was heard")
     published = place.done("verify", "--save", str(tmp_path / "copy"))
     assert published["kinds"]["export"] == 1
+    _seal(place, before[0], sequence=7)
     place.done("down")
     newest = (place.data_dir / "log" / "checkpoint").read_bytes()
     shutil.rmtree(place.data_dir / "postgres" / "data")
     restored = place.done("ops", "restore", str(file))
     assert restored["log"] == "ahead"
     place.done("up", "--detach")
+    numbers = asyncio.run(_ask(place.superuser_dsn, "SELECT subject, last FROM audit.subject_sequence"))
+    assert dict(numbers)[before[0]] >= 7, "audit does not number anew what it says on topics of its own"
 
     _until(lambda: reported <= _cases(place, "notifier") & _cases(place, "mdm_actions"), "they catch up")
     missing = reported - _cases(place, "reporter")
@@ -281,6 +286,27 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     assert (proved["outcome"], proved["kinds"]["export"]) == ("proved", 1)
     assert proved["size"] > published["size"]
     _until(lambda: place.lostphone("ops", "status").returncode == 0, "nothing to do")
+
+
+def _seal(place: Place, incident: str, sequence: int) -> None:
+    """What audit says when an incident is closed, on the topic where it says it."""
+    entry = next(entry for entry in event_types() if entry.name == "TimelineSealed")
+    envelope = Envelope(
+        id=f"{incident[:-4]}5ea1",
+        source=entry.source,
+        type=entry.type,
+        subject=incident,
+        time=datetime.now(UTC),
+        sequence=sequence,
+        organisation="acme-kk",
+        actor="service/audit",
+        dataschema=entry.dataschema,
+    )
+    signer = Signer.from_pem("audit", place.data_dir / "keys" / "audit" / "event-signing.pem")
+    headers, value = envelope.sign(signer, entry.model.model_validate(entry.example))
+    producer = Producer({"bootstrap.servers": place.status.kafka.bootstrap})
+    producer.produce(entry.type, value, incident, headers=headers)
+    assert producer.flush(30) == 0
 
 
 def _assert_no_fork(place: Place) -> None:
