@@ -22,6 +22,7 @@ from lostphone.commands.options import AsJson, DataDir
 from lostphone.installation import Installation
 from lostphone.screen import CouldNotError, Sentence, progress, result
 from lostphone.status import data_directory
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.feeds.replay import from_own_topics, from_timeline
 from shared.events import KeyRing
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
@@ -62,6 +63,13 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    ocsf_version: Annotated[
+        OcsfVersion,
+        typer.Option(
+            envvar="LOSTPHONE_OCSF_VERSION",
+            help="OCSF の版。配信と同じものを · Of OCSF: the one that the feed has, the audit service's setting.",
+        ),
+    ] = OcsfVersion.V1_8,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +82,7 @@ def replay(
     since = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
     mode = "count" if dry_run else "print" if to_stdout else "send"
     try:
-        told = asyncio.run(_replay(sources, since, mode))
+        told = asyncio.run(_replay(sources, ocsf_version, since, mode))
     except (asyncpg.PostgresError, KafkaError, OSError) as error:
         raise CouldNotError(f"最後まで作れませんでした: {error}", f"It could not be finished: {error}") from error
     if mode == "print":
@@ -84,12 +92,12 @@ def replay(
     result(said, as_json, lambda out: _draw(out, said))
 
 
-async def _replay(sources: _Sources, since: datetime | None, mode: str) -> Counter[str]:
+async def _replay(sources: _Sources, version: OcsfVersion, since: datetime | None, mode: str) -> Counter[str]:
     told: Counter[str] = Counter()
     producer = Producer(sources.kafka, "lostphone-ocsf-replay")
     batch: list[OutgoingRecord] = []
     try:
-        async for record in _records(sources, since):
+        async for record in _records(sources, version, since):
             told[orjson.loads(record.value or b"")["metadata"]["event_code"]] += 1
             if mode == "print":
                 sys.stdout.buffer.write((record.value or b"") + b"\n")
@@ -105,15 +113,16 @@ async def _replay(sources: _Sources, since: datetime | None, mode: str) -> Count
     return told
 
 
-async def _records(sources: _Sources, since: datetime | None) -> AsyncIterator[OutgoingRecord]:
+async def _records(sources: _Sources, version: OcsfVersion, since: datetime | None) -> AsyncIterator[OutgoingRecord]:
     connection = await asyncpg.connect(sources.dsn, timeout=10, server_settings={"search_path": "audit"})
     try:
-        async for record in from_timeline(connection, since):
+        async for record in from_timeline(connection, version, since):
+            yield record
+        keys = KeyRing(sources.keys_file)
+        async for record in from_own_topics(sources.kafka, connection, keys, version, since):
             yield record
     finally:
         await connection.close(timeout=5)
-    async for record in from_own_topics(sources.kafka, KeyRing(sources.keys_file), since):
-        yield record
 
 
 async def _send(producer: Producer, batch: list[OutgoingRecord]) -> None:

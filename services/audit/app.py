@@ -26,6 +26,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     """Puts the parts together. Raises `ValueError` or `OSError` when a key of the log cannot be read."""
     settings = kit.settings
     dsn = settings.postgres_dsn.get_secret_value()
+    ocsf = settings.ocsf_version
     keys, policy, reader = settings.log_keys(), settings.log_policy(), LogReader(kit.pool)
     parsed = Policy.parse(policy)
     witnesses = Witnesses(parsed, kit.http)
@@ -35,7 +36,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     await guard.look()
     builder = LeafBuilder(settings.blinding_key())
     added = Added("publisher", "feeder")
-    timeline = Timeline(builder, guard, added)
+    timeline = Timeline(builder, guard, added, ocsf)
     clerk = Clerk(kit.units, timeline, builder)
     desk = EvidenceDesk(reader, clerk, keys[0], policy)
     figures.watch(kit.gauges, kit.pool)
@@ -45,16 +46,29 @@ async def build(kit: Kit[Settings]) -> Parts:
     policy_route(app, policy)
     stream_routes(app, reader, kit.identity, settings.operator_organisation, settings.kafka())
     publisher = Publisher(
-        dsn, settings.log_origin, keys, kit.health, witnesses=witnesses, guard=guard, units=kit.units, added=added
+        dsn,
+        settings.log_origin,
+        keys,
+        kit.health,
+        witnesses=witnesses,
+        guard=guard,
+        units=kit.units,
+        added=added,
+        ocsf=ocsf,
     )
     kept = Kept(settings.log_state_dir)
     hourly = Hourly(dsn, clerk, reader, settings.timestamps(kit.http), kept, kit.health)
     feeder = Feeder(
-        dsn, settings.log_origin, Producer(settings.kafka(), "lostphone-audit-feeder"), kit.health, added=added
+        dsn,
+        settings.log_origin,
+        Producer(settings.kafka(), "lostphone-audit-feeder"),
+        kit.health,
+        added=added,
+        ocsf=ocsf,
     )
     return Parts(
         sink=timeline,
         app=app,
-        timers={CAUSE_TIMER: Causes(kit.units).look},
+        timers={CAUSE_TIMER: Causes(kit.units, ocsf).look},
         background=(publisher.run, feeder.run, hourly.run),
     )

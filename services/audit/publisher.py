@@ -9,6 +9,7 @@ import structlog
 from services.audit.added import Added
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT
 from services.audit.feeds.ocsf_own import tell
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.guard import ForkedError, Guard
 from services.audit.listening import Listening, listen
 from services.audit.reader import LogReader
@@ -62,6 +63,7 @@ class Publisher:
         guard: Guard | None = None,
         units: Units | None = None,
         added: Added | None = None,
+        ocsf: OcsfVersion = OcsfVersion.V1_8,
     ) -> None:
         """`guard` keeps what is published outside the database; with `units` a refusal becomes a finding."""
         self._dsn = dsn
@@ -72,6 +74,7 @@ class Publisher:
         self._witnesses = witnesses
         self._guard = guard
         self._units = units
+        self._ocsf = ocsf
         self._told: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
@@ -155,6 +158,6 @@ class Publisher:
             if self._units is not None and key not in self._told:
                 async with self._units.begin() as unit:
                     finding = IntegrityFinding(finding=refusal.code)
-                    await tell(unit, finding, Scope(LOG_SUBJECT, INSTALLATION), actor=ACTOR)
+                    await tell(unit, finding, Scope(LOG_SUBJECT, INSTALLATION), actor=ACTOR, ocsf=self._ocsf)
                 self._told.add(key)
         await asyncio.sleep(_REFUSED_PAUSE_SECONDS if error.refusals else _PAUSE_SECONDS)

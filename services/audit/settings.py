@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 from pydantic import Field
 
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.timestamps import Timestamps
 from services.audit.tlog import LogKey
 from shared.settings import ServiceSettings
@@ -34,6 +35,8 @@ class Settings(ServiceSettings):
     )
     tsa_url: str | None = Field(None, description="An RFC 3161 authority that certifies when checkpoints existed.")
     tsa_roots_file: Path | None = Field(None, description="PEM: what the authority's certificate must lead to.")
+
+    ocsf_version: OcsfVersion = Field(OcsfVersion.V1_8, description="Of the SIEM feed: 1.8.0 or 1.9.0.")
 
     def timestamps(self, http: httpx2.AsyncClient) -> Timestamps | None:
         """The authority that is asked for timestamps, if one is. Raises `OSError` or `ValueError`."""

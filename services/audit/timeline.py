@@ -20,6 +20,7 @@ from services.audit.domain.chain import Batch, Entry, Known, Recorder
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT, Finding, FindingCode, to_report
 from services.audit.domain.leaf import Leaf, LeafBuilder
 from services.audit.feeds.ocsf_own import tell
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.guard import Guard
 from services.audit.memory import Memory
 from services.audit.one_event import add_one_event, fills_a_tile
@@ -58,8 +59,15 @@ class Timeline:
     urgent: Collection[str] = ()
     """No event: the checkpoint that covers an entry comes once a second."""
 
-    def __init__(self, builder: LeafBuilder, guard: Guard | None = None, added: Added | None = None) -> None:
+    def __init__(
+        self,
+        builder: LeafBuilder,
+        guard: Guard | None = None,
+        added: Added | None = None,
+        ocsf: OcsfVersion = OcsfVersion.V1_8,
+    ) -> None:
         self._builder = builder
+        self._ocsf = ocsf
         self._guard = guard
         self._added = added or Added("anybody")
         self._writer = secrets.token_hex(8)
@@ -187,14 +195,15 @@ class Timeline:
 
     async def _tell(self, unit: Unit, start: int, size: int, batch: Batch) -> None:
         for finding in to_report(batch.findings):
-            await report(unit, finding, start + finding.at)
+            await report(unit, finding, start + finding.at, self._ocsf)
         for seal in batch.seals:
             sealed = TimelineSealed(
                 entries=seal.link.n, head=(seal.link.prev or b"").hex(), seal_seq=start + seal.at, size=size
             )
             closed = seal.closed
             scope = Scope(closed.subject, closed.organisation, closed.drill)
-            await tell(unit, sealed, scope, actor=ACTOR, cause=closed.id)
+            leaf = batch.entries[seal.at].leaf
+            await tell(unit, sealed, scope, actor=ACTOR, ocsf=self._ocsf, cause=closed.id, seal=leaf.hash)
         for at, envelope in batch.causes:
             payload = {
                 "cause": envelope.causationid,
@@ -225,7 +234,7 @@ async def _orders(unit: Unit, readings: Sequence[Reading]) -> list[FindingCode |
     return [_ORDER.get(next(verdicts)) if isinstance(reading, Event) else None for reading in readings]
 
 
-async def report(unit: Unit, finding: Finding, seq: int) -> None:
+async def report(unit: Unit, finding: Finding, seq: int, ocsf: OcsfVersion) -> None:
     """Say on the topic of findings, and in the service's own log, what does not add up."""
     envelope = finding.envelope
     scope = Scope(LOG_SUBJECT, INSTALLATION)
@@ -235,14 +244,15 @@ async def report(unit: Unit, finding: Finding, seq: int) -> None:
     payload = IntegrityFinding(
         finding=finding.code, topic=finding.topic, partition=finding.partition, offset=finding.offset, seq=seq
     )
-    await tell(unit, payload, scope, actor=ACTOR, cause=envelope.id if envelope else None)
+    await tell(unit, payload, scope, actor=ACTOR, ocsf=ocsf, cause=envelope.id if envelope else None)
 
 
 class Causes:
     """Looks once more for a cause that was not recorded when the event that names it was."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, ocsf: OcsfVersion = OcsfVersion.V1_8) -> None:
         self._units = units
+        self._ocsf = ocsf
 
     async def look(self, timer: Timer) -> None:
         """The timer handler. What is still unknown is reported, once."""
@@ -252,5 +262,5 @@ class Causes:
                 scope = Scope(timer.subject, facts["organisation"], facts["drill"])
                 _log.error("integrity_finding", finding=FindingCode.CAUSE_UNKNOWN, seq=facts["seq"])
                 finding = IntegrityFinding(finding=FindingCode.CAUSE_UNKNOWN, seq=facts["seq"])
-                await tell(unit, finding, scope, actor=ACTOR, cause=facts["event"])
+                await tell(unit, finding, scope, actor=ACTOR, ocsf=self._ocsf, cause=facts["event"])
             await unit.finish(timer)

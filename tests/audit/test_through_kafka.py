@@ -20,6 +20,7 @@ from services.audit.feeds.feeder import Feeder
 from services.audit.feeds.timeline_entry import TimelineEntry
 from services.audit.tlog import Checkpoint, ProofFile, SignedNote
 from shared.events import Event, Received, read
+from shared.events.contracts.topics import OCSF_TOPIC
 from shared.messaging.kafka import KafkaConnection, Producer
 from shared.telemetry import Health
 from tests.audit.conftest import LOG_KEYS, ORIGIN
@@ -36,11 +37,14 @@ def _incident(folder: Path) -> str:
 
 
 @pytest.fixture
-async def audit(topics: str, postgres: str, template: str, tmp_path: Path) -> AsyncIterator[Audit]:
+async def audit(
+    topics: str, postgres: str, template: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Audit]:
+    more = getattr(request, "param", {})
     files = Installation.open(tmp_path / "installation")
     folder = tmp_path / "audit"
     folder.mkdir()
-    async with copy_of(template, postgres) as dsn, audit_at(Installed(topics, dsn, files), folder) as audit:
+    async with copy_of(template, postgres) as dsn, audit_at(Installed(topics, dsn, files), folder, **more) as audit:
         admin = AdminClient({"bootstrap.servers": topics})
         topic = audit.bench.writers.topic
         admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(30)
@@ -81,6 +85,25 @@ async def _size(audit: Audit) -> int:
     if answer.status_code != 200:
         return -1
     return Checkpoint.parse(SignedNote.parse(answer.content).text).size
+
+
+@pytest.mark.parametrize("audit", [{"ocsf_version": "1.9.0"}], indirect=True, ids=["1.9.0"])
+async def test_everything_on_the_feed_has_the_version_of_the_setting(audit: Audit, tmp_path: Path) -> None:
+    """What is recorded, what is refused, the seal, and what audit finds: four ways lead to the feed."""
+    incident, writers = _incident(tmp_path), audit.bench.writers
+    lost, closed = writers.record("DeviceLost", incident), writers.record("IncidentClosed", incident)
+    forged = replace(lost, value=b"{}")
+    topic = writers.topic
+
+    def mine(record: Any) -> bool:
+        return incident.encode() in record.value or topic.encode() in record.value
+
+    async with _listening(audit.kit.settings.kafka_bootstrap, OCSF_TOPIC) as outside, at_work(audit) as producer:
+        assert await producer.send([outgoing(record, topic) for record in (lost, forged, closed)]) == [None] * 3
+        events = [orjson.loads(record.value) for record in await _until(outside, 5, mine)]
+    assert {event["metadata"]["event_code"]: event["metadata"]["version"] for event in events} == dict.fromkeys(
+        ("DeviceLost", "RecordUnverified", "IntegrityFinding", "IncidentClosed", "TimelineSealed"), "1.9.0"
+    )
 
 
 async def test_a_record_reaches_the_checkpoint_and_the_outward_topics_unchanged(audit: Audit, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lostphone.installation import LOG_ORIGIN, SERVICES
 from lostphone.supervisor import stop_all
 from services.audit.domain.leaf import Kind, LeafBuilder
 from services.audit.feeds.feeder import READ, outward
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.settings import Settings
 from services.audit.timeline import Timeline
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Signer, read
@@ -218,7 +219,11 @@ async def _compare(world: World, original: asyncpg.Pool, rebuilt: asyncpg.Pool) 
             )
             wrong.append(f"{name} differ: {len(one)} and {len(other)}, first at {first}")
     outside = [
-        [_bytes(record) for row in await pool.fetch(READ, 0, 10**9) for record in outward(row, LOG_ORIGIN)]
+        [
+            _bytes(record)
+            for row in await pool.fetch(READ, 0, 10**9)
+            for record in outward(row, LOG_ORIGIN, OcsfVersion.V1_8)
+        ]
         for pool in (original, rebuilt)
     ]
     if outside[0] != outside[1]:

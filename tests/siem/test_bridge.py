@@ -79,7 +79,10 @@ async def topic(kafka: str) -> AsyncIterator[str]:
 def _records(folder: Path, topic: str, count: int) -> list[OutgoingRecord]:
     entries = Entries(folder)
     incident = "0192f0c1-0000-7000-8000-00000000aaaa"
-    told = [ocsf_of_entry(entries.row(entries.writers.record(_STORY[at % 6], incident))) for at in range(count)]
+    told = [
+        ocsf_of_entry(entries.row(entries.writers.record(_STORY[at % 6], incident)), entries.version)
+        for at in range(count)
+    ]
     return [OutgoingRecord(topic, record.key, record.headers, record.value) for record in told if record is not None]
 
 

@@ -68,7 +68,7 @@ def test_the_ends_of_the_calendar_are_told_too(entries: Entries) -> None:
     for text in ("0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"):
         moment = datetime.fromisoformat(text)
         row = entries.row(entries.writers.record("DeviceLost", INCIDENT, time=moment))
-        assert ocsf_of_entry(row) is not None
+        assert ocsf_of_entry(row, entries.version) is not None
 
 
 def test_a_structured_record_is_told_as_one_in_binary_mode_is(entries: Entries) -> None:
@@ -107,7 +107,7 @@ def test_records_of_one_organisation_name_no_other(tmp_path: Path) -> None:
             "DeviceLost", f"0192f0c1-0000-7000-8000-{organisation[:4].encode().hex():0>12}"
         )
         row = entries.row(entries.writers.sign("DeviceLost", replace(envelope, organisation=organisation)))
-        record = ocsf_of_entry(row)
+        record = ocsf_of_entry(row, entries.version)
         assert record is not None
         texts.append((record.value or b"").decode())
     assert "beta-gk" not in texts[0]

@@ -15,6 +15,7 @@ from services.audit.feeds.ocsf import ocsf_of_entry, ocsf_of_own
 from services.audit.feeds.ocsf_classes import CLASSES, OBSERVED, OTHER, SEVERITIES
 from services.audit.feeds.ocsf_page import PAGE, page
 from services.audit.feeds.ocsf_table import LEFT_OUT, REFUSED, ROWS
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from shared.events import Received, event_types
 from tests.audit.records import BY_NAME, START_MS, example
 from tests.siem.entries import Entries
@@ -44,29 +45,36 @@ def entries(tmp_path: Path) -> Entries:
     return Entries(tmp_path)
 
 
+@pytest.fixture(params=list(OcsfVersion), ids=str)
+def of_either(request: pytest.FixtureRequest, tmp_path: Path) -> Entries:
+    """Entries that are told in one version, and in the other."""
+    return Entries(tmp_path, request.param)
+
+
 @pytest.mark.parametrize("actor", [f"{_PERSON}/security_desk", "service/reporter", "anonymous/reporter"])
 @pytest.mark.parametrize("name", _FROM_LOG)
-def test_every_event_of_the_log_is_valid_ocsf(name: str, actor: str, entries: Entries) -> None:
-    event = entries.ocsf(entries.writers.record(name, INCIDENT, actor=actor))
-    assert problems(event) == []
+def test_every_event_of_the_log_is_valid_ocsf(name: str, actor: str, of_either: Entries) -> None:
+    event = of_either.ocsf(of_either.writers.record(name, INCIDENT, actor=actor))
+    assert problems(event, of_either.version) == []
     assert personal(event) == []
     assert event["metadata"]["event_code"] == name
 
 
 @pytest.mark.parametrize(("name", "changes"), _VARIANTS)
-def test_facts_that_change_an_event_leave_it_valid(name: str, changes: dict[str, Any], entries: Entries) -> None:
+def test_facts_that_change_an_event_leave_it_valid(name: str, changes: dict[str, Any], of_either: Entries) -> None:
     entry, usual = example(name)
     payload = entry.model.model_validate({**usual.model_dump(), **changes})
-    event = entries.ocsf(entries.writers.sign(name, entries.writers.envelope(name, INCIDENT), payload))
-    assert problems(event) == []
+    event = of_either.ocsf(of_either.writers.sign(name, of_either.writers.envelope(name, INCIDENT), payload))
+    assert problems(event, of_either.version) == []
+    assert ROWS[name].activity_varies or event["type_uid"] == ROWS[name].type_uid
 
 
 @pytest.mark.parametrize("name", ["TimelineSealed", "IntegrityFinding"])
-def test_what_audit_writes_itself_is_valid_too(name: str, entries: Entries) -> None:
+def test_what_audit_writes_itself_is_valid_too(name: str, of_either: Entries) -> None:
     _, payload = example(name)
-    record = ocsf_of_own(entries.writers.envelope(name, INCIDENT), payload.write())
+    record = ocsf_of_own(of_either.writers.envelope(name, INCIDENT), payload.write(), of_either.version, seal=bytes(32))
     event = orjson.loads(record.value or b"")
-    assert problems(event) == []
+    assert problems(event, of_either.version) == []
     assert event["raw_data_hash"]["value"] == hashlib.sha256(payload.write()).hexdigest()
 
 
@@ -97,7 +105,7 @@ def test_an_event_says_where_it_lies_in_the_timeline_and_what_its_bytes_were(ent
     entries.row(entries.writers.record("DeviceLost", INCIDENT))
     received = entries.writers.record("DeviceLocked", INCIDENT, causationid="0192f0c1-0000-7000-8000-000000000001")
     row = entries.row(received)
-    event = orjson.loads(ocsf_of_entry(row).value)  # type: ignore[union-attr, arg-type]
+    event = orjson.loads(ocsf_of_entry(row, entries.version).value)  # type: ignore[union-attr, arg-type]
     metadata, unmapped = event["metadata"], event["unmapped"]
     assert (metadata["uid"], metadata["correlation_uid"], metadata["sequence"]) == (row["event_id"], INCIDENT, 1)
     assert (metadata["tenant_uid"], metadata["log_name"]) == ("acme-kk", "lostphone.device-locked.v1")
@@ -143,15 +151,18 @@ def test_one_person_who_signs_twice_is_seen_in_the_order(entries: Entries) -> No
     assert event["unmapped"]["approved_keyids"] == "approver-1"
 
 
-def test_a_forged_record_is_a_detection_of_the_operators_that_tells_nothing_the_forger_wrote(entries: Entries) -> None:
+def test_a_forged_record_is_a_detection_of_the_operators_that_tells_nothing_the_forger_wrote(
+    of_either: Entries,
+) -> None:
+    entries = of_either
     received = entries.writers.record("WipeRequested", INCIDENT)
     headers = [(name, b"\xff\x1b[2J" if name == "ce_keyid" else data) for name, data in received.headers]
     event = entries.ocsf(replace(received, headers=tuple(headers), value=b"{}"))
-    assert problems(event) == []
+    assert problems(event, entries.version) == []
     assert event["class_uid"] == 2004
     assert event["metadata"]["event_code"] == "RecordUnparsed"
     forged = entries.ocsf(replace(received, value=(received.value or b"") + b" "))
-    assert problems(forged) == []
+    assert problems(forged, entries.version) == []
     assert forged["metadata"]["event_code"] == "RecordUnverified"
     assert forged["metadata"]["tenant_uid"] == "installation"
     assert forged["status_code"] == "signature_invalid"
@@ -160,6 +171,7 @@ def test_a_forged_record_is_a_detection_of_the_operators_that_tells_nothing_the_
     finding = ocsf_of_own(
         entries.writers.envelope("IntegrityFinding", "log"),
         BY_NAME["IntegrityFinding"].model.model_validate({"finding": "signature_invalid", "seq": 1}).write(),
+        entries.version,
     )
     assert orjson.loads(finding.value or b"")["finding_info"]["uid"] == forged["finding_info"]["uid"]
 

@@ -161,7 +161,7 @@ def test_what_was_held_back_fires(entries: Entries) -> None:
 
 def test_what_audit_finds_fires(entries: Entries) -> None:
     _, payload = example("IntegrityFinding")
-    record = ocsf_of_own(entries.writers.envelope("IntegrityFinding", "log"), payload.write())
+    record = ocsf_of_own(entries.writers.envelope("IntegrityFinding", "log"), payload.write(), entries.version)
     assert _firing(orjson.loads(record.value or b"")) == {"integrity_finding"}
     forged = replace(entries.writers.record("DeviceLost", INCIDENT), value=b"{}")
     assert _firing(entries.ocsf(forged)) == {"forged_record"}

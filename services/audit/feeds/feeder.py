@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from services.audit.added import Added
 from services.audit.domain.leaf import OWN, Kind, Opened, open_leaf
 from services.audit.feeds.ocsf import ocsf_of_entry
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.feeds.timeline_entry import EventRef, TimelineEntry
 from services.audit.listening import Listening, listen
 from services.audit.store import Connection
@@ -35,11 +36,12 @@ _MOVE = "UPDATE feed SET next_seq = $1 WHERE name = 'outward'"
 READ = """
 SELECT entry.seq, entry.kind, entry.leaf_hash, entry.leaf, detached.data AS detached, entry.subject, entry.n,
     coalesce(entry.organisation, first.organisation) AS organisation, entry.source, entry.event_id, entry.event_type,
-    stream.topic, stream.partition, entry.kafka_offset
+    before.event_id AS before_id, before.event_type AS before_type, stream.topic, stream.partition, entry.kafka_offset
 FROM entry
 LEFT JOIN stream ON stream.id = entry.stream_id
 LEFT JOIN detached ON detached.sha256 = entry.detached
 LEFT JOIN entry AS first ON first.subject = entry.subject AND first.n = 0
+LEFT JOIN entry AS before ON before.subject = entry.subject AND before.n = entry.n - 1
 WHERE entry.seq >= $1 ORDER BY entry.seq LIMIT $2
 """
 
@@ -50,13 +52,21 @@ class Feeder:
     """The only writer of the outward topics. One is at work at a time, over all processes."""
 
     def __init__(
-        self, dsn: str, origin: str, producer: Producer, health: Health, *, added: Added | None = None
+        self,
+        dsn: str,
+        origin: str,
+        producer: Producer,
+        health: Health,
+        *,
+        added: Added | None = None,
+        ocsf: OcsfVersion = OcsfVersion.V1_8,
     ) -> None:
         self._dsn = dsn
         self._origin = origin
         self._producer = producer
         self._health = health
         self._added = added
+        self._ocsf = ocsf
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
@@ -88,7 +98,7 @@ class Feeder:
         rows = await connection.fetch(READ, start, BATCH)
         records: list[OutgoingRecord] = []
         for at, row in enumerate(rows, 1):
-            records += outward(row, self._origin)
+            records += outward(row, self._origin, self._ocsf)
             if at % _TURN == 0:
                 # The writer works in the same loop, and its batches come first.
                 await asyncio.sleep(0)
@@ -101,8 +111,8 @@ class Feeder:
         return len(rows)
 
 
-def outward(row: asyncpg.Record, origin: str) -> Iterator[OutgoingRecord]:
-    """What one entry of the log of this origin becomes outside."""
+def outward(row: asyncpg.Record, origin: str, version: OcsfVersion) -> Iterator[OutgoingRecord]:
+    """What one entry of the log of this origin becomes outside, with OCSF of this version."""
     opened = open_leaf(row["leaf"], row["detached"])
     if row["kind"] == Kind.EVENT and find(row["event_type"]) is not None:
         # A type that this version does not know has no topic; its place is told all the same.
@@ -113,7 +123,7 @@ def outward(row: asyncpg.Record, origin: str) -> Iterator[OutgoingRecord]:
         [(_CONTENT_TYPE, b"application/json")],
         _entry(row, opened, origin).write(),
     )
-    if (ocsf := ocsf_of_entry(row, opened)) is not None:
+    if (ocsf := ocsf_of_entry(row, version, opened)) is not None:
         yield ocsf
 
 

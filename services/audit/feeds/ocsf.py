@@ -1,7 +1,8 @@
-"""The SIEM feed: what is recorded, as OCSF 1.8.0. Pure functions; the same entry gives the same bytes, always.
+"""The SIEM feed: what is recorded, as OCSF. Pure functions; the same entry gives the same bytes in the same version,
+always.
 
-    record = ocsf_of_entry(row)           # an entry of the timeline
-    record = ocsf_of_own(envelope, value) # an event that audit writes itself and that is not on the log
+    record = ocsf_of_entry(row, version)           # an entry of the timeline
+    record = ocsf_of_own(envelope, value, version) # an event that audit writes itself and that is not on the log
 
 `time` is the first key of the text: Splunk takes the first one it finds. `metadata.uid` is the event's id, by which a
 repeat is known; `raw_data_hash` is the SHA-256 of the record's value, as it lies in the log and in the topic of its
@@ -27,15 +28,16 @@ from services.audit.feeds.ocsf_classes import (
     INCIDENT,
     INVENTORY,
     OBSERVED,
-    OCSF_VERSION,
     OTHER,
     SEVERITIES,
 )
 from services.audit.feeds.ocsf_parts import Part, Told, actor, device
 from services.audit.feeds.ocsf_table import REFUSED, ROWS, Row
 from services.audit.feeds.ocsf_text import MAX_TEXT, neutral
+from services.audit.feeds.ocsf_versions import OcsfVersion, attestation, event_before, in_version
 from shared.events import Envelope, EventType, find
 from shared.events.contracts.topics import OCSF_TOPIC
+from shared.events.reporter import IncidentClosed
 from shared.messaging.kafka import OutgoingRecord
 from shared.telemetry import metrics
 
@@ -55,20 +57,21 @@ _CLAIMS = ("ce_type", "ce_source", "ce_keyid")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,120}")
 
 
-def ocsf_of_entry(row: EntryRow, opened: Opened | None = None) -> OutgoingRecord | None:
+def ocsf_of_entry(row: EntryRow, version: OcsfVersion, opened: Opened | None = None) -> OutgoingRecord | None:
     """The record of one entry of the timeline; None for what is left out (`ocsf_table.LEFT_OUT`), and for a type that
     this version does not know. `opened`: its leaf, where that is open already."""
     opened = opened or open_leaf(row["leaf"], row["detached"])
     kind = row["kind"]
     if kind == Kind.EVENT and (entry := find(row["event_type"])) is not None:
-        return _record(_event(row, opened, entry), ROWS[entry.name])
+        return _record(_event(row, opened, entry), ROWS[entry.name], version, _attested(row, opened))
     if kind in REFUSED:
-        return _record(_refused(row, opened), REFUSED[kind])
+        return _record(_refused(row, opened), REFUSED[kind], version, _attested(row, opened))
     return None
 
 
-def ocsf_of_own(envelope: Envelope, value: bytes) -> OutgoingRecord:
-    """The record of an event that audit writes itself. Raises `KeyError` for one that is not in the table."""
+def ocsf_of_own(envelope: Envelope, value: bytes, version: OcsfVersion, *, seal: bytes | None = None) -> OutgoingRecord:
+    """The record of an event that audit writes itself. `seal`: the leaf hash of the seal that `TimelineSealed` tells.
+    Raises `KeyError` for one that is not in the table."""
     entry = find(envelope.type)
     if entry is None:
         raise KeyError(envelope.type)
@@ -90,7 +93,22 @@ def ocsf_of_own(envelope: Envelope, value: bytes) -> OutgoingRecord:
         sequence=facts.get("entries") if entry.name == "TimelineSealed" else None,
         unmapped={"causation_id": envelope.causationid} if envelope.causationid else {},
     )
-    return _record(told, ROWS[entry.name])
+    return _record(told, ROWS[entry.name], version, _sealed(envelope, facts, seal))
+
+
+def _attested(row: EntryRow, opened: Opened) -> Part:
+    """What stands outside every chain has a hash and nothing before it."""
+    prev = opened.header.get("prev")
+    before = None if prev is None else event_before(prev, row["before_id"], row["before_type"])
+    return attestation(row["leaf_hash"], row["subject"], before)
+
+
+def _sealed(envelope: Envelope, facts: Mapping[str, Any], seal: bytes | None) -> Part | None:
+    """A seal stands behind the event that closed the incident, which is its cause."""
+    if seal is None or "head" not in facts:
+        return None
+    before = event_before(facts["head"], envelope.causationid, IncidentClosed.event_type)
+    return attestation(seal, envelope.subject, before)
 
 
 def _event(row: EntryRow, opened: Opened, entry: EventType) -> Told:
@@ -165,12 +183,13 @@ def _facts(entry: EventType, value: bytes) -> dict[str, Any]:
         return {}
 
 
-def _record(told: Told, row: Row) -> OutgoingRecord:
-    return OutgoingRecord(OCSF_TOPIC, told.subject.encode(), _CONTENT_TYPE, _neutral_json(_document(told, row)))
+def _record(told: Told, row: Row, version: OcsfVersion, attested: Part | None) -> OutgoingRecord:
+    event = in_version(_document(told, row), version, attested)
+    return OutgoingRecord(OCSF_TOPIC, told.subject.encode(), _CONTENT_TYPE, _neutral_json(event))
 
 
 def _document(told: Told, row: Row) -> Part:
-    """The OCSF event, with `time` first."""
+    """The OCSF event as 1.8.0 has it, with `time` first."""
     more = row.more(told)
     event = _classified(row, more) | {"message": _message(told, row)}
     event |= {
@@ -236,7 +255,7 @@ def _message(told: Told, row: Row) -> str:
 
 def _metadata(told: Told, row: Row) -> Part:
     metadata: Part = {
-        "version": OCSF_VERSION,
+        "version": OcsfVersion.V1_8.value,
         "profiles": list(row.event_class.profiles),
         "uid": told.id,
         "correlation_uid": told.subject,

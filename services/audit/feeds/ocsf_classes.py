@@ -6,8 +6,6 @@ Taken from the published schema; tests compare every number and caption with it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-OCSF_VERSION = "1.8.0"
-
 type Captions = Mapping[int, str]
 
 OTHER = 99

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.audit.feeds.ocsf_classes import CLASSES, OCSF_VERSION, SEVERITIES
+from services.audit.feeds.ocsf_classes import CLASSES, OTHER, SEVERITIES
 from services.audit.feeds.ocsf_table import LEFT_OUT, REFUSED, ROWS, Row
+from services.audit.feeds.ocsf_versions import RECORD_INTEGRITY, RENAMED, SERIALIZATION, OcsfVersion
 from shared.events import event_types
 
 PAGE = Path("docs/ocsf-mapping.md")
@@ -13,8 +14,8 @@ _HEAD = f"""# How events look in the SIEM feed
 
 Generated from `services/audit/feeds/ocsf_table.py`; do not edit. How to read the feed: [siem.md](siem.md).
 
-Topic `lostphone.ocsf.v1`, OCSF {OCSF_VERSION}. `type_uid` is `class_uid * 100 + activity_id`. A status in quotes is a
-wording of ours with `status_id` 99.
+Topic `lostphone.ocsf.v1`, OCSF {OcsfVersion.V1_8}, and {OcsfVersion.V1_9} where it is set so. `type_uid` is
+`class_uid * 100 + activity_id`. A status in quotes is a wording of ours with `status_id` 99.
 """
 
 _NOTES = """\
@@ -31,7 +32,7 @@ its leaf).
 
 def page() -> str:
     """The page, whole."""
-    return "\n".join([_HEAD, *_by_event(), *_refused(), *_left_out(), *_by_class()])
+    return "\n".join([_HEAD, *_by_event(), *_refused(), *_left_out(), *_by_class(), *_newer()])
 
 
 def _by_event() -> Iterator[str]:
@@ -73,6 +74,33 @@ def _by_class() -> Iterator[str]:
     for known in CLASSES:
         names = [name for name, row in ROWS.items() if row.event_class is known]
         yield f"| {known.name} | {known.uid} | {', '.join(known.profiles)} | {len(names)} |"
+    yield ""
+
+
+def _newer() -> Iterator[str]:
+    varies = " and ".join(f"`{name}`" for name, row in ROWS.items() if row.activity_varies)
+    yield f"## What {OcsfVersion.V1_9} changes\n"
+    yield f"| attribute | in {OcsfVersion.V1_9} |"
+    yield "|---|---|"
+    yield f"| `metadata.version` | `{OcsfVersion.V1_9}` |"
+    for old, new in RENAMED.items():
+        yield f"| `{old}` | `{new}`: the same, by its new name |"
+    yield (
+        f"| `metadata.profiles` | `{RECORD_INTEGRITY}` besides, on every event but `IntegrityFinding`, which has no "
+        "entry in the timeline |"
+    )
+    yield "| `attestation_list[0].fingerprint` | the hash of the event's leaf, for `TimelineSealed` of the seal's |"
+    yield (
+        f"| … `.serialization_id`, `.serialization` | {OTHER}, `{SERIALIZATION}`: taken over the leaf, not over the "
+        "OCSF text |"
+    )
+    yield "| `attestation_list[0].chain_uid` | the subject; absent on records that act nowhere: they are in no chain |"
+    yield "| `attestation_list[0].prev_event.fingerprint` | of the leaf before in that chain; none at its first |"
+    yield (
+        "| … `.uid` | `metadata.uid` of the event before; behind a seal, which is no event, the hash of the seal's "
+        "leaf |"
+    )
+    yield f"| … `.type_uid` | of the event before; absent behind a seal and behind {varies}, whose activity varies |"
     yield ""
 
 

@@ -50,7 +50,8 @@ class Row:
     """How one event is told. `status`: an id of the class, or a wording of ours, which is status 99.
 
     `keep`: facts of the payload that go into `unmapped`, by name, or by path inside a part. `more`: the attributes
-    of the class; what it gives for activity, severity or status stands over the row's.
+    of the class; what it gives for activity, severity or status stands over the row's. `activity_varies`: it may give
+    another activity.
     """
 
     event_class: EventClass
@@ -60,6 +61,7 @@ class Row:
     message: str
     keep: tuple[str, ...] = ()
     more: Callable[[Told], Part] = parts.nothing
+    activity_varies: bool = False
 
     @property
     def status_id(self) -> int:
@@ -156,6 +158,7 @@ ROWS: Mapping[str, Row] = {
             "misuse_seen", "known_at", "final",
         ),
         parts.leak,
+        activity_varies=True,
     ),
     "DeviceRecovered": _incident(
         LOW, "The phone is back; the assessment is opened again", "recovered_at", "from_whom", "identity_checked",

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.audit.feeds.feeder import BATCH, READ
 from services.audit.feeds.ocsf import ocsf_of_entry, ocsf_of_own
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.store import Connection
 from shared.events import Event, KeyRing, Received, event_types, read
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord
@@ -20,25 +21,35 @@ from shared.messaging.kafka import KafkaConnection, OutgoingRecord
 OWN_TOPICS = tuple(entry.type for entry in event_types() if entry.writer == "audit")
 """Of events that audit writes itself: they are not on the log, and their topics keep them for 90 days."""
 _POLL_MS = 1000
+_SEAL = """
+SELECT seal.leaf_hash FROM entry AS closed JOIN entry AS seal ON seal.subject = closed.subject AND seal.n = closed.n + 1
+WHERE closed.event_id = $1 AND closed.subject = $2 AND seal.kind = 'seal'
+"""
 
 
-async def from_timeline(connection: Connection, since: datetime | None = None) -> AsyncIterator[OutgoingRecord]:
+async def from_timeline(
+    connection: Connection, version: OcsfVersion, since: datetime | None = None
+) -> AsyncIterator[OutgoingRecord]:
     """The feed's records of everything that is recorded, in the order of the log; from `since` on, where given."""
     start = 0
     while rows := await connection.fetch(READ, start, BATCH):
         start = rows[-1]["seq"] + 1
         for row in rows:
-            record = ocsf_of_entry(row)
+            record = ocsf_of_entry(row, version)
             if record is not None and _is_since(record, since):
                 yield record
 
 
 async def from_own_topics(
-    connection: KafkaConnection, keyring: KeyRing, since: datetime | None = None
+    kafka: KafkaConnection,
+    connection: Connection,
+    keyring: KeyRing,
+    version: OcsfVersion,
+    since: datetime | None = None,
 ) -> AsyncIterator[OutgoingRecord]:
     """The feed's records of what audit said itself, as far as Kafka has it. What does not verify is passed over.
     Raises `KafkaError`."""
-    consumer = AIOKafkaConsumer(*OWN_TOPICS, **connection.options(), enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(*OWN_TOPICS, **kafka.options(), enable_auto_commit=False)
     try:
         await consumer.start()
         places = [
@@ -53,14 +64,17 @@ async def from_own_topics(
             consumer.assign([place])
             consumer.seek(place, begins[place])
             while await consumer.position(place) < ends[place]:
-                for record in _own(await consumer.getmany(timeout_ms=_POLL_MS), keyring):
+                for event in _own(await consumer.getmany(timeout_ms=_POLL_MS), keyring):
+                    envelope = event.envelope
+                    seal = await connection.fetchval(_SEAL, envelope.causationid, envelope.subject)
+                    record = ocsf_of_own(envelope, event.value, version, seal=seal)
                     if _is_since(record, since):
                         yield record
     finally:
         await consumer.stop()
 
 
-def _own(fetched: dict[TopicPartition, list[Any]], keyring: KeyRing) -> Iterator[OutgoingRecord]:
+def _own(fetched: dict[TopicPartition, list[Any]], keyring: KeyRing) -> Iterator[Event]:
     for records in fetched.values():
         for record in records:
             received = Received(
@@ -69,7 +83,7 @@ def _own(fetched: dict[TopicPartition, list[Any]], keyring: KeyRing) -> Iterator
             )  # fmt: skip
             reading = read(received, keyring)
             if isinstance(reading, Event):
-                yield ocsf_of_own(reading.envelope, reading.value)
+                yield reading
 
 
 def _is_since(record: OutgoingRecord, since: datetime | None) -> bool:

@@ -11,6 +11,7 @@ from confluent_kafka import Message, TopicPartition
 
 from lostphone.verify import HttpSource, Outcome, run
 from services.audit.feeds.feeder import READ, outward
+from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.tlog import Checkpoint, SignedNote
 from shared.events import TIMELINE_TOPIC
 from shared.events.contracts.topics import OCSF_TOPIC
@@ -136,7 +137,9 @@ def _check_own(own: dict[str, Counter[str]], load: Load) -> Iterator[str]:
 def _check_outward(rows: Sequence[asyncpg.Record], outside: Sequence[Message], subjects: set[str]) -> Iterator[str]:
     """Every copy is there, under its id, and whatever came twice is the same to the byte."""
     wanted = {
-        _identity(one.topic, one.key, one.value, one.headers): one for row in rows for one in outward(row, ORIGIN)
+        _identity(one.topic, one.key, one.value, one.headers): one
+        for row in rows
+        for one in outward(row, ORIGIN, OcsfVersion.V1_8)
     }
     found: Counter[tuple[str, bytes | None, str]] = Counter()
     for record in outside:
