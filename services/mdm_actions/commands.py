@@ -264,7 +264,7 @@ class Commands:
                 # What is queued behind an erase is never answered. Should the wipe be taken back, locating goes on.
                 await self._containment.locate_again(unit, case)
                 return
-            await self._containment.to_device(unit, case, Kind.LOCATE, None)
+            await self._containment.to_device(unit, case, Kind.LOCATE, await self._containment.known(unit, case), None)
             await unit.finish(timer)
 
     async def line(self, timer: Timer) -> None:

@@ -4,6 +4,7 @@ Everything here happens in the caller's unit, under the lock on the incident: ro
 of `commands` carry the orders out.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from services.mdm_actions import breaker, fleet, store
@@ -12,27 +13,17 @@ from services.mdm_actions.domain.command import Kind, State
 from services.mdm_actions.domain.line import Hold, IncidentState, LineCase, LineState
 from services.mdm_actions.domain.protection import Posture
 from services.mdm_actions.fleet import Device
-from services.mdm_actions.orders import Known, holder_of, line_state, next_id
+from services.mdm_actions.orders import Known, line_state, new_order, read_known
 from services.mdm_actions.outside import Providers
 from services.mdm_actions.store import Case, Command
 from shared.events.mdm_actions import ContainmentPlanned, ProtectionSnapshotTaken, SuspensionTrigger
 from shared.events.wipe import WipeStatement
 from shared.messaging import Unit
-from shared.telemetry import current_traceparent
 
 ACTOR = "service/mdm_actions"
 
 LINE_TIMER = "line"
 LOCATE_TIMER = "locate"
-
-_VALIDITY = {
-    # Sessions and lines are asked of a provider that is up in a day, or somebody has to look.
-    Kind.REVOKE_SESSIONS: timedelta(hours=24),
-    Kind.SUSPEND_LINE: timedelta(hours=24),
-    Kind.RESUME_LINE: timedelta(hours=24),
-}
-_DEVICE_VALIDITY = timedelta(days=30)
-"""A phone that is off obeys when it comes back."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer to the desk rather than an error
@@ -49,15 +40,14 @@ class Containment:
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
 
-    async def begin(self, unit: Unit, case: Case, cause: str, device: Device | None = None) -> None:
+    async def begin(self, unit: Unit, case: Case, cause: str, known: Known | None = None) -> None:
         """Plan for what is known of the phone now, say so, and start what may start. Again whenever more is known.
 
-        `device`: the lost phone, when it is in hand.
+        The case is stored with its first plan. `known`: of this case, when it is in hand.
         """
-        known = await self._known(unit, case, device)
+        known = known or await self.known(unit, case)
         device = known.device
-        if device:
-            await self._snapshot(unit, case, device, cause)
+        snapshot = await self._snapshot(unit, case, known, cause)
         target = self._target(device, known.account is not None)
         steps = playbook.plan(case.playbook, target, verified=case.verified)
         planned = ContainmentPlanned(
@@ -69,21 +59,23 @@ class Containment:
             waits_for_verification=not case.verified,
         )
         event_id = await unit.emit(planned, case.scope, actor=ACTOR, cause=cause)
-        await store.save_plan(unit, case.incident, planned.steps, event_id)
-        for step in steps:
+        started = [
+            self._start(unit, case, step.kind, known, cause)
+            for step in steps
             # Locating works only in lost mode: it follows the phone's own word that it is locked.
-            if step.state == "now" and step.kind and step.step is not playbook.Step.LOCATE:
-                await self._start(unit, case, step.kind, known, cause)
+            if step.state == "now" and step.kind and step.step is not playbook.Step.LOCATE
+        ]
+        orders = [order for order in started if order]
+        await store.save_plan(unit, case, planned.steps, event_id, snapshot=snapshot, orders=orders)
+        for order in orders:
+            await self._arm(unit, order)
         if case.verified and target.line:
             await unit.arm(case.incident, LINE_TIMER, unit.now + case.playbook.line_timer)
 
-    async def _known(self, unit: Unit, case: Case, device: Device | None = None) -> Known:
-        device = device or await self.device(unit, case)
-        holder = holder_of(case, device)
-        account = None
-        if holder is not None and case.organisation in self._providers.identity:
-            account = await fleet.account(unit, case.organisation, holder)
-        return Known(device, holder, account, await store.orders_about(unit, case, case.device))
+    async def known(self, unit: Unit, case: Case) -> Known:
+        """What an order in this case rests on, as it stands now."""
+        known = await read_known(unit, case)
+        return known if case.organisation in self._providers.identity else replace(known, account=None)
 
     async def device(self, unit: Unit, case: Case) -> Device | None:
         """The lost phone, when it is known."""
@@ -101,13 +93,14 @@ class Containment:
             line_by_hand=device.line is not None and self._providers.by_hand(device.line.carrier, device.line.sim_id),
         )
 
-    async def _snapshot(self, unit: Unit, case: Case, device: Device, cause: str) -> None:
-        found = await fleet.posture(unit, device.device, case.reported_at)
-        posture = (found or Posture(device=device.device, observed_at=case.reported_at)).model_copy(
+    async def _snapshot(self, unit: Unit, case: Case, known: Known, cause: str) -> Posture | None:
+        """How the phone was protected before the report, once in an incident."""
+        device = known.device
+        if device is None or known.snapshot_taken:
+            return None
+        posture = (known.posture or Posture(device=device.device, observed_at=case.reported_at)).model_copy(
             update={"last_check_in": device.last_seen_at}
         )
-        if not await store.save_snapshot(unit, case.incident, device.device, posture.document(), posture.sha256):
-            return
         taken = ProtectionSnapshotTaken(
             device=device.device,
             taken_at=unit.now,
@@ -123,28 +116,29 @@ class Containment:
             snapshot=posture.sha256,
         )
         await unit.emit(taken, case.scope, actor=ACTOR, cause=cause)
+        return posture
 
-    async def _start(self, unit: Unit, case: Case, kind: Kind, known: Known, cause: str) -> None:
+    def _start(self, unit: Unit, case: Case, kind: Kind, known: Known, cause: str) -> Command | None:
         """Order a step of the plan, unless it was ordered before: planning again starts nothing twice."""
         earlier = [order for order in known.orders if order.kind is kind and order.incident == case.incident]
         if kind is Kind.REVOKE_SESSIONS:
-            if not any(order.holder == known.holder for order in earlier):
-                await self._revoke(unit, case, known, cause)
-        elif not any(order.device == case.device for order in earlier):
-            await self._to_device(unit, case, kind, known, cause)
+            again = any(order.holder == known.holder for order in earlier)
+            return None if again else self._revocation(unit, case, known, cause)
+        again = any(order.device == case.device for order in earlier)
+        return None if again else self._for_device(unit, case, kind, known, cause)
 
-    async def revoke(self, unit: Unit, case: Case, cause: str) -> None:
+    async def revoke(self, unit: Unit, case: Case, known: Known, cause: str) -> None:
         """End the holder's sessions. Raises `Refusal`."""
-        await self._revoke(unit, case, await self._known(unit, case), cause)
+        await self._give(unit, self._revocation(unit, case, known, cause))
 
-    async def _revoke(self, unit: Unit, case: Case, known: Known, cause: str) -> None:
+    def _revocation(self, unit: Unit, case: Case, known: Known, cause: str) -> Command:
         if known.holder is None or known.account is None:
             raise Refusal("no_account")
-        await self._order(
-            unit,
+        return new_order(
             case,
             Kind.REVOKE_SESSIONS,
             known.orders,
+            unit.now,
             provider=self._providers.identity_name,
             target=known.account,
             cause=cause,
@@ -152,12 +146,6 @@ class Containment:
         )
 
     async def to_device(
-        self, unit: Unit, case: Case, kind: Kind, cause: str | None, *, statement: WipeStatement | None = None
-    ) -> None:
-        """Send the phone one command. One that it has not yet answered is not sent twice. Raises `Refusal`."""
-        await self._to_device(unit, case, kind, await self._known(unit, case), cause, statement=statement)
-
-    async def _to_device(
         self,
         unit: Unit,
         case: Case,
@@ -167,18 +155,33 @@ class Containment:
         *,
         statement: WipeStatement | None = None,
     ) -> None:
+        """Send the phone one command. One that it has not yet answered is not sent twice. Raises `Refusal`."""
+        order = self._for_device(unit, case, kind, known, cause, statement=statement)
+        if order:
+            await self._give(unit, order)
+
+    def _for_device(
+        self,
+        unit: Unit,
+        case: Case,
+        kind: Kind,
+        known: Known,
+        cause: str | None,
+        *,
+        statement: WipeStatement | None = None,
+    ) -> Command | None:
         device = known.device
         if device is None:
             raise Refusal("device_unknown")
         if device.mdm is None or device.udid is None or not self._providers.manages(device.mdm):
             raise Refusal("not_managed")
-        if any(order.open and order.kind is kind and order.device == device.device for order in known.orders):
-            return
-        await self._order(
-            unit,
+        if known.awaits(kind):
+            return None
+        return new_order(
             case,
             kind,
             known.orders,
+            unit.now,
             provider=device.mdm,
             target=device.udid,
             cause=cause,
@@ -186,10 +189,17 @@ class Containment:
             statement=statement,
         )
 
-    async def lock_kind(self, unit: Unit, case: Case) -> Kind:
+    async def _give(self, unit: Unit, order: Command) -> None:
+        await store.add_command(unit, order)
+        await self._arm(unit, order)
+
+    async def _arm(self, unit: Unit, order: Command) -> None:
+        await unit.arm(order.incident, order.timer("send"), unit.now)
+        await unit.arm(order.incident, order.timer("expire"), order.expires_at)
+
+    def lock_kind(self, known: Known) -> Kind:
         """Lost mode where the phone takes it, else the screen lock."""
-        device = await self.device(unit, case)
-        takes = device is not None and self._target(device, False).takes_lost_mode
+        takes = self._target(known.device, known.account is not None).takes_lost_mode
         return Kind.LOST_MODE if takes else Kind.LOCK
 
     async def stop_line(
@@ -232,10 +242,11 @@ class Containment:
     ) -> None:
         if device.line is None:
             return
-        await self._order(
-            unit,
+        order = new_order(
             case,
             kind,
+            await store.commands_of(unit, case.incident, kind),
+            unit.now,
             provider=device.line.carrier,
             target=device.line.sim_id or "",
             cause=cause,
@@ -243,53 +254,7 @@ class Containment:
             line=device.line.line,
             trigger=trigger,
         )
-
-    async def _order(
-        self,
-        unit: Unit,
-        case: Case,
-        kind: Kind,
-        orders: list[Command] | None = None,
-        *,
-        provider: str,
-        target: str,
-        cause: str | None,
-        device: str | None = None,
-        line: str | None = None,
-        holder: str | None = None,
-        statement: WipeStatement | None = None,
-        trigger: SuspensionTrigger | None = None,
-    ) -> None:
-        """`orders`: what was ordered in this incident before, when it is in hand."""
-        if orders is None:
-            orders = await store.commands_of(unit, case.incident, kind)
-        expires_at = statement.valid_until if statement else unit.now + _VALIDITY.get(kind, _DEVICE_VALIDITY)
-        command = Command(
-            command=next_id(case, kind, device or holder or "", orders),
-            incident=case.incident,
-            organisation=case.organisation,
-            drill=case.drill,
-            kind=kind,
-            state=State.REQUESTED,
-            provider=provider,
-            target=target,
-            device=device,
-            line=line,
-            holder=holder,
-            statement=statement,
-            trigger=trigger,
-            reason=None,
-            cause=cause,
-            traceparent=current_traceparent(),
-            ordered_at=unit.now,
-            expires_at=expires_at,
-            sent_at=None,
-            ended_at=None,
-            disarming_at=None,
-        )
-        await store.add_command(unit, command)
-        await unit.arm(case.incident, command.timer("send"), unit.now)
-        await unit.arm(case.incident, command.timer("expire"), expires_at)
+        await self._give(unit, order)
 
     async def facts(self, unit: Unit, case: Case, statement: WipeStatement) -> wipe.Facts:
         """What this service itself knows, against which a wipe must hold."""
@@ -355,16 +320,17 @@ class Containment:
         if not modes or modes[-1].kind is Kind.UNLOCK:
             return
         if phone.mdm and phone.udid:
-            await self._order(
-                unit,
+            order = new_order(
                 case,
                 Kind.UNLOCK,
                 commands,
+                unit.now,
                 provider=phone.mdm,
                 target=phone.udid,
                 cause=cause,
                 device=phone.device,
             )
+            await self._give(unit, order)
 
     async def lock_again(self, unit: Unit, case: Case, cause: str) -> None:
         """Lock a phone that was let go when its case seemed over: the case goes on, and the phone is still lost."""
@@ -376,7 +342,7 @@ class Containment:
         if wiped or not modes or modes[-1].kind is not Kind.UNLOCK:
             return
         await self._disarm(unit, case, Kind.UNLOCK)
-        await self.to_device(unit, case, Kind.LOST_MODE, cause)
+        await self.to_device(unit, case, Kind.LOST_MODE, await self.known(unit, case), cause)
 
     async def may_unlock(self, unit: Unit, case: Case) -> None:
         """Raises `Refusal` while a wipe is armed or the line is stopped: those come first."""

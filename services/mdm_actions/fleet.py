@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
+
 from services.mdm_actions.domain.protection import Posture
 from shared.events.mdm_actions import DeviceFacts
 from shared.events.payload import Answer, Ownership
@@ -40,14 +42,20 @@ class Device:
     record: dict[str, Any]
 
 
-_DEVICE = """
-SELECT d.device, d.organisation, d.asset_tag, d.ownership, d.supervised, d.mdm, d.udid, d.holder, d.last_seen_at,
-       d.enrolled_at, d.retired_at, d.facts, d.record, l.line, l.carrier, l.sim_id
+_OF_DEVICE = (
+    "device", "organisation", "asset_tag", "ownership", "supervised", "mdm", "udid", "holder", "last_seen_at",
+    "enrolled_at", "retired_at", "facts", "record",
+)  # fmt: skip
+_OF_LINE = ("line", "carrier", "sim_id")
+DEVICE_COLUMNS = _OF_DEVICE + _OF_LINE
+DEVICE = f"""
+SELECT {", ".join(f"d.{name}" for name in _OF_DEVICE)}, {", ".join(f"l.{name}" for name in _OF_LINE)}
 FROM device d LEFT JOIN line l ON l.line = d.line
-"""
+"""  # noqa: S608 - our own names
 
 
-def _device(row: Any) -> Device:
+def read_device(row: Any) -> Device:
+    """A device by the names of its columns."""
     values = dict(row)
     line = Line(values.pop("line"), values.pop("carrier"), values.pop("sim_id"))
     return Device(
@@ -63,34 +71,28 @@ def _device(row: Any) -> Device:
 
 async def device(unit: Unit, name: str, organisation: str) -> Device | None:
     """The organisation's device of this id, retired or not."""
-    row = await unit.connection.fetchrow(f"{_DEVICE} WHERE d.device = $1 AND d.organisation = $2", name, organisation)
-    return _device(row) if row else None
-
-
-async def device_by_udid(unit: Unit, mdm: str, udid: str) -> Device | None:
-    """The device that an MDM server knows by this id."""
-    row = await unit.connection.fetchrow(f"{_DEVICE} WHERE d.mdm = $1 AND d.udid = $2", mdm, udid)
-    return _device(row) if row else None
+    row = await unit.connection.fetchrow(f"{DEVICE} WHERE d.device = $1 AND d.organisation = $2", name, organisation)
+    return read_device(row) if row else None
 
 
 async def devices(unit: Unit, organisation: str, after: str = "", limit: int | None = None) -> list[Device]:
     """The organisation's devices in use, by asset tag."""
     rows = await unit.connection.fetch(
-        f"{_DEVICE} WHERE d.organisation = $1 AND d.asset_tag > $2 AND d.retired_at IS NULL "
+        f"{DEVICE} WHERE d.organisation = $1 AND d.asset_tag > $2 AND d.retired_at IS NULL "
         "ORDER BY d.asset_tag LIMIT $3",
         organisation,
         after,
         limit,
     )
-    return [_device(row) for row in rows]
+    return [read_device(row) for row in rows]
 
 
 async def devices_tagged(unit: Unit, organisation: str, tags: Collection[str]) -> dict[str, Device]:
     """The organisation's devices of these asset tags, retired or not."""
     rows = await unit.connection.fetch(
-        f"{_DEVICE} WHERE d.organisation = $1 AND d.asset_tag = ANY ($2)", organisation, list(tags)
+        f"{DEVICE} WHERE d.organisation = $1 AND d.asset_tag = ANY ($2)", organisation, list(tags)
     )
-    return {row["asset_tag"]: _device(row) for row in rows}
+    return {row["asset_tag"]: read_device(row) for row in rows}
 
 
 async def fleet_size(unit: Unit, organisation: str) -> int:
@@ -160,20 +162,23 @@ async def taken_elsewhere(unit: Unit, organisation: str, udids: Collection[str],
     return {row["id"] for row in rows}
 
 
-async def seen(unit: Unit, device: Device, at: datetime, *, enrols: bool) -> None:
-    """A sign of life. Signs come out of order: the newest counts."""
-    await unit.connection.execute(
-        "UPDATE device SET last_seen_at = greatest(last_seen_at, $2), "
-        "enrolled_at = CASE WHEN $3 THEN greatest(enrolled_at, $2) ELSE enrolled_at END WHERE device = $1",
-        device.device,
+async def seen(unit: Unit, mdm: str, udid: str, at: datetime, *, enrols: bool) -> str | None:
+    """A sign of life, and of which device. Signs come out of order: the newest counts."""
+    device: str | None = await unit.connection.fetchval(
+        "UPDATE device SET last_seen_at = greatest(last_seen_at, $3), "
+        "enrolled_at = CASE WHEN $4 THEN greatest(enrolled_at, $3) ELSE enrolled_at END "
+        "WHERE mdm = $1 AND udid = $2 RETURNING device",
+        mdm,
+        udid,
         at,
         enrols,
     )
+    return device
 
 
-async def seen_idle(unit: Unit, mdm: str, udid: str, at: datetime) -> None:
+async def seen_idle(pool: asyncpg.Pool, mdm: str, udid: str, at: datetime) -> None:
     """A sign of life that says nothing else; kept to the minute."""
-    await unit.connection.execute(
+    await pool.execute(
         "UPDATE device SET last_seen_at = $3::timestamptz WHERE mdm = $1 AND udid = $2 "
         "AND (last_seen_at IS NULL OR last_seen_at < $3::timestamptz - interval '1 minute')",
         mdm,
@@ -193,14 +198,6 @@ async def save_account(unit: Unit, organisation: str, holder: str, account: str)
     )
 
 
-async def account(unit: Unit, organisation: str, holder: str | None) -> str | None:
-    """The holder's account at the identity provider, when the inventory names one."""
-    found: str | None = await unit.connection.fetchval(
-        "SELECT account FROM account WHERE organisation = $1 AND holder = $2", organisation, holder
-    )
-    return found
-
-
 async def save_posture(unit: Unit, posture: Posture) -> None:
     """Add one observation to the history."""
     await unit.connection.execute(
@@ -209,13 +206,3 @@ async def save_posture(unit: Unit, posture: Posture) -> None:
         posture.observed_at,
         posture.model_dump(mode="json"),
     )
-
-
-async def posture(unit: Unit, device: str, before: datetime) -> Posture | None:
-    """The newest observation from before a moment."""
-    facts = await unit.connection.fetchval(
-        "SELECT facts FROM posture WHERE device = $1 AND observed_at <= $2 ORDER BY observed_at DESC LIMIT 1",
-        device,
-        before,
-    )
-    return Posture.model_validate(facts) if facts else None

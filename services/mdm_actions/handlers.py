@@ -70,7 +70,6 @@ class Handlers:
     async def on_device_lost(self, unit: Unit, lost: DeviceLost, event: Event) -> None:
         """An incident begins. A signed-in report starts containment; the emergency door waits for the desk."""
         envelope = event.envelope
-        device = await self._known(unit, lost.device, envelope.organisation)
         case = Case(
             incident=envelope.subject,
             organisation=envelope.organisation,
@@ -78,22 +77,16 @@ class Handlers:
             state=IncidentState.OPEN,
             verified=lost.door is Door.SIGNED_IN,
             decision_version=1,
-            device=device.device if device else None,
+            device=lost.device,
             holder=lost.holder,
             reported_at=lost.reported_at,
             playbook=self._playbooks.of(envelope.organisation),
         )
-        if await store.add_case(unit, case):
-            await self._containment.begin(unit, case, envelope.id, device)
-
-    async def _known(self, unit: Unit, device: str | None, organisation: str) -> fleet.Device | None:
-        """The device when the organisation's inventory has it: no event can name somebody else's phone."""
-        if device is None:
-            return None
-        found = await fleet.device(unit, device, organisation)
-        if found is None:
-            _log.warning("device_not_in_inventory", device=device, organisation=organisation)
-        return found
+        known = await self._containment.known(unit, case)
+        if known.heard:
+            return
+        case = replace(case, device=_in_inventory(known.device, lost.device, case))
+        await self._containment.begin(unit, case, envelope.id, known)
 
     async def on_report_verified(self, unit: Unit, _verified: ReportVerified, event: Event) -> None:
         """An emergency report is genuine: what waited starts."""
@@ -123,8 +116,9 @@ class Handlers:
         self, unit: Unit, before: Case, device: str | None, holder: str | None, event: Event, *, moved: bool
     ) -> None:
         """Plan again for another phone or holder. `moved`: people who signed decided about something else."""
-        found = await self._known(unit, device, before.organisation)
-        after = replace(before, device=found.device if found else before.device, holder=holder or before.holder)
+        found = await fleet.device(unit, device, before.organisation) if device else None
+        device = _in_inventory(found, device, before) or before.device
+        after = replace(before, device=device, holder=holder or before.holder)
         changed = (after.device, after.holder) != (before.device, before.holder)
         if not (moved or changed):
             return
@@ -152,21 +146,22 @@ class Handlers:
             raise Refusal("report_not_verified")
         if case.state is not IncidentState.OPEN and step is not ContainmentStep.UNLOCK:
             raise Refusal("incident_not_open")
-        lost_mode = await self._containment.lock_kind(unit, case)
+        known = await self._containment.known(unit, case)
+        lost_mode = self._containment.lock_kind(known)
         match step:
             case ContainmentStep.REVOKE_SESSIONS:
-                await self._containment.revoke(unit, case, cause)
+                await self._containment.revoke(unit, case, known, cause)
             case ContainmentStep.LOCK:
-                await self._containment.to_device(unit, case, lost_mode, cause)
+                await self._containment.to_device(unit, case, lost_mode, known, cause)
             case _ if step not in _NEED_LOST_MODE:
                 raise Refusal("step_unknown")
             case _ if lost_mode is not Kind.LOST_MODE:
                 raise Refusal("not_supervised")
             case ContainmentStep.UNLOCK:
                 await self._containment.may_unlock(unit, case)
-                await self._containment.to_device(unit, case, Kind.UNLOCK, cause)
+                await self._containment.to_device(unit, case, Kind.UNLOCK, known, cause)
             case _:
-                await self._containment.to_device(unit, case, _NEED_LOST_MODE[step], cause)
+                await self._containment.to_device(unit, case, _NEED_LOST_MODE[step], known, cause)
 
     async def on_wipe_requested(self, unit: Unit, order: WipeRequested, event: Event) -> None:
         """Two people signed. Check everything again, by our own files and rows; then send it, once."""
@@ -179,7 +174,10 @@ class Handlers:
             authorised = wipe.authorise(order, self._approvers.load(), facts, unit.now)
             await self._past_breaker(unit, case, authorised.people, event)
             await breaker.use_nonce(unit, case, nonce, authorised.people)
-            await self._containment.to_device(unit, case, Kind.WIPE, event.envelope.id, statement=order.statement)
+            known = await self._containment.known(unit, case)
+            await self._containment.to_device(
+                unit, case, Kind.WIPE, known, event.envelope.id, statement=order.statement
+            )
         except (WipeRefusedError, Refusal) as refused:
             await self._reject(unit, case, "wipe", refused.reason, event, nonce=nonce)
         except ApproversFileError as error:
@@ -293,6 +291,13 @@ _NEED_LOST_MODE = {
     ContainmentStep.PLAY_SOUND: Kind.PLAY_SOUND,
     ContainmentStep.UNLOCK: Kind.UNLOCK,
 }
+
+
+def _in_inventory(found: fleet.Device | None, named: str | None, case: Case) -> str | None:
+    """The device when the organisation's inventory has it: no event can name somebody else's phone."""
+    if named and found is None:
+        _log.warning("device_not_in_inventory", device=named, organisation=case.organisation)
+    return found.device if found else None
 
 
 def _opened(trip: Trip) -> BreakerOpened:

@@ -141,8 +141,9 @@ class Settlement:
         if case.over or command.device not in (None, case.device):
             await self._containment.release(unit, case, command.cause, command.device)
         elif command.kind is Kind.LOST_MODE and command.state is State.SUCCEEDED:
-            if not await store.open_for_device(unit, device_of(command), case, Kind.WIPE):
-                await self._containment.to_device(unit, case, Kind.LOCATE, command.cause)
+            known = await self._containment.known(unit, case)
+            if not known.awaits(Kind.WIPE):
+                await self._containment.to_device(unit, case, Kind.LOCATE, known, command.cause)
         elif command.kind is Kind.LOCATE:
             await self._containment.locate_again(unit, case)
         if command.kind is Kind.WIPE and (trigger := _TRIGGERS.get(command.state)):

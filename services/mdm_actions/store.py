@@ -11,6 +11,7 @@ import asyncpg
 from services.mdm_actions.domain.command import OPEN, Kind, State
 from services.mdm_actions.domain.line import IncidentState
 from services.mdm_actions.domain.playbook import Playbook
+from services.mdm_actions.domain.protection import Posture
 from shared.events.mdm_actions import PlannedStep, SuspensionTrigger
 from shared.events.wipe import WipeStatement
 from shared.messaging import Scope, Unit
@@ -87,34 +88,39 @@ _CASE_COLUMNS = (
 )  # fmt: skip
 _CASE = f"SELECT {', '.join(_CASE_COLUMNS)} FROM incident"  # noqa: S608 - our own names
 
-_ADD_CASE = """
-INSERT INTO incident (incident, organisation, drill, state, verified, decision_version, device, holder, reported_at,
-                      playbook)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (incident) DO NOTHING
-"""
 _SAVE_CASE = """
 UPDATE incident SET state = $2, verified = $3, decision_version = $4, device = $5, holder = $6 WHERE incident = $1
 """
 
-_COMMAND_COLUMNS = (
+COMMAND_COLUMNS = (
     "command", "incident", "organisation", "drill", "kind", "state", "provider", "target", "device", "line", "holder",
     "statement", "trigger", "reason", "cause", "traceparent", "ordered_at", "expires_at", "sent_at", "ended_at",
     "disarming_at",
 )  # fmt: skip
-_COMMAND = f"SELECT {', '.join(_COMMAND_COLUMNS)} FROM command"  # noqa: S608 - our own names
+_COMMAND = f"SELECT {', '.join(COMMAND_COLUMNS)} FROM command"  # noqa: S608 - our own names
 
 _BOTH = f"""
-SELECT s.last, {", ".join(f"i.{name}" for name in _CASE_COLUMNS)}, {", ".join(f"c.{name}" for name in _COMMAND_COLUMNS)}
+SELECT s.last, {", ".join(f"i.{name}" for name in _CASE_COLUMNS)}, {", ".join(f"c.{name}" for name in COMMAND_COLUMNS)}
 FROM subject_sequence s JOIN incident i ON i.incident = s.subject JOIN command c ON c.incident = i.incident
 WHERE c.command = $1
 """  # noqa: S608 - our own names
 
-_ADD_COMMAND = """
-INSERT INTO command (command, incident, organisation, drill, kind, state, provider, target, device, line, holder,
-                     statement, trigger, cause, traceparent, ordered_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-"""
+_ADD_COMMANDS = f"""
+INSERT INTO command ({", ".join(COMMAND_COLUMNS)})
+SELECT {", ".join(COMMAND_COLUMNS)} FROM jsonb_populate_recordset(NULL::command, $1)
+"""  # noqa: S608 - our own names
+
+# Foreign keys are looked at when the whole statement is done: the incident may come with what belongs to it.
+_SAVE_PLAN = f"""
+WITH heard AS (
+    INSERT INTO incident ({", ".join(_CASE_COLUMNS)}) VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (incident) DO NOTHING
+), taken AS (
+    INSERT INTO snapshot (incident, device, document, sha256, taken_at)
+    SELECT $2, $8, $12::bytea, $13, $14::timestamptz WHERE $12 IS NOT NULL
+), ordered AS ({_ADD_COMMANDS})
+INSERT INTO plan (incident, planned_at, steps, event_id) VALUES ($2, $14, $15, $16)
+"""  # noqa: S608 - our own names
 
 _NOTE = "INSERT INTO attempt (command, at, what, state, reason, evidence, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 _SAVE_AND_NOTE = f"""
@@ -124,7 +130,7 @@ WITH saved AS (
 """  # noqa: S608 - our own names
 
 # Drills and real cases never see each other's orders, and one drill not another's.
-_SAME_WORLD = "organisation = $2 AND drill = $3 AND (NOT drill OR incident = $4)"
+SAME_WORLD = "organisation = $2 AND drill = $3 AND (NOT drill OR incident = $4)"
 
 
 async def case(unit: Unit, incident: str) -> Case | None:
@@ -155,7 +161,7 @@ def _both(row: asyncpg.Record) -> tuple[Case, Command]:
     split = len(_CASE_COLUMNS)
     return (
         _case(dict(zip(_CASE_COLUMNS, values[:split], strict=True))),
-        _command(dict(zip(_COMMAND_COLUMNS, values[split:], strict=True))),
+        read_command(dict(zip(COMMAND_COLUMNS, values[split:], strict=True))),
     )
 
 
@@ -175,24 +181,6 @@ def _case(row: Any) -> Case:
     )
 
 
-async def add_case(unit: Unit, case: Case) -> bool:
-    """Store an incident that begins; False when it is known already, and stays as it is."""
-    done: str = await unit.connection.execute(
-        _ADD_CASE,
-        case.incident,
-        case.organisation,
-        case.drill,
-        case.state.value,
-        case.verified,
-        case.decision_version,
-        case.device,
-        case.holder,
-        case.reported_at,
-        case.playbook.model_dump(mode="json"),
-    )
-    return done == "INSERT 0 1"
-
-
 async def save_case(unit: Unit, case: Case) -> None:
     """Store the incident as it is now."""
     await unit.connection.execute(
@@ -206,35 +194,36 @@ async def save_case(unit: Unit, case: Case) -> None:
     )
 
 
-async def save_plan(unit: Unit, incident: str, steps: list[PlannedStep], event_id: str) -> None:
-    """Keep a plan as it was announced."""
+async def save_plan(
+    unit: Unit, case: Case, steps: list[PlannedStep], event_id: str, *, snapshot: Posture | None, orders: list[Command]
+) -> None:
+    """Keep a plan as it was announced, the snapshot that was taken for it and its orders; the incident too where this
+    is its first plan."""
     await unit.connection.execute(
-        "INSERT INTO plan (incident, planned_at, steps, event_id) VALUES ($1, $2, $3, $4)",
-        incident,
+        _SAVE_PLAN,
+        [_row(order) for order in orders],
+        case.incident,
+        case.organisation,
+        case.drill,
+        case.state.value,
+        case.verified,
+        case.decision_version,
+        case.device,
+        case.holder,
+        case.reported_at,
+        case.playbook.model_dump(mode="json"),
+        snapshot.document() if snapshot else None,
+        snapshot.sha256 if snapshot else None,
         unit.now,
         [step.model_dump(mode="json") for step in steps],
         event_id,
     )
 
 
-async def save_snapshot(unit: Unit, incident: str, device: str, document: bytes, sha256: str) -> bool:
-    """Keep the snapshot; False when there is one already, which stays."""
-    done: str = await unit.connection.execute(
-        "INSERT INTO snapshot (incident, device, document, sha256, taken_at) VALUES ($1, $2, $3, $4, $5) "
-        "ON CONFLICT DO NOTHING",
-        incident,
-        device,
-        document,
-        sha256,
-        unit.now,
-    )
-    return done == "INSERT 0 1"
-
-
 async def command(unit: Unit, name: str) -> Command | None:
     """The command of this id, or None."""
     row = await unit.connection.fetchrow(f"{_COMMAND} WHERE command = $1", name)
-    return _command(row) if row else None
+    return read_command(row) if row else None
 
 
 async def commands_of(unit: Unit, incident: str, *kinds: Kind, device: str | None = None) -> list[Command]:
@@ -246,7 +235,7 @@ async def commands_of(unit: Unit, incident: str, *kinds: Kind, device: str | Non
         [kind.value for kind in kinds],
         device,
     )
-    return [_command(row) for row in rows]
+    return [read_command(row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -273,19 +262,19 @@ async def tries_of(unit: Unit, incident: str) -> dict[str, Tries]:
 async def commands_of_line(unit: Unit, line: str, case: Case) -> list[Command]:
     """What was ordered for a line, oldest first. A drill sees its own orders only, and nobody sees a drill's."""
     rows = await unit.connection.fetch(
-        f"{_COMMAND} WHERE line = $1 AND {_SAME_WORLD} AND kind IN ('suspend_line', 'resume_line') ORDER BY place",
+        f"{_COMMAND} WHERE line = $1 AND {SAME_WORLD} AND kind IN ('suspend_line', 'resume_line') ORDER BY place",
         line,
         case.organisation,
         case.drill,
         case.incident,
     )
-    return [_command(row) for row in rows]
+    return [read_command(row) for row in rows]
 
 
 async def open_for_device(unit: Unit, device: str, case: Case, *kinds: Kind) -> list[Command]:
     """Commands of these kinds that the device may still obey, of any incident. Drills and real cases are apart."""
     rows = await unit.connection.fetch(
-        f"{_COMMAND} WHERE device = $1 AND {_SAME_WORLD} AND kind = ANY ($5) AND state = ANY ($6) ORDER BY place",
+        f"{_COMMAND} WHERE device = $1 AND {SAME_WORLD} AND kind = ANY ($5) AND state = ANY ($6) ORDER BY place",
         device,
         case.organisation,
         case.drill,
@@ -293,20 +282,7 @@ async def open_for_device(unit: Unit, device: str, case: Case, *kinds: Kind) -> 
         [kind.value for kind in kinds],
         [state.value for state in OPEN],
     )
-    return [_command(row) for row in rows]
-
-
-async def orders_about(unit: Unit, case: Case, device: str | None) -> list[Command]:
-    """Everything ordered in this incident, and what its phone may still obey of others, oldest first."""
-    rows = await unit.connection.fetch(
-        f"{_COMMAND} WHERE incident = $4 OR (device = $1 AND {_SAME_WORLD} AND state = ANY ($5)) ORDER BY place",
-        device,
-        case.organisation,
-        case.drill,
-        case.incident,
-        [state.value for state in OPEN],
-    )
-    return [_command(row) for row in rows]
+    return [read_command(row) for row in rows]
 
 
 async def unanswered(unit: Unit, device: str) -> list[Command]:
@@ -316,10 +292,11 @@ async def unanswered(unit: Unit, device: str) -> list[Command]:
         device,
         [state.value for state in OPEN],
     )
-    return [_command(row) for row in rows]
+    return [read_command(row) for row in rows]
 
 
-def _command(row: Any) -> Command:
+def read_command(row: Any) -> Command:
+    """A command by the names of its columns."""
     values = dict(row)
     statement, trigger = values["statement"], values["trigger"]
     return Command(
@@ -335,26 +312,12 @@ def _command(row: Any) -> Command:
 
 async def add_command(unit: Unit, new: Command) -> None:
     """Store an order. Its timers carry it out."""
-    await unit.connection.execute(
-        _ADD_COMMAND,
-        new.command,
-        new.incident,
-        new.organisation,
-        new.drill,
-        new.kind.value,
-        new.state.value,
-        new.provider,
-        new.target,
-        new.device,
-        new.line,
-        new.holder,
-        new.statement.model_dump(mode="json") if new.statement else None,
-        new.trigger.value if new.trigger else None,
-        new.cause,
-        new.traceparent,
-        new.ordered_at,
-        new.expires_at,
-    )
+    await unit.connection.execute(_ADD_COMMANDS, [_row(new)])
+
+
+def _row(command: Command) -> dict[str, Any]:
+    statement = command.statement.model_dump(mode="json") if command.statement else None
+    return {name: getattr(command, name) for name in COMMAND_COLUMNS} | {"statement": statement}
 
 
 async def save_command(

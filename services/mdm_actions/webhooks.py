@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 from services.mdm_actions import fleet, store
 from services.mdm_actions.containment import ACTOR
 from services.mdm_actions.domain.command import DEVICE_KINDS
-from services.mdm_actions.fleet import Device
 from services.mdm_actions.mdm.nanomdm import ForgedWebhookError, Heard, MalformedWebhookError, read_webhook
 from services.mdm_actions.settlement import Settlement
 from shared.events.mdm_actions import MisuseSuspected
@@ -44,12 +43,12 @@ def router(units: Units, settlement: Settlement, key: str) -> APIRouter:
             raise Problem(
                 422, "not_an_event", ja="NanoMDM のイベントではありません。", en="This is not an event of NanoMDM."
             ) from error
+        if _is_idle(word):
+            # A phone that merely asks for work: by far the most of what comes in, so it costs one statement.
+            await fleet.seen_idle(units.pool, _MDM, word.udid, word.at)
+            return Response(status_code=204)
         async with units.begin() as unit:
-            if _is_idle(word):
-                # A phone that merely asks for work: by far the most of what comes in, so it costs one statement.
-                await fleet.seen_idle(unit, _MDM, word.udid, word.at)
-            else:
-                await _take(unit, settlement, word, hashlib.sha256(body).hexdigest())
+            await _take(unit, settlement, word, hashlib.sha256(body).hexdigest())
         return Response(status_code=204)
 
     return routes
@@ -66,27 +65,25 @@ async def _take(unit: Unit, settlement: Settlement, word: Heard, sha256: str) ->
     known = command is not None and not command.drill and command.kind in DEVICE_KINDS and command.target == word.udid
     if not await store.first_time(unit, sha256, udid=word.udid, topic=word.topic, command=name, known=known):
         return
-    device = await fleet.device_by_udid(unit, _MDM, word.udid)
+    device = await fleet.seen(unit, _MDM, word.udid, word.at, enrols=word.enrols)
     if device:
-        await fleet.seen(unit, device, word.at, enrols=word.enrols)
         await _sign_of_life(unit, device, word)
     if name and not known:
         _log.warning("webhook_for_unknown_command", command=name)
     if command is None or not known or word.outcome is None:
         return
-    await unit.lock(command.incident)
-    case, command = await store.case(unit, command.incident), await store.command(unit, command.command)
-    if case and command:
+    if found := await store.locked(unit, command.command):
+        case, command = found
         await settlement.hear(unit, case, command, word.outcome, source="webhook")
 
 
-async def _sign_of_life(unit: Unit, device: Device, word: Heard) -> None:
+async def _sign_of_life(unit: Unit, device: str, word: Heard) -> None:
     if word.enrols:
         # Setting up anew clears the server's queue, a moment before or after this: the reconciler sees what is left.
-        for command in await store.unanswered(unit, device.device):
+        for command in await store.unanswered(unit, device):
             await unit.arm(command.incident, command.timer("watch"), unit.now)
     if word.topic == "mdm.CheckOut":
-        for case in await store.open_cases_of(unit, device.device):
+        for case in await store.open_cases_of(unit, device):
             await unit.lock(case.incident)
-            misuse = MisuseSuspected(device=device.device, signal="left_management")
+            misuse = MisuseSuspected(device=device, signal="left_management")
             await unit.emit(misuse, case.scope, actor=ACTOR)
