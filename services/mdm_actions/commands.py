@@ -71,7 +71,7 @@ class Commands:
 
     async def send(self, timer: Timer) -> None:
         """Put a command to its provider, and keep what it said."""
-        case, command = await self._standing(timer)
+        case, command = timer.in_hand or await self._standing(timer)
         ask_first = timer.attempt > 1 or bool(timer.payload.get("tried"))
         last_look = None
         if ask_first or command.kind in _LOOKED_AT or command.state is not State.REQUESTED:
@@ -161,6 +161,11 @@ class Commands:
             return
         except ProviderRefusedError as refused:
             said = Outcome(State.FAILED, reason=refused.reason)
+        pause = timedelta(seconds=float(timer.payload.get("pause", self._watch_first.total_seconds())))
+        following = {"pause": min(pause * 2, self._watch_most).total_seconds()}
+        if _is_watched(command, self._units.now()) and _is_no_news(command, said):
+            await self._units.again(timer, self._units.now() + pause, following)
+            return
         async with self._units.begin() as unit:
             case, command = await _load(unit, timer)
             if said is not None:
@@ -170,9 +175,7 @@ class Commands:
             if not _is_watched(command, unit.now):
                 await unit.finish(timer)
                 return
-            pause = timedelta(seconds=float(timer.payload.get("pause", self._watch_first.total_seconds())))
-            following = min(pause * 2, self._watch_most)
-            await unit.arm(timer.subject, timer.name, unit.now + pause, {"pause": following.total_seconds()})
+            await unit.arm(timer.subject, timer.name, unit.now + pause, following)
 
     async def _standing(self, timer: Timer) -> tuple[Case, Command]:
         found = await store.standing(self._units.pool, timer.name.partition(":")[2])
@@ -293,6 +296,10 @@ def _is_watched(command: Command, now: datetime) -> bool:
         return True
     taken_back = command.kind is Kind.WIPE and command.state in (State.CANCELLED, State.EXPIRED)
     return taken_back and command.ended_at is not None and now < command.ended_at + _LATE_WORD
+
+
+def _is_no_news(command: Command, said: Said | None) -> bool:
+    return said is None or (isinstance(said, Outcome) and said.state is command.state)
 
 
 async def _why(unit: Unit, command: Command, said: Said) -> Said:

@@ -68,7 +68,7 @@ class Containment:
         orders = [order for order in started if order]
         await store.save_plan(unit, case, planned.steps, event_id, snapshot=snapshot, orders=orders)
         for order in orders:
-            await self._arm(unit, order)
+            await self._arm(unit, case, order)
         if case.verified and target.line:
             await unit.arm(case.incident, LINE_TIMER, unit.now + case.playbook.line_timer)
 
@@ -129,7 +129,7 @@ class Containment:
 
     async def revoke(self, unit: Unit, case: Case, known: Known, cause: str) -> None:
         """End the holder's sessions. Raises `Refusal`."""
-        await self._give(unit, self._revocation(unit, case, known, cause))
+        await self._give(unit, case, self._revocation(unit, case, known, cause))
 
     def _revocation(self, unit: Unit, case: Case, known: Known, cause: str) -> Command:
         if known.holder is None or known.account is None:
@@ -158,7 +158,7 @@ class Containment:
         """Send the phone one command. One that it has not yet answered is not sent twice. Raises `Refusal`."""
         order = self._for_device(unit, case, kind, known, cause, statement=statement)
         if order:
-            await self._give(unit, order)
+            await self._give(unit, case, order)
 
     def _for_device(
         self,
@@ -189,12 +189,12 @@ class Containment:
             statement=statement,
         )
 
-    async def _give(self, unit: Unit, order: Command) -> None:
+    async def _give(self, unit: Unit, case: Case, order: Command) -> None:
         await store.add_command(unit, order)
-        await self._arm(unit, order)
+        await self._arm(unit, case, order)
 
-    async def _arm(self, unit: Unit, order: Command) -> None:
-        await unit.arm(order.incident, order.timer("send"), unit.now)
+    async def _arm(self, unit: Unit, case: Case, order: Command) -> None:
+        await unit.arm(order.incident, order.timer("send"), unit.now, in_hand=(case, order))
         await unit.arm(order.incident, order.timer("expire"), order.expires_at)
 
     def lock_kind(self, known: Known) -> Kind:
@@ -254,7 +254,7 @@ class Containment:
             line=device.line.line,
             trigger=trigger,
         )
-        await self._give(unit, order)
+        await self._give(unit, case, order)
 
     async def facts(self, unit: Unit, case: Case, statement: WipeStatement) -> wipe.Facts:
         """What this service itself knows, against which a wipe must hold."""
@@ -330,7 +330,7 @@ class Containment:
                 cause=cause,
                 device=phone.device,
             )
-            await self._give(unit, order)
+            await self._give(unit, case, order)
 
     async def lock_again(self, unit: Unit, case: Case, cause: str) -> None:
         """Lock a phone that was let go when its case seemed over: the case goes on, and the phone is still lost."""

@@ -60,6 +60,8 @@ class Timer:
     payload: dict[str, Any]
     armed: int
     traceparent: str | None = None
+    in_hand: Any = None
+    """What the unit that set it had in hand; None when it did not fire at once."""
 
     @property
     def kind(self) -> str:

@@ -70,6 +70,11 @@ WITH armed AS (
 SELECT subject, name, armed, traceparent FROM armed UNION ALL SELECT subject, name, NULL, NULL FROM finished
 """
 
+_AGAIN = """
+UPDATE timer SET due_at = $1, payload = $2, attempt = 0, armed = DEFAULT
+WHERE subject = $3 AND name = $4 AND armed = $5 AND attempt = $6
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -92,6 +97,7 @@ class _Armed:
     due_at: datetime
     payload: dict[str, Any]
     traceparent: str | None
+    in_hand: Any
 
 
 @dataclass(slots=True)
@@ -162,12 +168,15 @@ class Unit:
         self._outgoing.append(_Outgoing(envelope, payload, entry))
         return envelope.id
 
-    async def arm(self, subject: str, name: str, due_at: datetime, payload: dict[str, Any] | None = None) -> None:
+    async def arm(
+        self, subject: str, name: str, due_at: datetime, payload: dict[str, Any] | None = None, *, in_hand: Any = None
+    ) -> None:
         """Set the timer (subject, name), or move it when it is there already. Its kind is `name` up to a colon.
 
-        Its firings belong to the trace in which it was first set.
+        Its firings belong to the trace in which it was first set. `in_hand`: what its handler would have to read; it
+        gets it when the timer fires at once, and not otherwise.
         """
-        self._timers[subject, name] = _Armed(due_at, payload or {}, current_traceparent())
+        self._timers[subject, name] = _Armed(due_at, payload or {}, current_traceparent(), in_hand)
 
     async def disarm(self, subject: str, name: str) -> None:
         """Take the timer away. One that is already firing notices when it finishes."""
@@ -229,9 +238,8 @@ class Unit:
         for subject, name, state in armed:
             if [subject, name] in due:
                 row = ended[subject, name]
-                self.fired.append(
-                    Timer(subject, name, state.due_at, 1, state.payload, row["armed"], row["traceparent"])
-                )
+                setting = (row["armed"], row["traceparent"], state.in_hand)
+                self.fired.append(Timer(subject, name, state.due_at, 1, state.payload, *setting))
             else:
                 self.armed = min(self.armed or state.due_at, state.due_at)
 
@@ -297,5 +305,15 @@ class Units:
             timers.fire(unit.fired)
         if spoke:
             self.relay_wake.set()
-        if unit.armed is not None and (timers is None or timers.wakes_for(unit.armed)):
+        if unit.armed is not None:
+            self._wake_timers(unit.armed)
+
+    async def again(self, timer: Timer, due_at: datetime, payload: dict[str, Any]) -> None:
+        """Have a timer that fired fire again then, where nothing else is to be kept: one statement without a unit.
+        Where it was taken away or set anew meanwhile, or fires anew, that stands."""
+        await self.pool.execute(_AGAIN, due_at, payload, timer.subject, timer.name, timer.armed, timer.attempt)
+        self._wake_timers(due_at)
+
+    def _wake_timers(self, due_at: datetime) -> None:
+        if self.timers is None or self.timers.wakes_for(due_at):
             self.timer_wake.set()

@@ -265,3 +265,61 @@ async def test_a_timer_that_is_set_anew_by_its_own_firing_fires_again(bus: Bus, 
             await unit.arm(incident, "t", unit.now, {"round": 1})
         await until(done, "the third ended it")
     assert fired == [1, 2, 3]
+
+
+async def test_a_timer_that_fires_at_once_brings_what_its_unit_had_in_hand_and_a_later_one_nothing(
+    bus: Bus, incident: str
+) -> None:
+    brought: dict[str, object] = {}
+
+    async def handler(timer: Timer) -> None:
+        brought[timer.name] = timer.in_hand
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+
+    async def both() -> bool:
+        return len(brought) == 2
+
+    async with _asleep(bus, {"t": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "t:at_once", unit.now, in_hand="order")
+            await unit.arm(incident, "t:later", unit.now + timedelta(milliseconds=50), in_hand="order")
+        await until(both, "both fired")
+    assert brought == {"t:at_once": "order", "t:later": None}
+
+
+async def test_a_firing_may_have_its_timer_fire_again_as_if_it_were_set_anew(bus: Bus, incident: str) -> None:
+    fired: list[tuple[int, int]] = []
+
+    async def handler(timer: Timer) -> None:
+        fired.append((timer.payload["round"], timer.attempt))
+        if timer.payload["round"] < 3:
+            await bus.speaker.again(timer, bus.speaker.now(), {"round": timer.payload["round"] + 1})
+            return
+        async with bus.speaker.begin() as unit:
+            await unit.finish(timer)
+
+    async def done() -> bool:
+        return await _timers_left(bus) == 0
+
+    async with _asleep(bus, {"t": handler}):
+        async with bus.speaker.begin() as unit:
+            await unit.arm(incident, "t", unit.now, {"round": 1})
+        await until(done, "the third ended it")
+    assert fired == [(1, 1), (2, 1), (3, 1)]
+
+
+async def test_a_timer_that_was_taken_away_or_set_anew_meanwhile_does_not_fire_again_for_an_old_firing(
+    bus: Bus, incident: str
+) -> None:
+    async with bus.speaker.begin() as unit:
+        await unit.arm(incident, "t:gone", unit.now)
+        await unit.arm(incident, "t:anew", unit.now)
+    rows = await bus.pools["reporter"].fetch("UPDATE timer SET attempt = 1 RETURNING *")
+    async with bus.speaker.begin() as unit:
+        await unit.disarm(incident, "t:gone")
+        await unit.arm(incident, "t:anew", unit.now + timedelta(hours=1), {"set": "anew"})
+    for row in rows:
+        await bus.speaker.again(Timer(**dict(row)), bus.speaker.now(), {"set": "again"})
+    left = await bus.pools["reporter"].fetch("SELECT name, payload, due_at > now() AS waits FROM timer")
+    assert [dict(row) for row in left] == [{"name": "t:anew", "payload": {"set": "anew"}, "waits": True}]
