@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -63,7 +63,7 @@ class Signer:
             raise ValueError(f"{path} does not hold an Ed25519 private key")  # noqa: TRY004 - the file is wrong, not a type
         return cls(service, key)
 
-    @property
+    @cached_property
     def keyid(self) -> str:
         return key_id(self.service, self.key.public_key())
 
