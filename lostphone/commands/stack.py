@@ -19,8 +19,15 @@ from lostphone.status import Status, data_directory
 if TYPE_CHECKING:
     from lostphone.named import Named
 
-# Traces of an installation on this machine go where whoever starts it looks at them.
-_KEPT_VARIABLES = {"LOSTPHONE_LANG", "LOSTPHONE_TOOLS", "LOSTPHONE_MAVEN_REPOSITORY", "LOSTPHONE_OTLP_ENDPOINT"}
+# Traces of an installation on this machine go where whoever starts it looks at them, and whoever tries a SIEM on it
+# says what that SIEM understands.
+_KEPT_VARIABLES = {
+    "LOSTPHONE_LANG",
+    "LOSTPHONE_TOOLS",
+    "LOSTPHONE_MAVEN_REPOSITORY",
+    "LOSTPHONE_OTLP_ENDPOINT",
+    "LOSTPHONE_OCSF_VERSION",
+}
 
 
 def up(

@@ -1,4 +1,4 @@
-"""The part of OCSF 1.8.0 that the feed uses: classes, activities, statuses and their captions.
+"""The part of OCSF that the feed uses, the same in 1.8.0 and 1.9.0: classes, activities, statuses and their captions.
 
 Taken from the published schema; tests compare every number and caption with it.
 """
