@@ -13,7 +13,6 @@ from lostphone.embedded.certificates import kept_certificates
 from lostphone.embedded.kafka import scram
 from lostphone.embedded.kafka_properties import as_text, scram_login
 from lostphone.installation import (
-    LOG_ORIGIN,
     OUTSIDERS,
     PRINCIPALS,
     SERVICES,
@@ -22,6 +21,7 @@ from lostphone.installation import (
     Installation,
 )
 from lostphone.kafka_access import write_client_files
+from lostphone.log_keys import LOG_ORIGIN
 
 
 def main(folder: Path) -> None:
@@ -68,7 +68,7 @@ def _witness(folder: Path, installation: Installation, origin: str) -> None:
         "played": False,
         "name": WITNESS_NAME,
         "keys": [f"/run/secrets/{name}" for name in WITNESS_KEYS],
-        "logs": installation.log_vkeys(origin),
+        "logs": installation.log_keys.vkeys(origin),
     }
     _write(folder / "witness.json", json.dumps(config, indent=2) + "\n")
     if not (folder / "log-policy.txt").exists():

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from lostphone.installation import Installation, private_key
+from lostphone.installation import Installation
+from lostphone.key_files import private_key
 from lostphone.screen import CouldNotError
 from lostphone.status import replace_private
 from sandbox.companies import companies

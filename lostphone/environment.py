@@ -126,7 +126,7 @@ def _notifier(facts: Facts) -> Mapping[str, object]:
 
 def _audit(facts: Facts) -> Mapping[str, object]:
     installation = facts.installation
-    ed25519, mldsa44 = installation.log_key_files
+    ed25519, mldsa44 = installation.log_keys.files
     return {
         "log_origin": installation.log_origin,
         "log_key_file": ed25519,

@@ -23,13 +23,15 @@ from typing import Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, ConfigDict, Field
 
+from lostphone.key_files import mldsa_key, private_folder, private_key, secret
+from lostphone.log_keys import LogKeys
 from lostphone.screen import CouldNotError
 from lostphone.sources import VARIABLES, Part, Source
 from lostphone.status import INSTALLATION, PublicKey, replace_private
-from services.audit.tlog import WitnessKey, log_vkey
+from services.audit.tlog import WitnessKey
 from shared.events.contracts.acls import OPERATOR, SIEM
 from shared.events.signing import key_id
 from shared.vault.keys import VaultKeys
@@ -37,7 +39,6 @@ from shared.vault.keys import VaultKeys
 type Service = Literal["reporter", "mdm_actions", "notifier", "audit"]
 SERVICES: Final[tuple[Service, ...]] = ("reporter", "mdm_actions", "notifier", "audit")
 SANDBOX_PARTS: Final = ("identity", "carrier", "entra", "mail", "smtp", "line", "alerts", "phones")
-LOG_ORIGIN = "lostphone.example/log"
 WITNESS = "witness"
 """A process of its own: it must not die, or be tricked, with the rest of the sandbox."""
 WITNESS_NAME = "witness.example/sandbox"
@@ -124,7 +125,7 @@ class Installation:
             installation._make_keys()
             installation._write_policy()
             for name in _PRIVATE_FOLDERS:
-                _private_folder(data_dir / name)
+                private_folder(data_dir / name)
         except (OSError, ValueError) as error:
             raise CouldNotError(
                 f"{data_dir} を準備できません: {error}", f"{data_dir} cannot be prepared: {error}"
@@ -190,44 +191,39 @@ class Installation:
         return self.data_dir / "log"
 
     @property
+    def log_keys(self) -> LogKeys:
+        """Of the log that goes on."""
+        return self._keys_of(self.log)
+
+    @property
     def log_origin(self) -> str:
-        return _origin(self.log)
+        return self.log_keys.origin
 
     @property
     def closed_log_origin(self) -> str | None:
         """Of the log that was closed last."""
-        return _origin(self.log - 1) if self.log > 1 else None
+        return self._keys_of(self.log - 1).origin if self.log > 1 else None
 
     @property
     def owner(self) -> str:
-        """Whose the databases are, whichever log goes on: a verifier key of the first one."""
-        return self._vkeys(1)[0]
-
-    @property
-    def log_key_files(self) -> list[Path]:
-        """Ed25519 and ML-DSA-44, of the log that goes on."""
-        return self._log_key_files(self.log)
-
-    def log_vkeys(self, origin: str | None = None) -> list[str]:
-        """Verifier keys of the log that goes on."""
-        return self._vkeys(self.log, origin)
+        """Whose the databases are, whichever log goes on and with which keys: a verifier key that the first one had
+        first."""
+        first = self._keys_of(1)
+        past = first.past_vkeys()
+        return past[-len(first.files)] if past else first.vkeys()[0]
 
     def closed_log_vkeys(self) -> list[str]:
-        """Of the logs before it, the last one first."""
-        return [vkey for log in range(self.log - 1, 0, -1) for vkey in self._vkeys(log)]
+        """Of the logs before it, the last one first, with all keys that they had."""
+        return [vkey for log in range(self.log - 1, 0, -1) for vkey in self._keys_of(log).all_vkeys()]
 
-    def _log_key_files(self, log: int) -> list[Path]:
-        number = f"-{log}" if log > 1 else ""
-        return [self.key_file("audit", f"log{number}-{kind}.pem") for kind in ("ed25519", "mldsa44")]
-
-    def _vkeys(self, log: int, origin: str | None = None) -> list[str]:
-        return [log_vkey(file, origin or _origin(log)) for file in self._log_key_files(log)]
+    def _keys_of(self, log: int) -> LogKeys:
+        return LogKeys(self.data_dir / "keys" / "audit", log)
 
     def log_policy(self, log_url: str, witness_url: str, origin: str | None = None) -> str:
-        """Keys of the log, of those that were closed before it, and of its witness, which counts by either of its
-        keys: not every reader can check the second."""
-        lines = [f"log {vkey} {log_url}" for vkey in self.log_vkeys(origin)]
-        lines += [f"log {vkey}" for vkey in self.closed_log_vkeys()]
+        """Keys of the log, those that it had, those of the logs that were closed before it, and of its witness, which
+        counts by either of its keys: not every reader can check the second."""
+        lines = [f"log {vkey} {log_url}" for vkey in self.log_keys.vkeys(origin)]
+        lines += [f"log {vkey}" for vkey in (*self.log_keys.past_vkeys(), *self.closed_log_vkeys())]
         for name in WITNESS_KEYS:
             key = load_pem_private_key(self.key_file(WITNESS, name).read_bytes(), password=None)
             if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
@@ -256,7 +252,7 @@ class Installation:
         return f"{'smtp' if listener == 'smtp' else 'http'}://127.0.0.1:{self.ports[listener]}"
 
     def _make_keys(self) -> None:
-        _private_folder(self.data_dir / "keys")
+        private_folder(self.data_dir / "keys")
         public = json.loads(self.event_keys_file.read_text()) if self.event_keys_file.exists() else {}
         for service in SERVICES:
             key = private_key(self.key_file(service, "event-signing.pem"))
@@ -264,14 +260,12 @@ class Installation:
             secret(self.key_file(service, "session.key"))
         replace_private(self.event_keys_file, json.dumps(public, indent=2).encode() + b"\n")
         secret(self.sign_in_key_file)
-        ed25519, mldsa44 = self.log_key_files
-        private_key(ed25519)
-        _mldsa_key(mldsa44)
+        self.log_keys.make()
         secret(self.key_file("audit", "blinding.key"))
         private_key(self.key_file(WITNESS, WITNESS_KEYS[0]))
-        _mldsa_key(self.key_file(WITNESS, WITNESS_KEYS[1]))
+        mldsa_key(self.key_file(WITNESS, WITNESS_KEYS[1]))
         if not self.vault_key_file.exists():
-            _private_folder(self.vault_key_file.parent)
+            private_folder(self.vault_key_file.parent)
             VaultKeys.generate().write(self.vault_key_file)
 
     def _write_policy(self) -> None:
@@ -292,10 +286,6 @@ def _keep(installation: Installation) -> Installation:
     )
     replace_private(installation.data_dir / INSTALLATION, kept.model_dump_json(indent=2).encode() + b"\n")
     return installation
-
-
-def _origin(log: int) -> str:
-    return LOG_ORIGIN if log == 1 else f"{LOG_ORIGIN}-{log}"
 
 
 def _may_guard(data_dir: Path, secure: bool) -> bool:
@@ -334,38 +324,6 @@ def published(service: str, key: Ed25519PrivateKey) -> dict[str, dict[str, str]]
     public = key.public_key()
     encoded = base64.b64encode(public.public_bytes_raw()).decode()
     return {key_id(service, public): {"service": service, "public_key": encoded}}
-
-
-def private_key(path: Path) -> Ed25519PrivateKey:
-    """The Ed25519 key in this file, made when the file is missing."""
-    if path.exists():
-        key = load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"{path} does not hold an Ed25519 private key")
-        return key
-    key = Ed25519PrivateKey.generate()
-    _private_folder(path.parent)
-    replace_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return key
-
-
-def _mldsa_key(path: Path) -> None:
-    """The log's second key, whose signatures outlive quantum computers; made when the file is missing."""
-    if not path.exists():
-        pem = MLDSA44PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        replace_private(path, pem)
-
-
-def secret(path: Path) -> None:
-    """32 random bytes in standard base64, made when the file is missing."""
-    if not path.exists():
-        _private_folder(path.parent)
-        replace_private(path, base64.b64encode(secrets.token_bytes(32)) + b"\n")
-
-
-def _private_folder(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
 
 
 def _settle_ports(kept: Mapping[str, int]) -> dict[str, int]:

@@ -17,7 +17,7 @@ import asyncpg
 from confluent_kafka.admin import AdminClient
 
 import lostphone
-from lostphone import acls, database, status, succession, topics
+from lostphone import acls, database, log_rotation, status, succession, topics
 from lostphone.approvers import make_sandbox_approvers
 from lostphone.embedded import Child, EmbeddedError, EmbeddedKafka, EmbeddedNanoMDM, EmbeddedPostgres
 from lostphone.embedded.certificates import CA_FILE, kept_certificates
@@ -77,6 +77,7 @@ def run(
     the broker of a new one. Raises `CouldNotError`, after what had started was ended again."""
     installation = open_installation(data_dir, named, secure=secure)
     succession.require_done(installation)
+    log_rotation.require_done(installation.log_keys)
     try:
         with Supervisor(LocalStack(installation, named), tell, stop):
             ready()
@@ -181,7 +182,7 @@ class LocalStack:
             log=status.Log(
                 url=installation.url("audit"),
                 origin=installation.log_origin,
-                vkey=installation.log_vkeys()[0],
+                vkey=installation.log_keys.vkeys()[0],
                 bearer=self._bearer,
             ),
             processes={"supervisor": status.Process(pid=os.getpid()), **processes},
@@ -278,7 +279,7 @@ class LocalStack:
                 "port": installation.ports[WITNESS],
                 "name": WITNESS_NAME,
                 "keys": [str(installation.key_file(WITNESS, name)) for name in WITNESS_KEYS],
-                "logs": installation.log_vkeys(),
+                "logs": installation.log_keys.vkeys(),
             }
             file.write_text(json.dumps(said, indent=2))
             return _environment({"LOSTPHONE_WITNESS_CONFIG": str(file)})

@@ -44,8 +44,8 @@ def _tables(postgres: str, as_json: bool) -> None:
 
 
 def _installation(directory: Path, as_json: bool) -> None:
-    from lostphone.commands.closing import succeed_embedded  # noqa: PLC0415 - the whole stack; others need not wait
-    from lostphone.succession import SuccessionError  # noqa: PLC0415
+    from lostphone.commands.on_database import on_database  # noqa: PLC0415 - the whole stack; others need not wait
+    from lostphone.succession import SuccessionError, succeed  # noqa: PLC0415
 
     if running.supervisor_pid(directory) is not None:
         raise SaidNoError(
@@ -53,7 +53,7 @@ def _installation(directory: Path, as_json: bool) -> None:
         )
     before = Installation.read(directory)
     try:
-        done = asyncio.run(succeed_embedded(before))
+        done = asyncio.run(on_database(before, succeed))
     except SuccessionError as error:
         raise SaidNoError(f"閉じられません: {error}", f"Not closed: {error}") from error
     said = Sentence(

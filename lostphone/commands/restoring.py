@@ -29,7 +29,7 @@ async def restore_embedded(directory: Path, file: Path, *, replace: bool, copy: 
             installation.event_keys_file,
         )
         passwords = {str(name): installation.passwords[name] for name in SERVICES}
-        vkeys = tuple(map(VerifierKey.parse, installation.log_vkeys()))
+        vkeys = tuple(map(VerifierKey.parse, installation.log_keys.all_vkeys()))
         target = Target(
             superuser_dsn=stack.superuser_dsn(DATABASE),
             passwords=passwords,

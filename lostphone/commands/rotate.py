@@ -1,13 +1,17 @@
-"""`ops rotate`: new keys and passwords while everything runs."""
+"""`ops rotate`: new keys and passwords; only for new keys of the log everything has to stand still."""
 
+import asyncio
+from dataclasses import asdict
 from typing import Annotated
 
+import asyncpg
 import typer
 
-from lostphone import rotation
+from lostphone import rotation, running
 from lostphone.commands.options import AsJson, DataDir
-from lostphone.installation import SERVICES
-from lostphone.screen import CouldNotError, Sentence, result
+from lostphone.embedded import EmbeddedError
+from lostphone.installation import SERVICES, Installation
+from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result
 from lostphone.status import data_directory
 from lostphone.topics import BrokerError
 
@@ -36,3 +40,34 @@ def kafka_password(
         raise CouldNotError(f"Kafka で失敗しました: {error}", f"Kafka: {error}") from error
     said = Sentence(f"{principal} のパスワードを更新しました。", f"{principal} has a new password.")
     result({"principal": principal}, as_json, lambda out: out.print(str(said)))
+
+
+@rotate.command("log-keys")
+def log_keys(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """ログの鍵を更新(停止中に)· New keys for the timeline's log, which the old one signs. Everything must be down."""
+    from lostphone.commands.on_database import on_database  # noqa: PLC0415 - the whole stack; others need not wait
+    from lostphone.log_rotation import change_keys  # noqa: PLC0415
+    from services.audit.guard import ForkedError  # noqa: PLC0415
+
+    directory = data_directory(data_dir)
+    if running.supervisor_pid(directory) is not None:
+        raise SaidNoError(
+            "動いています。lostphone down で止めてください。", "It runs. End it with lostphone down first."
+        )
+    installation = Installation.read(directory)
+    try:
+        done = asyncio.run(on_database(installation, change_keys))
+    except ForkedError as error:
+        raise SaidNoError(f"更新できません: {error}", f"No other keys: {error}") from error
+    except (OSError, ValueError, EmbeddedError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CouldNotError(f"更新できません: {error}", f"No other keys: {error}") from error
+    said = Sentence(
+        f"{done.origin} は新しい鍵で続きます: {done.after[0]}。古い鍵も読む人に残してください。",
+        f"{done.origin} goes on with {done.after[0]}. Tell its readers and witnesses, who keep the old key as well.",
+    )
+    result(asdict(done), as_json, lambda out: out.print(str(said), markup=False))
+    if installation.has_own_policy:
+        progress(
+            f"{installation.log_policy_file} はご自身のものです。新しい鍵を加えてください。",
+            f"{installation.log_policy_file} is your own: name the new keys in it, beside the old ones.",
+        )

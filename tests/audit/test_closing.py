@@ -188,8 +188,8 @@ async def test_an_installation_goes_on_with_one_new_log_whatever_ended_closing_t
         assert (done.closed, done.size, done.origin) == (first.log_origin, _SIZE, f"{first.log_origin}-2")
     second = Installation.read(first.data_dir)
     require_done(second)
-    assert set(second.closed_log_vkeys()) == set(first.log_vkeys())
-    assert {*second.log_vkeys()}.isdisjoint(first.log_vkeys())
+    assert set(second.closed_log_vkeys()) == set(first.log_keys.vkeys())
+    assert {*second.log_keys.vkeys()}.isdisjoint(first.log_keys.vkeys())
     async with bench_on(sealed.dsn, first.data_dir) as bench:
         (restore,) = await bench.entries()
         assert orjson.loads(restore["leaf"])["origin"] == first.log_origin
@@ -202,7 +202,7 @@ async def test_a_log_that_has_published_nothing_is_not_followed_by_another(insta
 
 
 async def _publish(bench: Bench, files: Installation) -> None:
-    keys = [LogKey.from_pem(file, files.log_origin) for file in files.log_key_files]
+    keys = [LogKey.from_pem(file, files.log_origin) for file in files.log_keys.files]
     guard = Guard(files.log_origin, [key.verifier for key in keys], files.log_state_dir, None)
     publisher = Publisher(bench.dsn, files.log_origin, keys, Health(), guard=guard)
     async with bench.pool.acquire() as connection:

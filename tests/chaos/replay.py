@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 import services.audit
 import shared.messaging
-from lostphone.installation import LOG_ORIGIN, SERVICES
+from lostphone.installation import SERVICES
+from lostphone.log_keys import LOG_ORIGIN
 from lostphone.supervisor import stop_all
 from services.audit.domain.leaf import Kind, LeafBuilder
 from services.audit.feeds.feeder import READ, outward

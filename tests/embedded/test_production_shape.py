@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException, Producer
 
 from lostphone.embedded import EmbeddedKafka, SaslSsl
 from lostphone.embedded.kafka_properties import Plaintext, broker_properties
-from lostphone.installation import LOG_ORIGIN
+from lostphone.log_keys import LOG_ORIGIN
 from lostphone.named import Named
 from lostphone.stack import LocalStack, open_installation
 from lostphone.topics import manifest

@@ -288,6 +288,27 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     _until(lambda: place.lostphone("ops", "status").returncode == 0, "nothing to do")
 
 
+def test_the_log_goes_on_with_other_keys_that_the_old_one_signs(place: Place, tmp_path: Path) -> None:
+    """And the witness, the start-up check and whoever kept an earlier checkpoint go along."""
+    earlier = place.done("verify", "--save", str(tmp_path / "copy"))
+    old = place.status.log.vkey
+    assert place.lostphone("ops", "rotate", "log-keys").returncode == 1, "not while it runs"
+    place.done("down")
+    done = place.done("ops", "rotate", "log-keys")
+    assert done["before"][0] == old
+    place.done("up", "--detach")
+    assert place.status.log.vkey == done["after"][0] != old
+    incident = place.report()
+    _until(lambda: incident in _cases(place, "mdm_actions"), "a report goes all the way")
+    _until(lambda: place.done("verify")["size"] > earlier["size"] + 1, "and is published and witnessed")
+    kept = ("--earlier", str(tmp_path / "copy" / "checkpoint"))
+    proved = place.done("verify", *kept, "--vkey", place.status.log.vkey, "--vkey", old)
+    assert (proved["outcome"], proved["kinds"]["key"]) == ("proved", 1)
+    assert place.lostphone("verify", *kept).returncode == 1, (
+        "the new key alone does not vouch for what the old one signed"
+    )
+
+
 def _seal(place: Place, incident: str, sequence: int) -> None:
     """What audit says when an incident is closed, on the topic where it says it."""
     entry = next(entry for entry in event_types() if entry.name == "TimelineSealed")
