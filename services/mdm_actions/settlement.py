@@ -118,7 +118,7 @@ class Settlement:
             "accuracy_m": position.accuracy_m,
             "at": position.at,
         }
-        holder = holder_of(case, await self._containment.device(unit, case))
+        holder = case.holder or holder_of(case, await self._containment.device(unit, case))
         digest = await self._vault.put(
             unit.connection,
             organisation=case.organisation,

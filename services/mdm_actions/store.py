@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.mdm_actions.domain.command import OPEN, Kind, State
+from services.mdm_actions.domain.command import DEVICE_KINDS, OPEN, Kind, State
 from services.mdm_actions.domain.line import IncidentState
 from services.mdm_actions.domain.playbook import Playbook
 from services.mdm_actions.domain.protection import Posture
@@ -128,6 +128,13 @@ WITH saved AS (
     UPDATE command SET state = $8, sent_at = $9, ended_at = $10, disarming_at = $11, reason = $12 WHERE command = $1)
 {_NOTE}
 """  # noqa: S608 - our own names
+
+_KEEP_WEBHOOK = """
+INSERT INTO webhook (sha256, received_at, udid, topic, command, known)
+SELECT $1, $2, $3, $4, $5,
+    EXISTS (SELECT FROM command WHERE command = $5 AND NOT drill AND kind = ANY ($6) AND target = $7)
+ON CONFLICT DO NOTHING RETURNING known
+"""
 
 # Drills and real cases never see each other's orders, and one drill not another's.
 SAME_WORLD = "organisation = $2 AND drill = $3 AND (NOT drill OR incident = $4)"
@@ -361,19 +368,13 @@ def _noted(
     )
 
 
-async def first_time(unit: Unit, sha256: str, *, udid: str, topic: str, command: str | None, known: bool) -> bool:
-    """Keep that a webhook came; False when the very same one came before."""
-    done: str = await unit.connection.execute(
-        "INSERT INTO webhook (sha256, received_at, udid, topic, command, known) VALUES ($1, $2, $3, $4, $5, $6) "
-        "ON CONFLICT DO NOTHING",
-        sha256,
-        unit.now,
-        udid[:200],
-        topic[:80],
-        command,
-        known,
+async def keep_webhook(unit: Unit, sha256: str, *, udid: str, topic: str, command: str | None) -> bool | None:
+    """Keep that a webhook came; whether it is a word about a command of ours, from the very device that it was sent to.
+    None when the very same one came before."""
+    known: bool | None = await unit.connection.fetchval(
+        _KEEP_WEBHOOK, sha256, unit.now, udid[:200], topic[:80], command, [kind.value for kind in DEVICE_KINDS], udid
     )
-    return done == "INSERT 0 1"
+    return known
 
 
 async def is_firing(unit: Unit, subject: str, timer: str) -> bool:

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 
 from services.mdm_actions import fleet, store
 from services.mdm_actions.containment import ACTOR
-from services.mdm_actions.domain.command import DEVICE_KINDS
 from services.mdm_actions.mdm.nanomdm import ForgedWebhookError, Heard, MalformedWebhookError, read_webhook
 from services.mdm_actions.settlement import Settlement
 from shared.events.mdm_actions import MisuseSuspected
@@ -60,19 +59,17 @@ def _is_idle(word: Heard) -> bool:
 
 async def _take(unit: Unit, settlement: Settlement, word: Heard, sha256: str) -> None:
     name = str(word.command) if word.command else None
-    command = await store.command(unit, name) if name else None
-    # A word counts for a command of ours, from the very device that it was sent to.
-    known = command is not None and not command.drill and command.kind in DEVICE_KINDS and command.target == word.udid
-    if not await store.first_time(unit, sha256, udid=word.udid, topic=word.topic, command=name, known=known):
+    known = await store.keep_webhook(unit, sha256, udid=word.udid, topic=word.topic, command=name)
+    if known is None:
         return
     device = await fleet.seen(unit, _MDM, word.udid, word.at, enrols=word.enrols)
     if device:
         await _sign_of_life(unit, device, word)
     if name and not known:
         _log.warning("webhook_for_unknown_command", command=name)
-    if command is None or not known or word.outcome is None:
+    if name is None or not known or word.outcome is None:
         return
-    if found := await store.locked(unit, command.command):
+    if found := await store.locked(unit, name):
         case, command = found
         await settlement.hear(unit, case, command, word.outcome, source="webhook")
 
