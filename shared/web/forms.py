@@ -25,7 +25,11 @@ async def given(request: Request, *, with_file: bool = False) -> FormData:
     form = await request.form(max_fields=MAX_FIELDS, max_files=MAX_FILES if with_file else 0)
     if not with_file:
         await form.close()
-    must_be_usable(dict(form.multi_items()))
+    try:
+        must_be_usable(dict(form.multi_items()))
+    except Problem:
+        await form.close()
+        raise
     return form
 
 

@@ -1,8 +1,10 @@
 """Whatever browsers, or people in their place, send as a form: an answer in words, never a 5xx, on every page."""
 
 import asyncio
+import gc
 import os
 import re
+import warnings
 from typing import Any
 
 import httpx2
@@ -115,6 +117,18 @@ async def test_notices_and_disclosures(world: World, known: Known) -> None:
     steps = ("revise", "approve", "check", "issue", "retract", "no-such-step")
     paths = [f"{case}/notices", f"{case}/notices/people", f"{case}/disclosures", *(f"{draft}/{step}" for step in steps)]
     await asyncio.to_thread(_try, world.services["notifier"].url, paths, headers, {})
+
+
+async def test_a_file_beside_text_that_cannot_be_kept_is_not_left_open(world: World, known: Known) -> None:
+    url = f"{world.services['notifier'].url}/incidents/{known.ids['incident'][0]}/notices/people"
+    headers = _HTML | await world.headers("everything")
+    files = {"file": ("people.csv", b"name\n", "text/csv")}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        answer = await world.http.post(url, data={"assessment": "\0"}, files=files, headers=headers)
+        gc.collect()
+    assert answer.status_code == 422
+    assert [str(warning.message) for warning in told] == []
 
 
 @pytest.mark.parametrize(("lang", "name", "why"), [("ja", "どこで", "選択肢"), ("en", "Where?", "must be one of")])
