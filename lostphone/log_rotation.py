@@ -3,19 +3,18 @@
 Each step looks at what is there, so that what was interrupted goes on when it is run again.
 """
 
-import base64
 from dataclasses import dataclass
 
+from lostphone.audit_keys import AuditKeys
 from lostphone.installation import Installation
 from lostphone.log_keys import LogKeys
 from lostphone.screen import CouldNotError
 from services.audit.clerk import Clerk
-from services.audit.domain.leaf import Kind, LeafBuilder, open_leaf
+from services.audit.domain.leaf import Kind, open_leaf
 from services.audit.guard import Guard
 from services.audit.reader import LogReader
 from services.audit.timeline import Timeline
 from services.audit.tlog import LogKey, VerifierKey
-from shared.events import Signer
 from shared.messaging import Units
 from shared.postgres import connect
 
@@ -58,12 +57,11 @@ async def _say(installation: Installation, dsn: str, coming: list[LogKey]) -> No
         said = await LogReader(pool).own(Kind.KEY, 0, _LAST)
         if any(open_leaf(row["leaf"]).header["keys"] == vkeys for row in said):
             return
-        signer = Signer.from_pem("audit", installation.key_file("audit", "event-signing.pem"))
-        blinding = installation.key_file("audit", "blinding.key").read_bytes().strip()
-        builder = LeafBuilder(base64.b64decode(blinding, validate=True))
+        secrets = AuditKeys.of(installation)
+        builder = secrets.builder()
         known = [VerifierKey.parse(vkey) for vkey in keys.all_vkeys()]
         guard = Guard(keys.origin, known, installation.log_state_dir, None)
         present = LogKey.from_pem(keys.files[0], keys.origin)
-        await Clerk(Units(pool, signer), Timeline(builder, guard), builder).keys(present, coming)
+        await Clerk(Units(pool, secrets.signer()), Timeline(builder, guard), builder).keys(present, coming)
     finally:
         await pool.close()

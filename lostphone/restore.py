@@ -22,11 +22,12 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from lostphone import backup_log, database
+from lostphone.audit_keys import AuditKeys
 from lostphone.backup import LOG_FILE, BackupError, run, unpack
 from lostphone.closed_log import NothingToCloseError, set_aside
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.installation import SERVICES
-from lostphone.timeline_again import AuditKeys, record_again
+from lostphone.timeline_again import record_again
 from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
 from services.audit.tlog import Checkpoint, SignedNote, VerifierKey

@@ -92,6 +92,14 @@ def required(data_dir: Path) -> status.Status:
     return found
 
 
+def require_down(data_dir: Path) -> None:
+    """Raises `SaidNoError` when the installation runs."""
+    if supervisor_pid(data_dir) is not None:
+        raise SaidNoError(
+            "動いています。lostphone down で止めてください。", "It runs. End it with lostphone down first."
+        )
+
+
 def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False, secure: bool = False) -> status.Status:
     """Start an installation in the background and wait until it is ready, passing on what it says. Raises
     `CouldNotError`."""

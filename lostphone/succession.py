@@ -4,19 +4,17 @@ Each step looks at what is there, so that what was interrupted goes on when it i
 is put aside last: while it lies there, nothing is written to the new one.
 """
 
-import base64
 import contextlib
 from dataclasses import dataclass
 
 from lostphone import closed_log
+from lostphone.audit_keys import AuditKeys
 from lostphone.installation import Installation
 from lostphone.screen import CouldNotError
 from services.audit.clerk import BegunError, Clerk
-from services.audit.domain.leaf import LeafBuilder
 from services.audit.guard import FILE, ForkedError, Guard
 from services.audit.timeline import Timeline
 from services.audit.tlog import Checkpoint, SignedNote, VerifierKey
-from shared.events import Signer
 from shared.messaging import Units
 from shared.postgres import connect
 
@@ -87,11 +85,10 @@ def _checkpoint(note: bytes) -> Checkpoint:
 async def _begin(installation: Installation, dsn: str, closed: Checkpoint, note: bytes) -> None:
     pool = await connect(dsn, "audit", max_size=2)
     try:
-        signer = Signer.from_pem("audit", installation.key_file("audit", "event-signing.pem"))
-        blinding = installation.key_file("audit", "blinding.key").read_bytes().strip()
-        builder = LeafBuilder(base64.b64decode(blinding, validate=True))
+        keys = AuditKeys.of(installation)
+        builder = keys.builder()
         guard = Guard(installation.log_origin, [], installation.log_state_dir, None)
-        await Clerk(Units(pool, signer), Timeline(builder), builder).begin(closed, note, guard)
+        await Clerk(Units(pool, keys.signer()), Timeline(builder), builder).begin(closed, note, guard)
     except (BegunError, ForkedError) as error:
         raise SuccessionError(str(error)) from error
     finally:

@@ -7,21 +7,20 @@ blinding key; so the same entries come out, and each is compared.
 """
 
 import asyncio
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import orjson
 
 from lostphone import backup_log
+from lostphone.audit_keys import AuditKeys
 from lostphone.backup import BackupError
-from services.audit.domain.leaf import Kind, Leaf, LeafBuilder
+from services.audit.domain.leaf import Kind, Leaf
 from services.audit.timeline import Timeline
-from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Received, Signer, read
+from shared.events import LOG_TOPIC, TIMELINE_TOPIC, KeyRing, Received, read
 from shared.messaging import Units
 from shared.messaging.position import claim
 from shared.postgres import connect
@@ -32,15 +31,6 @@ _BY_THEMSELVES = ("gap", "seal", "erasure", "hold")
 """They follow from the records around them."""
 _IN_FULL = ("index", "export", "anchor", "key", "restore")
 """The topic has them whole."""
-
-
-@dataclass(frozen=True)
-class AuditKeys:
-    """What the timeline needs to build the same leaves."""
-
-    signing_key: Path
-    blinding_key: Path
-    event_keys: Path
 
 
 @dataclass(frozen=True)
@@ -101,8 +91,7 @@ def _records(kafka: Mapping[str, Any], wanted: set[tuple[int | None, int | None]
 async def _record(
     pool: asyncpg.Pool, told: list[_Told], records: Mapping[tuple[int, int], Received], keys: AuditKeys
 ) -> None:
-    units = Units(pool, Signer.from_pem("audit", keys.signing_key))
-    builder = LeafBuilder(base64.b64decode(keys.blinding_key.read_bytes().strip(), validate=True))
+    units, builder = Units(pool, keys.signer()), keys.builder()
     timeline = Timeline(builder)
     keyring = KeyRing(keys.event_keys)
     for entry in told:

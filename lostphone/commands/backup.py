@@ -124,10 +124,7 @@ def restore(
     from lostphone.commands.restoring import restore_embedded  # noqa: PLC0415 - the whole stack; others need not wait
 
     directory = data_directory(data_dir)
-    if running.supervisor_pid(directory) is not None:
-        raise SaidNoError(
-            "動いています。lostphone down で止めてください。", "It runs. End it with lostphone down first."
-        )
+    running.require_down(directory)
     try:
         made.read_manifest(file)
         if keys is not None:

@@ -47,10 +47,7 @@ def _installation(directory: Path, as_json: bool) -> None:
     from lostphone.commands.on_database import on_database  # noqa: PLC0415 - the whole stack; others need not wait
     from lostphone.succession import SuccessionError, succeed  # noqa: PLC0415
 
-    if running.supervisor_pid(directory) is not None:
-        raise SaidNoError(
-            "動いています。lostphone down で止めてください。", "It runs. End it with lostphone down first."
-        )
+    running.require_down(directory)
     before = Installation.read(directory)
     try:
         done = asyncio.run(on_database(before, succeed))

@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
+from lostphone.audit_keys import AuditKeys
 from lostphone.database import DATABASE
 from lostphone.installation import SERVICES
 from lostphone.named import Named
 from lostphone.restore import Restored, Target, restore
 from lostphone.stack import LocalStack, open_installation
-from lostphone.timeline_again import AuditKeys
 from services.audit.tlog import VerifierKey
 
 
@@ -23,18 +23,13 @@ async def restore_embedded(directory: Path, file: Path, *, replace: bool, copy: 
         for part in parts:
             await asyncio.to_thread(part.start)
         await asyncio.to_thread(stack.prepare)
-        keys = AuditKeys(
-            installation.key_file("audit", "event-signing.pem"),
-            installation.key_file("audit", "blinding.key"),
-            installation.event_keys_file,
-        )
         passwords = {str(name): installation.passwords[name] for name in SERVICES}
         vkeys = tuple(map(VerifierKey.parse, installation.log_keys.all_vkeys()))
         target = Target(
             superuser_dsn=stack.superuser_dsn(DATABASE),
             passwords=passwords,
             kafka=stack.admin_connection(),
-            audit_keys=keys,
+            audit_keys=AuditKeys.of(installation),
             log_vkeys=vkeys,
             log_state_dir=installation.log_state_dir,
         )

@@ -50,10 +50,7 @@ def log_keys(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     from services.audit.guard import ForkedError  # noqa: PLC0415
 
     directory = data_directory(data_dir)
-    if running.supervisor_pid(directory) is not None:
-        raise SaidNoError(
-            "動いています。lostphone down で止めてください。", "It runs. End it with lostphone down first."
-        )
+    running.require_down(directory)
     installation = Installation.read(directory)
     try:
         done = asyncio.run(on_database(installation, change_keys))
