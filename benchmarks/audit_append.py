@@ -1,8 +1,10 @@
 """Appending to the timeline against PostgreSQL alone: batches against COPY, one event against one INSERT."""
 
+import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import asyncpg
 from benchmarks.figures import Figure, compared, progress, say
 from benchmarks.ground import Ground
 from benchmarks.records import Records
+from services.audit import store
 from services.audit.added import Added
 from services.audit.domain.leaf import LeafBuilder
+from services.audit.publisher import INTERVAL_SECONDS
 from services.audit.timeline import Timeline
 from shared.events import KeyRing, Reading, Received, Signer, read
 from shared.messaging.position import claim
@@ -21,12 +25,13 @@ from shared.postgres import connect
 
 BLINDING = bytes(range(32))
 
-# The columns and unique keys of `entry`; no triggers, no foreign keys, no other index.
+# The columns and unique keys of `entry`; no triggers.
 _BARE = """
 CREATE TABLE {name} (
     seq bigint PRIMARY KEY, kind text NOT NULL, leaf_hash bytea NOT NULL, leaf bytea NOT NULL, detached bytea,
     stream_id smallint, kafka_offset bigint, subject text, n bigint, organisation text, source text, event_id text,
-    event_type text, UNIQUE (stream_id, kafka_offset), UNIQUE (subject, n));
+    event_type text, repeat integer NOT NULL, sequence bigint,
+    UNIQUE (stream_id, kafka_offset), UNIQUE (subject, n), UNIQUE (event_id, repeat));
 ALTER TABLE {name} ALTER COLUMN leaf SET STORAGE EXTERNAL
 """
 _PLAIN = "CREATE TABLE {name} (LIKE {like}); ALTER TABLE {name} ALTER COLUMN leaf SET STORAGE EXTERNAL"
@@ -51,6 +56,12 @@ class Writer:
                 await self.timeline.take(unit, readings)
         self.size += len(readings)
 
+    async def append_and_follow(self, readings: Sequence[Reading]) -> None:
+        """One batch, while positions and sequences follow the one before it: on a connection of their own, as the
+        publisher lets them do once a second."""
+        async with self.units.pool.acquire() as connection:
+            await asyncio.gather(self.append(readings), store.follow(connection))
+
     async def server_pid(self) -> int:
         """The process of the server that takes the batches in."""
         pid: int = (await self.units.line.connection()).get_server_pid()
@@ -63,6 +74,24 @@ class Writer:
     def read(self, records: Sequence[Received]) -> list[Reading]:
         """Decode and verify."""
         return [read(record, self.keyring) for record in records]
+
+
+@asynccontextmanager
+async def followed(pool: asyncpg.Pool) -> AsyncIterator[None]:
+    """Positions and sequences follow once a second meanwhile, as the publisher lets them."""
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            async with pool.acquire() as connection:
+                await store.follow(connection)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
 
 
 async def open_writer(ground: Ground, database: str, records: Records) -> Writer:
@@ -152,7 +181,7 @@ async def batches(ground: Ground, size: int, rounds: int) -> None:
         decoding.append(time.perf_counter() - before)
         start = writer.size
         with ours:
-            await writer.append(readings)
+            await writer.append_and_follow(readings)
         rows = await bare.entries(start)
         with keyed:
             await bare.copy("keyed", rows)
@@ -173,13 +202,14 @@ async def singles(ground: Ground, number: int) -> None:
     writer = await open_writer(ground, "append_single", Records())
     bare = await Bare.open(ground, "append_single")
     ours, theirs = Laps(await writer.server_pid(), 20), Laps(bare.connection.get_server_pid(), 20)
-    for at in range(number + 20):
-        readings = writer.read(writer.records.take(1))
-        with ours:
-            await writer.append(readings)
-        (row,) = await bare.entries(at)
-        with theirs:
-            await bare.insert(row)
+    async with followed(writer.units.pool):
+        for at in range(number + 20):
+            readings = writer.read(writer.records.take(1))
+            with ours:
+                await writer.append(readings)
+            (row,) = await bare.entries(at)
+            with theirs:
+                await bare.insert(row)
     await writer.close()
     await bare.connection.close()
     say(ours.against(theirs, "audit_append_single", 1, "INSERT, the same unique keys"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
-from benchmarks.audit_append import Bare, open_writer
+from benchmarks.audit_append import Bare, followed, open_writer
 from benchmarks.figures import latency, progress, say
 from benchmarks.ground import Ground
 from benchmarks.records import Records
@@ -35,7 +35,8 @@ async def steady(ground: Ground, rate: int, seconds: float, rounds: int) -> None
     theirs: list[float] = []
     for _ in range(rounds):
         number = int(rate * seconds)
-        ours += await _drive(writer.read(writer.records.take(number)), writer.append, rate)
+        async with followed(writer.units.pool):
+            ours += await _drive(writer.read(writer.records.take(number)), writer.append, rate)
         theirs += await _drive([read(record, keys) for record in others.take(number)], plain, rate)
     await writer.close()
     await bare.connection.close()
@@ -81,5 +82,5 @@ def _row(seq: int, reading: Reading) -> tuple[object, ...]:
     key, value = (received.key or b"").decode(), received.value or b""
     return (
         10**12 + seq, "event", value[:32], value, None, received.partition, received.offset, key, seq,
-        "bench-kk", "bench", "bench", "bench",
+        "bench-kk", "bench", "bench", "bench", seq, seq,
     )  # fmt: skip

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import asyncpg
@@ -15,13 +16,14 @@ from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks import bare
-from benchmarks.audit_append import BLINDING
+from benchmarks.audit_append import BLINDING, followed
 from benchmarks.figures import compared, latency, progress, say
 from benchmarks.installed import Installed
 from benchmarks.records import PARTITIONS, Records
 from lostphone import database
 from lostphone.installation import SERVICES
 from services.audit.domain.leaf import LeafBuilder
+from services.audit.store import NEXT_OFFSET
 from services.audit.timeline import Timeline
 from shared.events import Event, Signer, event_types
 from shared.events.reporter import DeviceLost
@@ -37,6 +39,8 @@ from shared.postgres import connect
 from shared.telemetry import Health
 
 _DATABASE = "bench"
+_TAKEN = "SELECT coalesce(sum(next_offset), 0) FROM position WHERE topic = $1"
+_RECORDED = f"SELECT coalesce(sum(({NEXT_OFFSET})), 0) FROM stream WHERE topic = $1"  # noqa: S608
 _KEEP = "INSERT INTO kept (id, body) VALUES ($1, $2)"
 
 
@@ -119,12 +123,10 @@ async def _through(
         health=Health(), topic=topic, group=secrets.token_hex(4),
     )  # fmt: skip
     await consumer.start()
+    is_audit = isinstance(sink, Timeline)
     try:
-        async with asyncio.timeout(300):
-            while (  # noqa: ASYNC110 - the table says nothing by itself
-                await pool.fetchval("SELECT coalesce(sum(next_offset), 0) FROM position WHERE topic = $1", topic)
-                < number
-            ):
+        async with asyncio.timeout(300), followed(pool) if is_audit else nullcontext():
+            while await pool.fetchval(_RECORDED if is_audit else _TAKEN, topic) < number:  # noqa: ASYNC110 - tables say nothing
                 await asyncio.sleep(0.05)
         return number / (time.perf_counter() - timed.began)
     finally:

@@ -10,7 +10,7 @@ from services.audit.added import Added
 from shared.postgres import COMMAND_SECONDS, VANISHED_CLIENT
 
 _CHANNEL = "audit_entries"
-"""Notified by the statements that add entries (store.py, one_event.py)."""
+"""Notified by the statements that add entries (store.py)."""
 _POLL_SECONDS = 1.0
 """A notification that got lost costs no more than this."""
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from services.audit import store
 from services.audit.added import Added
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT
 from services.audit.feeds.ocsf_own import tell
@@ -97,6 +98,8 @@ class Publisher:
         self._health.ok("publisher")
         await listening.take_turn()
         while True:
+            # Here, beside the writer, which would let an event wait for it.
+            await store.follow(listening.connection)
             try:
                 published = await self.publish(listening.connection)
             except UnwitnessedError as error:

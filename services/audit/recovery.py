@@ -12,6 +12,7 @@ import asyncpg
 from services.audit import store
 from services.audit.domain.chain import Entry
 from services.audit.domain.leaf import Kind, Leaf, Link, Opened, open_header, open_leaf
+from services.audit.rows import rows_of
 from services.audit.tlog import (
     Checkpoint,
     Edge,
@@ -93,10 +94,16 @@ class Recovery:
         edge, tiles = (await store.load_edge(connection, state.size)).append([entry.leaf.hash for entry in entries])
         after = store.State(edge.size, edge.root(), state.epoch + 1, _WRITER)
         before = await store.load_before(connection, ())
+        times = await store.load_times(connection, [entry.envelope.id for entry in entries if entry.envelope])
+        for entry in entries:
+            if entry.envelope is not None:
+                entry.repeat = times.get(entry.envelope.id, 0)
+                times[entry.envelope.id] = entry.repeat + 1
         wanted = {entry.stream for entry in entries if entry.stream is not None}
         await store.add_streams(connection, before.streams, wanted)
+        rows = rows_of(state.size, entries, before.streams)
         await store.keep_detached(connection, entries)
-        await store.add(connection, store.Step(state, after, entries, tiles, before.streams))
+        await store.add(connection, store.Step(state, after, rows, tiles))
         return len(leaves)
 
     def _entry(self, data: bytes) -> Entry:

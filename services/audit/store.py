@@ -8,13 +8,12 @@ from typing import Any, Self
 
 import asyncpg
 
-from services.audit.domain.chain import Entry, Known, Stream
+from services.audit.domain.chain import Chain, Entry, Known, Stream
 from services.audit.domain.leaf import Link
-from services.audit.rows import COLUMNS, packed, plain
+from services.audit.rows import COLUMNS, Row, packed, rows_of
 from services.audit.tlog import Edge, Tile
 from services.audit.tlog.tiles import TILE_WIDTH
-from shared.events import Event, Reading
-from shared.messaging import in_turn
+from shared.events import Event, Reading, event_types
 from shared.postgres.literals import texts
 
 type Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -24,6 +23,7 @@ COPY_FROM = 60
 
 _TYPES = (
     "bigint", "text", "bytea", "bytea", "bytea", "smallint", "bigint", "text", "bigint", "text", "text", "text", "text",
+    "integer", "bigint",
 )  # fmt: skip
 
 # What is read here is right only when the state is the one that this writer left: a statement that waits for the lock
@@ -39,6 +39,9 @@ NEXT_OFFSET = "SELECT coalesce(max(kafka_offset) + 1, 0) FROM entry WHERE stream
 _HEAD = """
 SELECT subject, n + 1 AS n, leaf_hash AS hash FROM entry WHERE entry.subject = wanted.subject ORDER BY n DESC LIMIT 1
 """
+_TIMES = """
+SELECT event_id, repeat + 1 AS times FROM entry WHERE entry.event_id = wanted.event_id ORDER BY repeat DESC LIMIT 1
+"""
 # LATERAL with OFFSET or LIMIT: by the index for each, also under a plan that was made while the tables were small.
 _KNOWN = f"""
 SELECT 'h' AS part, found.subject AS name, NULL AS id, found.n, NULL::bigint AS m, found.hash AS data
@@ -53,7 +56,14 @@ CROSS JOIN LATERAL (
     FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
     WHERE entry.event_id = wanted.event_id AND subject IS NOT NULL OFFSET 0) AS found
 UNION ALL
+SELECT 't', NULL, found.event_id, found.times, NULL, NULL FROM unnest($2::text::text[]) AS wanted (event_id)
+CROSS JOIN LATERAL ({_TIMES}) AS found
+UNION ALL
 SELECT 'p', topic, id::text, partition, ({NEXT_OFFSET}), NULL FROM stream
+"""  # noqa: S608
+_LOAD_TIMES = f"""
+SELECT found.event_id, found.times FROM unnest($1::text::text[]) AS wanted (event_id)
+CROSS JOIN LATERAL ({_TIMES}) AS found
 """  # noqa: S608
 _LOCK = "SELECT size, root, epoch, writer FROM log_state FOR UPDATE"
 _NEW_STREAMS = """
@@ -61,40 +71,71 @@ INSERT INTO stream (topic, partition)
 SELECT topic, partition FROM unnest($1::text[], $2::integer[]) AS new (topic, partition)
 RETURNING id, topic, partition
 """
-_HEADS = f"""
-SELECT head.subject, head.n, head.hash FROM unnest($1::text::text[]) AS wanted (subject)
+_CHAINS = f"""
+SELECT head.subject, head.n, head.hash, spoken.source, spoken.sequence
+FROM unnest($1::text::text[]) AS wanted (subject)
 CROSS JOIN LATERAL ({_HEAD}) AS head
+LEFT JOIN LATERAL (
+    SELECT source, sequence FROM heard WHERE heard.subject = wanted.subject AND heard.source = ANY($2) OFFSET 0
+) AS spoken ON true
 """  # noqa: S608
+_SOURCES = sorted({entry.source for entry in event_types()})
+_MOVED = """
+UPDATE log_state SET size = $1, root = $2, epoch = $3, writer = $4
+WHERE size = $5 AND epoch = $6 AND root = $7
+"""
+_NOTHING_IS_PARKED = "NOT EXISTS (SELECT FROM parked WHERE settled_at IS NULL)"
+_CAUSES_ARE_RECORDED = """NOT EXISTS (SELECT FROM unnest({0}::text::text[]) AS wanted (event_id)
+    LEFT JOIN LATERAL (SELECT seq FROM entry WHERE entry.event_id = wanted.event_id LIMIT 1) AS found
+    ON true WHERE found.seq IS NULL)"""
 # One statement, because each more costs a single event a tenth of its time. The names are those of our own columns.
-_APPEND = f"""
+_ADD = """
 WITH moved AS (
-    UPDATE log_state SET size = $1, root = $2, epoch = $3, writer = $4
-    WHERE size = $5 AND epoch = $6 AND root = $7 RETURNING size
+    {0} RETURNING size
 ), tiles AS (
     INSERT INTO tile (level, idx, hashes, root)
-    SELECT * FROM unnest($8::smallint[], $9::bigint[], $10::bytea[], $11::bytea[])
+    SELECT * FROM unnest($8::smallint[], $9::bigint[], $10::bytea[], $11::bytea[]) WHERE EXISTS (SELECT FROM moved)
 ), entries AS (
-    INSERT INTO entry ({", ".join(COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 12))})
+    INSERT INTO entry ({1}) SELECT * FROM unnest({2}) WHERE EXISTS (SELECT FROM moved)
 )
-"""  # noqa: S608
-_ADD = f"{_APPEND} SELECT size, pg_notify('audit_entries', '') FROM moved"  # noqa: S608
-_NEXT = 12 + len(_TYPES)
-_CHECKS = """refuse_unusual({0}::bigint, {1}::bigint, {2}::text::text[], {3}::text::text[])"""
-_ADD_AT_ONCE = f"""{_APPEND}
-SELECT {_CHECKS.format("(SELECT size FROM moved)", "$5", f"${_NEXT}", f"${_NEXT + 1}")},
-    {in_turn.CALL.format(*(f"${at}" for at in range(_NEXT + 2, _NEXT + 11)))}, pg_notify('audit_entries', '')
-"""  # noqa: S608
-_CHECK = f"""
-SELECT {_CHECKS.format("$1", "$1", "$2", "$3")}, {in_turn.CALL.format(*(f"${at}" for at in range(4, 13)))}
+SELECT size, pg_notify('audit_entries', '') FROM moved
 """
+_COLUMNS = ", ".join(COLUMNS)
+_ARRAYS = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(_TYPES, 12))
+_ADD_ANY = _ADD.format(_MOVED, _COLUMNS, _ARRAYS)
+_ADD_USUAL = _ADD.format(
+    f"{_MOVED} AND {_NOTHING_IS_PARKED} AND {_CAUSES_ARE_RECORDED.format(f'${12 + len(_TYPES)}')}", _COLUMNS, _ARRAYS
+)
+_LOCK_USUAL = f"""
+SELECT size FROM log_state WHERE size = $1 AND epoch = $2 AND root = $3
+    AND {_NOTHING_IS_PARKED} AND {_CAUSES_ARE_RECORDED.format("$4")} FOR UPDATE
+"""  # noqa: S608
+# What most of a quiet log's entries are added by.
+_ADD_ONE = """
+WITH moved AS (
+    UPDATE log_state SET size = $1 + 1, root = $2 WHERE size = $1 AND epoch = $3 AND root = $4
+    AND {nothing_is_parked}
+    AND ($5::text IS NULL OR EXISTS (SELECT FROM entry WHERE event_id = $5)) RETURNING size
+), added AS (
+    INSERT INTO entry (seq, kind, leaf_hash, leaf, stream_id, kafka_offset, subject, n, organisation, source, event_id,
+        event_type, sequence)
+    SELECT $1, 'event', $6, $7, $8::smallint, $9::bigint, $10, $11::bigint, $12, $13, $14, $15, $16::bigint FROM moved
+)
+SELECT size{wake} FROM moved
+"""
+_ADD_ONE_UNHEARD = _ADD_ONE.format(nothing_is_parked=_NOTHING_IS_PARKED, wake="")
+_ADD_ONE_AND_WAKE = _ADD_ONE.format(nothing_is_parked=_NOTHING_IS_PARKED, wake=", pg_notify('audit_entries', '')")
+_FOLLOW = "SELECT follow($1)"
+_FOLLOW_SOON = "SELECT follow($1), set_config('synchronous_commit', 'off', true)"
+_STRIDE = 10_000
+"""Entries by which positions and sequences follow in one statement, so that none runs into its time limit."""
 _KEEP_DETACHED = "INSERT INTO detached (sha256, data) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING"
 _LEAF_HASHES = "SELECT leaf_hash FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq"
 _TILE_ROOTS = "SELECT root FROM tile WHERE level = $1 AND idx >= $2 ORDER BY idx"
 
 
 class StaleWriterError(Exception):
-    """The state of the log changed under its lock: nothing of this batch is kept."""
+    """The log is not as the writer thought: nothing of this batch is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +166,7 @@ async def load_edge(connection: Connection, size: int) -> Edge:
         rows = await connection.fetch(_TILE_ROOTS, level - 1, first)
         levels.append(tuple(row["root"] for row in rows))
         level += 1
-    return Edge(size, tuple(levels))
+    return Edge.of(size, levels)
 
 
 @dataclass(slots=True)
@@ -167,9 +208,15 @@ async def _before(connection: Connection, rows: Sequence[asyncpg.Record], readin
             for row in sorted((row for row in rows if row["part"] == "r"), key=lambda row: row["n"])
         },
     )
+    known.times.update((row["id"], row["n"]) for row in rows if row["part"] == "t")
     streams = {(row["name"], row["n"]): int(row["id"]) for row in rows if row["part"] == "p"}
     await add_streams(connection, streams, {(one.received.topic, one.received.partition) for one in readings})
     return Before(known, streams)
+
+
+async def load_times(connection: Connection, event_ids: Iterable[str]) -> dict[str, int]:
+    """How many entries have each of these ids, of those that some have."""
+    return {row["event_id"]: row["times"] for row in await connection.fetch(_LOAD_TIMES, texts(event_ids))}
 
 
 async def add_streams(connection: Connection, streams: dict[Stream, int], wanted: AbstractSet[Stream]) -> None:
@@ -234,15 +281,28 @@ async def copy_parts(
 ) -> None:
     """Add many entries, the first of which is `start`; each part while the next is being built."""
     for part in parts:
-        rows = packed(start, part, streams)
+        rows = packed(rows_of(start, part, streams))
         start += len(part)
         await statements.send(copy(connection, rows))
 
 
-async def load_heads(connection: Connection, subjects: Iterable[str]) -> dict[str, Link]:
-    """The next links of those of these subjects that have a chain."""
-    rows = await connection.fetch(_HEADS, texts(subjects))
-    return {row["subject"]: Link(row["subject"], row["n"], row["hash"]) for row in rows}
+async def load_chains(connection: Connection, subjects: Iterable[str]) -> list[Chain]:
+    """Those of these subjects that have one. Let positions and sequences follow first."""
+    chains: dict[str, Chain] = {}
+    for row in await connection.fetch(_CHAINS, texts(subjects), _SOURCES):
+        subject = row["subject"]
+        chain = chains.setdefault(subject, Chain(Link(subject, row["n"], row["hash"]), {}))
+        if row["source"] is not None:
+            chain.last[row["source"]] = row["sequence"]
+    return list(chains.values())
+
+
+async def follow(connection: Connection) -> None:
+    """Let positions and sequences that were heard follow the entries that were added at once. Within a transaction that
+    locked the state: up to there. Outside, nobody waits for the disk: what a power cut undoes follows again."""
+    statement = _FOLLOW if connection.is_in_transaction() else _FOLLOW_SOON
+    while await connection.fetchval(statement, _STRIDE):
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,22 +311,24 @@ class Step:
 
     before: State
     after: State
-    entries: Sequence[Entry]
-    """Those that are not there already."""
+    rows: Sequence[Row]
+    """Of the entries that are not there already."""
     tiles: Sequence[Tile]
-    streams: Mapping[Stream, int]
+
+    def moved(self) -> tuple[object, ...]:
+        """The parameters of `_MOVED`."""
+        before, after = self.before, self.after
+        return (after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root)
 
     def columns(self) -> tuple[object, ...]:
-        """The parameters of `_APPEND`."""
-        before, after = self.before, self.after
-        rows = plain(before.size, self.entries, self.streams)
+        """The parameters of `_ADD`."""
         return (
-            *(after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root),
+            *self.moved(),
             [tile.level for tile in self.tiles],
             [tile.index for tile in self.tiles],
             [tile.hashes for tile in self.tiles],
             [tile.root for tile in self.tiles],
-            *(zip(*rows, strict=True) if rows else [()] * len(COLUMNS)),
+            *(zip(*self.rows, strict=True) if self.rows else [()] * len(COLUMNS)),
         )
 
 
@@ -280,54 +342,37 @@ async def keep_detached(connection: Connection, entries: Iterable[Entry]) -> Non
 async def add(connection: Connection, step: Step) -> None:
     """Move the log, and wake whoever waits for entries. Raises `StaleWriterError` when the log is not in the state
     before the step."""
-    if await connection.fetchrow(_ADD, *step.columns()) is None:
-        raise StaleWriterError(f"the log is not at size {step.before.size}, epoch {step.before.epoch} any more")
+    _done(step, await connection.fetchrow(_ADD_ANY, *step.columns()))
 
 
-@dataclass(frozen=True, slots=True)
-class Usual:
-    """What must be so of a batch that is added at once."""
-
-    events: str
-    """None of them is recorded."""
-    causes: str
-    """All of them are."""
-    turn: tuple[str, ...]
-    """The arguments of `take_in_turn`."""
-
-    @classmethod
-    def of(cls, readings: Sequence[Reading]) -> "Usual | None":
-        """None when the readings by themselves show that they are not in turn."""
-        turn = in_turn.arguments(readings)
-        if turn is None:
-            return None
-        ids: set[str] = set()
-        causes: set[str] = set()
-        for envelope in (reading.envelope for reading in readings if isinstance(reading, Event)):
-            if envelope.id in ids:
-                return None
-            if envelope.causationid is not None and envelope.causationid not in ids:
-                causes.add(envelope.causationid)
-            ids.add(envelope.id)
-        return cls(texts(ids), texts(causes), turn)
-
-    def parameters(self) -> tuple[str, ...]:
-        return (self.events, self.causes, *self.turn)
+async def add_usual(connection: Connection, step: Step, causes: Iterable[str]) -> None:
+    """The same, where nothing is parked and these causes were recorded before the step; `StaleWriterError` when that is
+    not so, too."""
+    _done(step, await connection.fetchrow(_ADD_USUAL, *step.columns(), texts(causes)))
 
 
-async def add_at_once(connection: Connection, step: Step, usual: Usual) -> None:
-    """Add, and move positions and sequences, in one statement. Raises what `in_turn.is_refusal` knows when the batch is
-    not `usual`, or the log is in another state."""
-    await connection.fetchrow(_ADD_AT_ONCE, *step.columns(), *usual.parameters())
+async def add_one(connection: Connection, step: Step, cause: str | None, *, wake: bool) -> None:
+    """The same for a step of one entry that fills no tile. `wake`: whoever waits in another process."""
+    statement = _ADD_ONE_AND_WAKE if wake else _ADD_ONE_UNHEARD
+    before, (row,) = step.before, step.rows
+    seq, _, leaf_hash, leaf, _, stream_id, offset, subject, n, organisation, source, event_id, said, _, sequence = row
+    moved = (seq, step.after.root, before.epoch, before.root)
+    place = (stream_id, offset, subject, n)
+    told = (organisation, source, event_id, said, sequence)
+    _done(step, await connection.fetchrow(statement, *moved, cause, leaf_hash, leaf, *place, *told))
 
 
-async def lock(connection: Connection, state: State) -> None:
-    """Lock the log until the transaction ends. Raises `StaleWriterError` when it is in another state."""
-    if await lock_state(connection) != state:
-        raise StaleWriterError(f"the log is not at size {state.size}, epoch {state.epoch} any more")
+def _done(step: Step, row: asyncpg.Record | None) -> None:
+    if row is None:
+        raise _stale(step.before)
 
 
-async def check(connection: Connection, size: int, usual: Usual) -> None:
-    """Check a batch some of whose entries are there, from `size` on, and move positions and sequences. Raises like
-    `add_at_once`."""
-    await connection.fetchrow(_CHECK, size, *usual.parameters())
+def _stale(before: State) -> StaleWriterError:
+    return StaleWriterError(f"the log is not at size {before.size}, epoch {before.epoch} any more, or has to be asked")
+
+
+async def lock_usual(connection: Connection, before: State, causes: Iterable[str]) -> None:
+    """Lock the log until the transaction ends, for what `add` will add. Raises `StaleWriterError` when the log is in
+    another state, something is parked, or one of these causes is not recorded."""
+    if await connection.fetchrow(_LOCK_USUAL, before.size, before.epoch, before.root, texts(causes)) is None:
+        raise _stale(before)

@@ -16,6 +16,7 @@ import structlog
 
 from services.audit import store
 from services.audit.added import Added
+from services.audit.at_once import SESSION, add_at_once
 from services.audit.domain.chain import Batch, Entry, Known, Recorder
 from services.audit.domain.finding import INSTALLATION, LOG_SUBJECT, Finding, FindingCode, to_report
 from services.audit.domain.leaf import Leaf, LeafBuilder
@@ -23,12 +24,10 @@ from services.audit.feeds.ocsf_own import tell
 from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.guard import Guard
 from services.audit.memory import Memory
-from services.audit.one_event import add_one_event, fills_a_tile
-from services.audit.tlog import Edge
-from services.audit.usual import UnusualError, UsualRows
+from services.audit.rows import rows_of
+from services.audit.usual import UnusualError
 from shared.events import Event, Reading
 from shared.events.audit import IntegrityFinding, TimelineSealed
-from shared.messaging import in_turn
 from shared.messaging.heard import Verdict, hear
 from shared.messaging.timer import Timer
 from shared.messaging.unit import Scope, Unit, Units
@@ -36,8 +35,6 @@ from shared.messaging.unit import Scope, Unit, Units
 ACTOR = "service/audit"
 _PART = 200
 """Entries that are built while the database takes in those before them."""
-_FIRST = 100
-"""Fewer at first: until they come, the database has nothing to do."""
 CAUSE_WAIT = timedelta(seconds=60)
 """How long a cause may take to arrive: it may lie in a partition that is read later."""
 CAUSE_TIMER = "cause"
@@ -80,6 +77,7 @@ class Timeline:
         await self._check(unit, state)
         if state != self._memory.state:
             before = await store.load_before(unit.connection, readings)
+        await store.follow(unit.connection)
         orders = await _orders(unit, readings)
         recorder = Recorder(self._builder, before.known)
         parts = map(recorder.add, batched(zip(readings, orders, strict=True), _PART))
@@ -98,64 +96,13 @@ class Timeline:
     async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
         """Record a batch of events that are new and in turn, and of which nothing more is to be said, on what is
         remembered of the log: the statement that adds them refuses when it is not so. False when nothing was kept."""
-        memory = self._memory
-        if memory.state is None:
-            return False
-        connection = await units.line.connection()
+        connection = await units.line.connection(SESSION)
         try:
-            if len(readings) == 1 and not fills_a_tile(memory.state):
-                wake = self._added.elsewhere
-                await add_one_event(connection, memory, self._builder, self._writer, readings[0], wake=wake)
-            elif len(readings) < store.COPY_FROM:
-                await self._add_at_once(connection, readings)
-            else:
-                async with connection.transaction():
-                    await self._copy_at_once(connection, readings)
-        except (UnusualError, store.StaleWriterError):
-            return False
-        except asyncpg.PostgresError as error:
-            if not in_turn.is_refusal(error):
-                raise
+            await add_at_once(connection, self._memory, self._builder, readings, wake=self._added.elsewhere)
+        except (UnusualError, store.StaleWriterError, asyncpg.UniqueViolationError):
             return False
         self._added.tell()
         return True
-
-    async def _add_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
-        state, edge, before = await self._remembered(connection, readings)
-        if any((one.received.topic, one.received.partition) not in before.streams for one in readings):
-            raise UnusualError
-        batch = Recorder(self._builder, before.known).build((reading, None) for reading in readings)
-        entries = _only_entries(batch)
-        step, edge = self._step(state, edge, [entry.leaf.hash for entry in entries], entries, before)
-        await store.add_at_once(connection, step, _usual(readings))
-        self._memory.keep_batch(step.after, edge, before)
-
-    async def _copy_at_once(self, connection: store.Connection, readings: Sequence[Reading]) -> None:
-        state, edge, before = await self._remembered(connection, readings)
-        rows = UsualRows(self._builder, state.size, before)
-        async with store.Statements() as statements:
-            await statements.send(store.lock(connection, state))
-            await statements.send(store.copy(connection, rows.part(readings[:_FIRST])))
-            await statements.send(store.check(connection, state.size, _usual(readings)))
-            for part in batched(readings[_FIRST:], _PART):
-                await statements.send(store.copy(connection, rows.part(part)))
-            step, edge = self._step(state, edge, rows.hashes, (), before)
-            await statements.send(store.add(connection, step))
-        self._memory.keep_batch(step.after, edge, before)
-
-    async def _remembered(
-        self, connection: store.Connection, readings: Sequence[Reading]
-    ) -> tuple[store.State, Edge, store.Before]:
-        memory = self._memory
-        firsts = {one.envelope.subject: one.envelope.sequence for one in reversed(readings) if isinstance(one, Event)}
-        # One that is not remembered and of which its writer speaks for the first time begins a chain; where it does
-        # not, the unique key of the chain refuses.
-        if unknown := [one for one, sequence in firsts.items() if one not in memory.heads and sequence > 1]:
-            memory.heads |= await store.load_heads(connection, unknown)
-        before = memory.before(firsts)
-        if memory.state is None:
-            raise UnusualError
-        return memory.state, memory.edge, before
 
     async def add(self, unit: Unit, make: Callable[[int], Awaitable[Sequence[Leaf]]]) -> int:
         """Add what the log says about itself. `make` is given the size of the log, which is locked; it is returned.
@@ -181,17 +128,12 @@ class Timeline:
             self._memory = Memory(state, await store.load_edge(unit.connection, state.size))
         memory = self._memory
         hashes = [entry.leaf.hash for entry in batch.entries]
-        step, edge = self._step(state, memory.edge, hashes, () if copied else batch.entries, before)
-        await store.keep_detached(unit.connection, batch.entries)
-        await store.add(unit.connection, step)
-        memory.keep_batch(step.after, edge, before)
-
-    def _step(
-        self, state: store.State, edge: Edge, hashes: Sequence[bytes], entries: Sequence[Entry], before: store.Before
-    ) -> tuple[store.Step, Edge]:
-        edge, tiles = edge.append(hashes)
+        edge, tiles = memory.edge.append(hashes)
         after = store.State(edge.size, edge.root(), state.epoch + (state.writer != self._writer), self._writer)
-        return store.Step(state, after, entries, tiles, before.streams), edge
+        rows = rows_of(state.size, () if copied else batch.entries, before.streams)
+        await store.keep_detached(unit.connection, batch.entries)
+        await store.add(unit.connection, store.Step(state, after, rows, tiles))
+        memory.keep_batch(after, edge, before)
 
     async def _tell(self, unit: Unit, start: int, size: int, batch: Batch) -> None:
         for finding in to_report(batch.findings):
@@ -213,19 +155,6 @@ class Timeline:
                 "seq": start + at,
             }
             await unit.arm(envelope.subject, f"{CAUSE_TIMER}:{start + at}", unit.now + CAUSE_WAIT, payload)
-
-
-def _usual(readings: Sequence[Reading]) -> store.Usual:
-    usual = store.Usual.of(readings)
-    if usual is None:
-        raise UnusualError
-    return usual
-
-
-def _only_entries(batch: Batch) -> Sequence[Entry]:
-    if batch.findings or batch.seals or any(entry.leaf.detached is not None for entry in batch.entries):
-        raise UnusualError
-    return batch.entries
 
 
 async def _orders(unit: Unit, readings: Sequence[Reading]) -> list[FindingCode | None]:

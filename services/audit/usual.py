@@ -1,22 +1,19 @@
-"""Events that are new and in turn, which is most of what a log takes, as rows of COPY: what `chain` and `rows` make of
-them, without an object for each step on the way. Half of the time that a batch takes its writer goes into this loop."""
+"""Events that are new and in turn, which is most of what a log takes, as rows: what `chain` and `rows` make of them,
+without an object for each step on the way. Half of the time that a batch takes its writer goes into this loop."""
 
 import hashlib
-import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
+from services.audit.domain.chain import Chain
 from services.audit.domain.leaf import Kind, LeafBuilder, Link
-from services.audit.rows import COLUMNS, FOOT, HEAD, text, usual_text
-from services.audit.store import Before
+from services.audit.memory import Memory
+from services.audit.rows import Row
 from shared.events import Event, Reading
 from shared.events.reporter import IncidentClosed, PersonalDataErased
 
-TELLS_MORE = (IncidentClosed.event_type, PersonalDataErased.event_type)
+_TELLS_MORE = (IncidentClosed.event_type, PersonalDataErased.event_type)
 """Events after which the log says something itself."""
-_START = struct.Struct(f">hiq{4 + len(Kind.EVENT)}si32si").pack
-_PLACE = struct.Struct(">iihiq").pack
-_NUMBER = struct.Struct(">iq").pack
-_KIND = text(Kind.EVENT)
+_EVENT = Kind.EVENT.value
 
 
 class UnusualError(Exception):
@@ -24,48 +21,74 @@ class UnusualError(Exception):
 
 
 class UsualRows:
-    """The rows of one batch, part by part. Of what is known, heads and offsets are moved on."""
+    """The rows of one batch behind what is remembered, which stays as it is: what the batch moves on is kept apart."""
 
-    def __init__(self, builder: LeafBuilder, start: int, before: Before) -> None:
-        """The first entry is `start`."""
+    def __init__(self, builder: LeafBuilder, memory: Memory) -> None:
+        """Raises `UnusualError` when nothing is remembered."""
+        if memory.state is None:
+            raise UnusualError
         self._builder = builder
-        self._start = start
-        self._known = before.known
-        self._streams = before.streams
+        self._memory = memory
+        self.before = memory.state
+        """The state that they are added behind."""
         self.hashes: list[bytes] = []
         """Of the leaves so far."""
+        self.chains: dict[str, Chain] = {}
+        """Of the subjects so far, as they stand behind them."""
+        self.next_offsets = dict(memory.next_offsets)
 
-    def part(self, readings: Iterable[Reading]) -> bytes:
-        """The input of one COPY. Raises `UnusualError` for what is no event, out of its place or more than an entry."""
-        rows = [HEAD]
-        event, streams = self._builder.event, self._streams
-        heads, offsets, hashes = self._known.heads, self._known.next_offsets, self.hashes
-        seq = self._start + len(hashes)
+    def of(self, readings: Iterable[Reading]) -> Iterator[Row]:
+        """The next rows. Raises `UnusualError` for what is no event, out of its place or its turn, or more than an
+        entry."""
+        event, streams = self._builder.event, self._memory.streams
+        chains, offsets, hashes = self.chains, self.next_offsets, self.hashes
+        seq = self.before.size + len(hashes)
         for reading in readings:
-            if not isinstance(reading, Event) or reading.envelope.type in TELLS_MORE:
+            if not isinstance(reading, Event) or reading.envelope.type in _TELLS_MORE:
                 raise UnusualError
             received, envelope = reading.received, reading.envelope
-            stream = (received.topic, received.partition)
-            stream_id = streams.get(stream)
-            link = heads.get(envelope.subject) or Link(envelope.subject)
+            stream, offset = (received.topic, received.partition), received.offset
+            subject, source, sequence = envelope.subject, envelope.source, envelope.sequence
+            chain = chains.get(subject)
+            if chain is None:
+                chain = chains[subject] = self._memory.chain(subject)
+            link = chain.link
             leaf = event(received, link)
-            if leaf is None or stream_id is None or received.offset != offsets.get(stream, 0):
+            stream_id = streams.get(stream)
+            if (
+                leaf is None
+                or stream_id is None
+                or offset != offsets.get(stream, 0)
+                or sequence != chain.last.get(source, 0) + 1
+            ):
                 raise UnusualError
             leaf_hash = hashlib.sha256(b"\x00" + leaf).digest()
-            rows += (
-                _START(len(COLUMNS), 8, seq, _KIND, 32, leaf_hash, len(leaf)),
-                leaf,
-                _PLACE(-1, 2, stream_id, 8, received.offset),
-                usual_text(envelope.subject),
-                _NUMBER(8, link.n),
-                usual_text(envelope.organisation),
-                usual_text(envelope.source),
-                text(envelope.id),
-                usual_text(envelope.type),
+            organisation, event_id, said = envelope.organisation, envelope.id, envelope.type
+            # fmt: off
+            yield (
+                seq, _EVENT, leaf_hash, leaf, None, stream_id, offset, subject, link.n,
+                organisation, source, event_id, said, 0, sequence,
             )
-            offsets[stream] = received.offset + 1
-            heads[envelope.subject] = link.after(leaf_hash)
+            # fmt: on
+            offsets[stream] = offset + 1
+            chain.link = Link(subject, link.n + 1, leaf_hash)
+            chain.last[source] = sequence
             hashes.append(leaf_hash)
             seq += 1
-        rows.append(FOOT)
-        return b"".join(rows)
+
+
+def asked(readings: Sequence[Reading]) -> tuple[dict[str, int], set[str]]:
+    """Of each subject the sequence that its first event has; and the causes that are named and are no events before
+    them in the batch."""
+    firsts: dict[str, int] = {}
+    ids: set[str] = set()
+    causes: set[str] = set()
+    for reading in readings:
+        if not isinstance(reading, Event):
+            raise UnusualError
+        envelope = reading.envelope
+        firsts.setdefault(envelope.subject, envelope.sequence)
+        if envelope.causationid is not None and envelope.causationid not in ids:
+            causes.add(envelope.causationid)
+        ids.add(envelope.id)
+    return firsts, causes

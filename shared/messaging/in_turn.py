@@ -17,9 +17,6 @@ from shared.postgres.literals import integers, texts
 
 _REFUSED = ("LP001", "23505")
 """Raised by `take_in_turn` and whatever else must hold for a batch to be taken at once; a unique key that is taken."""
-CALL = """take_in_turn({0}::text::text[], {1}::text::integer[], {2}::text::bigint[], {3}::text::bigint[],
-    {4}::text::text[], {5}::text::text[], {6}::text::bigint[], {7}::text::bigint[], {8}::text::text[])"""
-"""To be formatted with the names of nine parameters, which `arguments` gives."""
 _TAKE_AND_LOCK = """
 SELECT locked, last_sequence FROM take_and_lock($1::text::text[], $2::text::integer[], $3::text::bigint[],
     $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::bigint[], $8::text::bigint[], $9::text::text[],

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from services.audit import store
 from services.audit.domain.chain import Known, Recorder
 from services.audit.domain.leaf import LeafBuilder, open_leaf
 from services.audit.domain.own import IndexRow
@@ -40,8 +41,14 @@ async def _consumed(bench: Bench, records: Sequence[Received], timeline: Timelin
     return False
 
 
+async def _follow(bench: Bench) -> None:
+    async with bench.pool.acquire() as connection:
+        await store.follow(connection)
+
+
 async def _everything(bench: Bench) -> list[object]:
-    """All that a batch changes."""
+    """All that a batch changes, once positions and sequences have followed."""
+    await _follow(bench)
     tables = ("entry", "log_state", "tile", "heard", "position", "stream")
     return [[tuple(row) for row in await bench.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")] for table in tables]
 
@@ -68,6 +75,7 @@ async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(ben
     )
     entries = await bench.entries()
     assert [entry["leaf"] for entry in entries] == [entry.leaf.data for entry in built.entries]
+    await _follow(bench)
     state = await bench.pool.fetchrow("SELECT size, root FROM log_state")
     assert tuple(state) == (len(records), naive_root([entry["leaf"] for entry in entries]))
     async with bench.pool.acquire() as connection:

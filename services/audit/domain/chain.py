@@ -34,6 +34,8 @@ class Entry:
     link: Link | None = None
     envelope: Envelope | None = None
     """Of a verified event."""
+    repeat: int = 0
+    """How many entries before it have its event's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,16 @@ class Seal:
 
 
 @dataclass(slots=True)
+class Chain:
+    """Where the chain of one subject stands."""
+
+    link: Link
+    """Its next one."""
+    last: dict[str, int]
+    """Of each source that spoke in it, the sequence of its last event."""
+
+
+@dataclass(slots=True)
 class Known:
     """What the log holds before the batch; moved on while the batch is built."""
 
@@ -54,11 +66,8 @@ class Known:
     next_offsets: dict[Stream, int]
     recorded: dict[EventKey, bytes]
     """Of the events that are looked for: what they say, hashed."""
-    ids: set[str] = field(default_factory=set)
-    """Ids of events that are recorded, of those that are looked for."""
-
-    def __post_init__(self) -> None:
-        self.ids.update(event_id for _, event_id in self.recorded)
+    times: dict[str, int] = field(default_factory=dict)
+    """How many entries have this event's id, of those that are looked for and recorded."""
 
 
 @dataclass(slots=True)
@@ -129,23 +138,28 @@ class Recorder:
         before = self._recorded(key) if key in self._said or key in known.recorded else None
         if before is not None and before == body_hash(received):
             leaf = self._builder.record(Kind.DUPLICATE, received)
-            self._batch.entries.append(Entry(leaf, stream, received.offset, None, envelope))
+            repeat = self._repeat(envelope.id)
+            self._batch.entries.append(Entry(leaf, stream, received.offset, None, envelope, repeat))
             return
         link = known.heads.get(envelope.subject) or Link(envelope.subject)
         leaf = self._builder.record(Kind.EVENT, received, link=link)
-        self._chain(Entry(leaf, stream, received.offset, link, envelope), link)
+        self._chain(Entry(leaf, stream, received.offset, link, envelope, self._repeat(envelope.id)), link)
         self._said[key] = received
-        known.ids.add(envelope.id)
         if order is not None:
             self._find_in(order, envelope, received)
         if before is not None:
             self._find_in(FindingCode.EVENT_ID_REUSED, envelope, received)
-        if envelope.causationid is not None and envelope.causationid not in known.ids:
+        if envelope.causationid is not None and envelope.causationid not in known.times:
             self._batch.causes.append((len(self._batch.entries) - 1, envelope))
         if envelope.type == _CLOSED:
             self._seal(envelope)
         elif envelope.type == _ERASED:
             self._erasure(event)
+
+    def _repeat(self, event_id: str) -> int:
+        times = self._known.times.get(event_id, 0)
+        self._known.times[event_id] = times + 1
+        return times
 
     def _chain(self, entry: Entry, link: Link) -> None:
         """Add an entry at this place of a chain."""

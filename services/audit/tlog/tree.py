@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from services.audit.tlog.tiles import TILE_WIDTH, Tile
 
@@ -55,13 +56,23 @@ class Edge:
 
     size: int = 0
     open_tiles: tuple[tuple[bytes, ...], ...] = ()
+    subtrees: tuple[bytes, ...] = ()
+    """The roots of the perfect subtrees that the tree consists of, largest first."""
+
+    @classmethod
+    def of(cls, size: int, open_tiles: Iterable[Iterable[bytes]]) -> "Edge":
+        """The edge with these open tiles."""
+        tiles = tuple(map(tuple, open_tiles)) if size else ()
+        return cls(size, tiles, tuple(chain.from_iterable(map(_perfect_subtrees, reversed(tiles)))))
 
     def append(self, leaf_hashes: Iterable[bytes]) -> tuple["Edge", list[Tile]]:
         """The edge after these leaves, and the tiles that became full on the way, in the order they did."""
+        leaves = list(leaf_hashes)
+        if len(leaves) == 1 and self.size and len(self.open_tiles[0]) < TILE_WIDTH - 1:
+            return self._append_one(leaves[0]), []
         levels = [list(tile) for tile in self.open_tiles] or [[]]
         full: list[Tile] = []
         size = self.size
-        leaves = list(leaf_hashes)
         at = 0
         while at < len(leaves):
             taken = leaves[at : at + TILE_WIDTH - len(levels[0])]
@@ -69,16 +80,21 @@ class Edge:
             size += len(taken)
             levels[0] += taken
             _close_full(levels, size, full)
-        return Edge(size, tuple(tuple(tile) for tile in levels) if size else ()), full
+        return Edge.of(size, levels), full
+
+    def _append_one(self, leaf_hash: bytes) -> "Edge":
+        """Without the way through lists: most of a quiet log grows so."""
+        subtrees, root, size = self.subtrees, leaf_hash, self.size
+        while size & 1:
+            root = node_hash(subtrees[-1], root)
+            subtrees = subtrees[:-1]
+            size >>= 1
+        lowest, *others = self.open_tiles
+        return Edge(self.size + 1, ((*lowest, leaf_hash), *others), (*subtrees, root))
 
     def root(self) -> bytes:
         """The root of the whole tree."""
-        if self.size == 0:
-            return EMPTY_ROOT
-        subtrees: list[bytes] = []
-        for hashes in reversed(self.open_tiles):
-            subtrees.extend(_perfect_subtrees(hashes))
-        return fold(subtrees)
+        return fold(self.subtrees) if self.size else EMPTY_ROOT
 
 
 def _close_full(levels: list[list[bytes]], size: int, full: list[Tile]) -> None:
