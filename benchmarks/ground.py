@@ -1,6 +1,5 @@
 """Where a benchmark runs: a PostgreSQL of its own with fsync on, made for the run and ended with it."""
 
-import asyncio
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,14 +31,15 @@ class Ground:
         return self._server.dsn(name, role)
 
     async def make(self, name: str) -> None:
-        """A database with every schema, role and table."""
+        """A database with every schema, role and table, on a server as it is when it has run for a while."""
         await database.prepare(self._server.dsn(), name, _PASSWORDS)
         await database.migrate_all(self._server.dsn(name), SERVICES)
+        await _run_in(self._server.dsn(name))
 
 
 async def _run_in(dsn: str) -> None:
-    """As a server is that has run for a while: the files of its write-ahead log are there to be used again. A new one
-    stops every writer for 20 ms whenever it has to make one, and who writes more is stopped more often."""
+    """The files of the write-ahead log are there to be used again, then. Without them every writer stops for 20 ms when
+    the next one is made, and who writes more stops more often."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("CREATE TABLE segments (at integer)")
@@ -60,7 +60,6 @@ def ground() -> Iterator[Ground]:
         server = EmbeddedPostgres(Path(folder) / "postgres")
         server.start()
         try:
-            asyncio.run(_run_in(server.dsn()))
             yield Ground(server)
         finally:
             server.stop()

@@ -1,7 +1,7 @@
 """Events that are new and in turn into the timeline, on what the writer remembers of it: what has to be so for that is
 checked where they are added, and nothing is kept when it is not."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from services.audit import store
@@ -15,7 +15,7 @@ from shared.events import Reading
 
 SESSION = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"
 """For the connection: its statements look for single rows, also under a plan that was made while tables were small."""
-_SMALLEST_PART, _LARGEST_PART = 50, 200
+_SMALLEST_PART, _LARGEST_PART = 100, 200
 """Entries that are built while the database takes in those before them."""
 
 
@@ -30,7 +30,9 @@ async def add_at_once(
     """
     rows = UsualRows(builder, memory)
     firsts, causes = asked(readings)
-    await _learn(connection, memory, firsts)
+    if unread := [subject for subject, sequence in firsts.items() if memory.has_to_be_read(subject, sequence)]:
+        await store.follow(connection)
+        memory.learn(await store.load_chains(connection, unread))
     if len(readings) < store.COPY_FROM:
         step, edge = _step(memory, rows, list(rows.of(readings)))
         if len(readings) == 1 and not step.tiles:
@@ -41,12 +43,6 @@ async def add_at_once(
         async with connection.transaction():
             step, edge = await _copy(connection, memory, rows, readings, causes)
     memory.keep(step.after, edge, rows.next_offsets, rows.chains)
-
-
-async def _learn(connection: Connection, memory: Memory, firsts: Mapping[str, int]) -> None:
-    if unread := [subject for subject, sequence in firsts.items() if memory.has_to_be_read(subject, sequence)]:
-        await store.follow(connection)
-        memory.learn(await store.load_chains(connection, unread))
 
 
 async def _copy(
