@@ -19,6 +19,7 @@ from services.audit.selection import Selection, actors, names
 from services.audit.story import Story, tell
 from services.audit.tlog import Proofs, TilePath
 from shared.web import Identity, Pages, Person, Problem, Role
+from shared.web.number import Number
 
 _HERE = Path(__file__).parent / "pages"
 _OCTETS = "application/octet-stream"
@@ -42,7 +43,7 @@ READERS = (Role.DESK, Role.APPROVER, Role.LEAD, Role.PRIVACY, Role.EXECUTIVE, Ro
 _HANDS_OUT = (Role.PRIVACY, Role.AUDITOR)
 _SUBJECT = r"^[A-Za-z0-9_.-]{1,100}$"
 
-type Seq = Annotated[int, Query(ge=0, le=_MAX_SEQ)]
+type Seq = Annotated[Number, Query(ge=0, le=_MAX_SEQ)]
 type Word = Annotated[str, Query(max_length=100)]
 type Given[T] = Annotated[T | None, BeforeValidator(lambda value: value or None)]
 """A field of a form: left empty, it is sent all the same."""
@@ -88,7 +89,7 @@ def _standard(app: FastAPI, reader: LogReader, identity: Identity, operator: str
 
 def _proofs(app: FastAPI, reader: LogReader, identity: Identity, operator: str | None) -> None:
     @app.get("/v1/entries/{seq}", response_class=_Octets)
-    async def entry(seq: int, person: Annotated[Person, Depends(identity.require(*READERS))]) -> Response:
+    async def entry(seq: Number, person: Annotated[Person, Depends(identity.require(*READERS))]) -> Response:
         """The exact bytes of one entry, of the reader's organisation."""
         row = await reader.entry(seq) if 0 <= seq <= _MAX_SEQ else None
         whole = Role.AUDITOR in person.roles and person.organisation == operator
@@ -97,7 +98,7 @@ def _proofs(app: FastAPI, reader: LogReader, identity: Identity, operator: str |
         return Response(row["leaf"], media_type=_OCTETS, headers={"Cache-Control": _FOR_EVER_PRIVATE})
 
     @app.get("/v1/entries/{seq}/proof", response_class=PlainTextResponse)
-    async def proof(seq: int, size: Seq | None = None) -> Response:
+    async def proof(seq: Number, size: Seq | None = None) -> Response:
         """A tlog-proof: this entry is in the log of the newest checkpoint, or of the one of `size`."""
         published = await _checkpoint(reader, size)
         if not 0 <= seq < published.size:
@@ -109,7 +110,8 @@ def _proofs(app: FastAPI, reader: LogReader, identity: Identity, operator: str |
 
     @app.get("/v1/consistency", response_class=PlainTextResponse)
     async def consistency(
-        start: Annotated[int, Query(alias="from", ge=1, le=_MAX_SEQ)], to: Annotated[int, Query(ge=1, le=_MAX_SEQ)]
+        start: Annotated[Number, Query(alias="from", ge=1, le=_MAX_SEQ)],
+        to: Annotated[Number, Query(ge=1, le=_MAX_SEQ)],
     ) -> Response:
         """Proof lines, base64: the log of size `to` begins with the log of size `from`."""
         published = await _newest(reader)

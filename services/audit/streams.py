@@ -13,6 +13,7 @@ from services.audit.domain.leaf import open_header
 from services.audit.reader import LogReader
 from shared.messaging.kafka import KafkaConnection
 from shared.web import Identity, Person, Problem, Role
+from shared.web.number import Number
 
 _MAX = 2**53 - 1
 _BROKER_SECONDS = 3.0
@@ -27,8 +28,8 @@ def stream_routes(
     @app.get("/v1/receipts/{topic}/{partition}/{offset}", response_class=PlainTextResponse)
     async def receipt(
         topic: Annotated[str, InPath(pattern=r"^[A-Za-z0-9._-]{1,249}$")],
-        partition: Annotated[int, InPath(ge=0, le=2**31 - 1)],
-        offset: Annotated[int, InPath(ge=0, le=_MAX)],
+        partition: Annotated[Number, InPath(ge=0, le=2**31 - 1)],
+        offset: Annotated[Number, InPath(ge=0, le=_MAX)],
     ) -> Response:
         """A tlog-proof that the record at this place of Kafka is in the log of the newest checkpoint; its `index` says
         where. For whoever sent it: the leaf is made of the record."""

@@ -17,6 +17,7 @@ from services.mdm_actions.tasks import Task
 from shared.events.payload import Assurance, Code, Instant, Reference, Sha256
 from shared.messaging import Unit, Units
 from shared.web import Identity, Person, Problem, Role
+from shared.web.number import Number
 
 _DESK = (Role.DESK, Role.LEAD)
 _READERS = (Role.DESK, Role.LEAD, Role.APPROVER, Role.OPERATOR, Role.PRIVACY, Role.AUDITOR)
@@ -141,7 +142,7 @@ def _inventory(routes: APIRouter, units: Units, identity: Identity, inventory: I
     async def devices(
         person: Reader,
         after: Annotated[str, Query(max_length=40)] = "",
-        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        limit: Annotated[Number, Query(ge=1, le=1000)] = 200,
     ) -> dict[str, Any]:
         """The organisation's phones by asset tag; `after` is the last tag of the page before."""
         async with units.begin() as unit:

@@ -9,6 +9,7 @@ from services.notifier.access import Acting, Uuid, acting
 from services.notifier.desk import Desk
 from services.notifier.telling import Telling
 from services.notifier.view import View
+from shared.web.number import Number
 
 
 def add(router: APIRouter, desk: Desk) -> None:
@@ -37,6 +38,6 @@ def add(router: APIRouter, desk: Desk) -> None:
         batch: Uuid,
         who: reader,
         after: Annotated[str, Query(max_length=60)] = "",
-        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        limit: Annotated[Number, Query(ge=1, le=1000)] = 200,
     ) -> View:
         return await telling.people(incident, batch, who, limit, after)

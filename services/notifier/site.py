@@ -11,6 +11,7 @@ from services.notifier.desk import Desk
 from services.notifier.disclosures import Disclosure, Edition, load, published
 from services.notifier.refusals import problem
 from shared.web import Pages, Person, RateLimit, language
+from shared.web.number import Number
 
 _PUBLIC_CACHE = {"Cache-Control": "no-store"}
 _LINK_LIMIT = RateLimit(burst=60, per_minute=120)
@@ -106,7 +107,7 @@ def _add_public(router: APIRouter, desk: Desk, pages: Pages) -> None:
         request: Request,
         disclosure: Uuid,
         reader: visitor,
-        edition: Annotated[int | None, Query(ge=1, le=1000)] = None,
+        edition: Annotated[Number | None, Query(ge=1, le=1000)] = None,
     ) -> Response:
         found = await load(desk.units.pool, disclosure)
         shown = _readable(found, edition, reader)

@@ -18,6 +18,7 @@ from services.reporter.door import may
 from services.reporter.erasure import Erasure
 from services.reporter.view import Views
 from shared.web import Identity, Person, Role
+from shared.web.number import Number
 
 type IncidentPath = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 type NoncePath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
@@ -84,7 +85,7 @@ def routes(desk: Desk) -> APIRouter:
     async def queue(
         who: see,
         state: Annotated[Literal["open", "ended", "all"], Query()] = "open",
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Annotated[Number, Query(ge=1, le=200)] = 50,
     ) -> Answered:
         ended = {"open": False, "ended": True, "all": None}[state]
         return {"incidents": await desk.views.queue(who, ended=ended, limit=limit)}

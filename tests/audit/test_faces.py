@@ -138,6 +138,13 @@ async def test_the_timeline_of_an_incident_is_given_to_programs(audit: Audit) ->
     assert (await audit.get(f"/v1/incidents/{_ACME}/timeline?size=3", token)).status_code == 404
 
 
+@pytest.mark.parametrize("number", ["1.0", "1_0", "+1", "%201", "１"])
+async def test_a_number_in_an_address_is_digits_and_nothing_else(audit: Audit, number: str) -> None:
+    answer = await audit.get(f"/v1/entries/{number}/proof")
+    assert answer.status_code == 422
+    assert [(error["field"], error["en"]) for error in answer.json()["errors"]] == [("seq", "must be a whole number")]
+
+
 async def test_a_proof_is_carried_away_and_holds(audit: Audit) -> None:
     token = await audit.token("acme-kk", "auditor")
     for seq, size in ((0, ""), (2, ""), (1, "?size=4")):
