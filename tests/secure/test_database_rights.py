@@ -17,6 +17,7 @@ ROWS = {"select", "insert", "update", "delete"}
 ONLY_ADDED = {"select", "insert"}
 FEWER = {
     **{("audit", table): ONLY_ADDED for table in ("entry", "tile", "detached", "checkpoint", "timestamp_response")},
+    **{("audit", table): {"select", "update"} for table in ("log_state", "followed")},
     **{(service, "migration"): {"select"} for service in SERVICES},
 }
 DOORS = {"put", "open", "destroy"}

@@ -22,20 +22,6 @@ ALTER TABLE entry ADD UNIQUE (event_id, repeat);
 -- writer makes hashes and leaves of no other length, and whoever verifies the log would see one.
 ALTER TABLE entry DROP CONSTRAINT entry_leaf_hash_check, DROP CONSTRAINT entry_leaf_check;
 ALTER TABLE log_state DROP CONSTRAINT log_state_root_check, DROP CONSTRAINT log_state_single_check;
--- That there is one row, nobody who writes entries can change.
-DO $$
-DECLARE
-    grantee text;
-BEGIN
-    FOR grantee IN
-        SELECT DISTINCT held.grantee FROM information_schema.role_table_grants AS held
-        WHERE held.table_schema = current_schema() AND held.table_name = 'log_state'
-            AND held.grantee NOT IN (current_user, 'PUBLIC')
-    LOOP
-        EXECUTE format('REVOKE INSERT, DELETE, TRUNCATE ON log_state FROM %I', grantee);
-    END LOOP;
-END
-$$;
 
 -- What is known of an event that is added at once lies in its entry. Positions and sequences that were heard follow the
 -- entries, up to this size, in one go for many: two rows less to change for every event.
@@ -85,3 +71,21 @@ $$;
 
 DROP FUNCTION append_event;
 DROP FUNCTION refuse_unusual;
+
+-- That each of these has one row, nobody who writes entries can change.
+DO $$
+DECLARE
+    kept text;
+    grantee text;
+BEGIN
+    FOREACH kept IN ARRAY ARRAY['log_state', 'followed'] LOOP
+        FOR grantee IN
+            SELECT DISTINCT held.grantee FROM information_schema.role_table_grants AS held
+            WHERE held.table_schema = current_schema() AND held.table_name = kept
+                AND held.grantee NOT IN (current_user, 'PUBLIC')
+        LOOP
+            EXECUTE format('REVOKE INSERT, DELETE, TRUNCATE ON %I FROM %I', kept, grantee);
+        END LOOP;
+    END LOOP;
+END
+$$;
