@@ -4,6 +4,9 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from schemathesis import GenerationMode
+from schemathesis.core.parameters import ParameterLocation
+
 from tests.notifier.cases import DETAILS
 from tests.requests.running import World
 
@@ -15,7 +18,10 @@ class Known:
     ids: dict[str, list[str]]
 
     def point(self, case: Any, chance: random.Random) -> None:
-        """Have a request ask for something that is there, where its path names a thing."""
+        """Have a request ask for something that is there, where its path names a thing and is not wrong on purpose."""
+        path = case.meta.components.get(ParameterLocation.PATH)
+        if path is not None and path.mode is GenerationMode.NEGATIVE:
+            return
         for name in case.path_parameters or {}:
             if name in self.ids:
                 case.path_parameters[name] = chance.choice(self.ids[name])
