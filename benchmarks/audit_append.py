@@ -15,6 +15,7 @@ from benchmarks.ground import Ground
 from benchmarks.records import Records
 from services.audit import store
 from services.audit.added import Added
+from services.audit.at_once import SESSION
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.publisher import INTERVAL_SECONDS
 from services.audit.timeline import Timeline
@@ -64,7 +65,7 @@ class Writer:
 
     async def server_pid(self) -> int:
         """The process of the server that takes the batches in."""
-        pid: int = (await self.units.line.connection()).get_server_pid()
+        pid: int = (await self.units.line.connection(SESSION)).get_server_pid()
         return pid
 
     async def close(self) -> None:
