@@ -10,12 +10,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
+from services.audit import store
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.publisher import Publisher
 from services.audit.reader import LogReader
 from services.audit.timeline import Timeline
 from services.audit.tlog import LogKey
 from shared.events import KeyRing, Received, read
+from shared.messaging.position import claim
 from shared.messaging.unit import Units
 from shared.postgres import connect
 from shared.telemetry import Health
@@ -64,6 +66,32 @@ class Bench:
     async def take(self, records: Sequence[Received], timeline: Timeline | None = None) -> None:
         async with self.units.begin() as unit:
             await (timeline or self.timeline).take(unit, [read(record, self.keyring) for record in records])
+
+    async def long_way(self, records: Sequence[Received], timeline: Timeline | None = None) -> None:
+        """As the consume loop has them taken that are not usual."""
+        async with self.units.begin() as unit:
+            new = await claim(unit, records)
+            await (timeline or self.timeline).take(unit, [read(record, self.keyring) for record in new])
+
+    async def at_once(self, records: Sequence[Received], timeline: Timeline | None = None) -> bool:
+        """Whether they were added at once; if not, nothing of them was kept."""
+        readings = [read(record, self.keyring) for record in records]
+        try:
+            return await (timeline or self.timeline).take_at_once(self.units, readings)
+        finally:
+            await self.units.line.give_back()
+
+    async def consume(self, records: Sequence[Received], timeline: Timeline | None = None) -> bool:
+        """As the consume loop takes them; whether it was done at once."""
+        if await self.at_once(records, timeline):
+            return True
+        await self.long_way(records, timeline)
+        return False
+
+    async def follow(self) -> None:
+        """Let positions and sequences follow."""
+        async with self.pool.acquire() as connection:
+            await store.follow(connection)
 
     async def record(self, *records: Received, partition: int = 0) -> None:
         await self.take(self.place(*records, partition=partition))

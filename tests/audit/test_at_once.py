@@ -1,54 +1,24 @@
 """Usual batches are recorded in one statement, on what the writer remembers; it comes to the same as the long way."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from services.audit import store
 from services.audit.domain.chain import Known, Recorder
 from services.audit.domain.leaf import LeafBuilder, open_leaf
 from services.audit.domain.own import IndexRow
 from services.audit.index import Index
 from services.audit.reader import LogReader
-from services.audit.timeline import Timeline
 from shared.events import Received, read
-from shared.messaging.position import claim
 from tests.audit.conftest import BLINDING, Bench
 from tests.audit.naive import naive_root
 
 _SUBJECTS = [f"0192f0c1-0000-7000-8000-{at:012x}" for at in range(7)]
 
 
-async def _long_way(bench: Bench, records: Sequence[Received], timeline: Timeline) -> None:
-    async with bench.units.begin() as unit:
-        new = await claim(unit, records)
-        await timeline.take(unit, [read(record, bench.keyring) for record in new])
-
-
-async def _at_once(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:
-    try:
-        return await timeline.take_at_once(bench.units, [read(record, bench.keyring) for record in records])
-    finally:
-        await bench.units.line.give_back()
-
-
-async def _consumed(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:
-    """As the consume loop does it; whether it was done at once."""
-    if await _at_once(bench, records, timeline):
-        return True
-    await _long_way(bench, records, timeline)
-    return False
-
-
-async def _follow(bench: Bench) -> None:
-    async with bench.pool.acquire() as connection:
-        await store.follow(connection)
-
-
 async def _everything(bench: Bench) -> list[object]:
     """All that a batch changes, once positions and sequences have followed."""
-    await _follow(bench)
+    await bench.follow()
     tables = ("entry", "log_state", "tile", "heard", "position", "stream")
     return [[tuple(row) for row in await bench.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")] for table in tables]
 
@@ -68,14 +38,14 @@ def _story(bench: Bench, number: int) -> list[Received]:
 async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(bench: Bench, size: int) -> None:
     records = _story(bench, 3 + 4 * size)
     parts = [records[:3], *(records[at : at + size] for at in range(3, len(records), size))]
-    ways = [await _consumed(bench, part, bench.timeline) for part in parts]
+    ways = [await bench.consume(part) for part in parts]
     assert ways == [False, True, True, True, True]
     built = Recorder(LeafBuilder(BLINDING), Known({}, {}, {})).build(
         [(read(one, bench.keyring), None) for one in records]
     )
     entries = await bench.entries()
     assert [entry["leaf"] for entry in entries] == [entry.leaf.data for entry in built.entries]
-    await _follow(bench)
+    await bench.follow()
     state = await bench.pool.fetchrow("SELECT size, root FROM log_state")
     assert tuple(state) == (len(records), naive_root([entry["leaf"] for entry in entries]))
     async with bench.pool.acquire() as connection:
@@ -95,11 +65,11 @@ async def test_batches_that_are_taken_at_once_leave_what_the_long_way_leaves(ben
 @pytest.mark.parametrize("before_it", [0, 60, 120], ids=["alone", "in the first part", "behind the first part"])
 async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(bench: Bench, before_it: int) -> None:
     writers, timeline, other = bench.writers, bench.timeline, _SUBJECTS[6]
-    await _long_way(bench, bench.place(writers.record("DeviceLost", other), partition=3), timeline)
+    await bench.long_way(bench.place(writers.record("DeviceLost", other), partition=3), timeline)
     first = bench.place(writers.record("DeviceLost", _SUBJECTS[0]), writers.record("DeviceLocked", _SUBJECTS[0]))
-    assert not await _consumed(bench, first, timeline)
+    assert not await bench.consume(first, timeline)
     usual = bench.place(writers.record("WipeSent", _SUBJECTS[0]))
-    assert await _consumed(bench, usual, timeline)
+    assert await bench.consume(usual, timeline)
     good = writers.record("DeviceLocated", _SUBJECTS[0])
     unusual = {
         "duplicate": bench.place(good, usual[0]),
@@ -118,9 +88,9 @@ async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(benc
         usual = bench.place(*(writers.record("DeviceLocated", other) for _ in range(before_it)), partition=3)
         records = [*usual, *placed]
         before = await _everything(bench)
-        assert not await _at_once(bench, records, timeline), name
+        assert not await bench.at_once(records, timeline), name
         assert await _everything(bench) == before, name
-        await _long_way(bench, records, timeline)
+        await bench.long_way(records, timeline)
     kinds = [entry["kind"] for entry in await bench.entries() if entry["subject"] != other]
     assert kinds == [
         *["event"] * 4,
@@ -134,26 +104,26 @@ async def test_what_is_unusual_is_refused_whole_and_then_taken_the_long_way(benc
         "gap",
         *["event"] * 2,
     ]
-    assert await _consumed(bench, bench.place(writers.record("DeviceLocked", _SUBJECTS[4], sequence=1)), timeline)
+    assert await bench.consume(bench.place(writers.record("DeviceLocked", _SUBJECTS[4], sequence=1)), timeline)
 
 
 @pytest.mark.parametrize("size", [1, 2, 90])
 async def test_an_id_older_than_the_newest_one_is_usual_unless_it_is_taken(bench: Bench, size: int) -> None:
-    await _long_way(bench, _story(bench, 3), bench.timeline)
+    await bench.long_way(_story(bench, 3))
     older = [f"0192f0c0-0000-7000-8000-{at:012x}" for at in range(size)]
     records = bench.place(*(bench.writers.record("DeviceLocked", _SUBJECTS[0], id=one) for one in older))
-    assert await _at_once(bench, records, bench.timeline)
+    assert await bench.at_once(records)
     again = bench.place(*(bench.writers.record("DeviceLocked", _SUBJECTS[1], id=one) for one in older))
-    assert not await _at_once(bench, again, bench.timeline)
+    assert not await bench.at_once(again)
 
 
 async def test_records_that_were_taken_before_are_refused(bench: Bench) -> None:
     records = _story(bench, 9)
-    await _long_way(bench, records[:3], bench.timeline)
-    assert await _at_once(bench, records[3:6], bench.timeline)
-    assert not await _at_once(bench, records[3:6], bench.timeline)
-    assert not await _at_once(bench, records[2:9], bench.timeline)
-    assert await _at_once(bench, records[6:9], bench.timeline)
+    await bench.long_way(records[:3])
+    assert await bench.at_once(records[3:6])
+    assert not await bench.at_once(records[3:6])
+    assert not await bench.at_once(records[2:9])
+    assert await bench.at_once(records[6:9])
     assert len(await bench.entries()) == 9
 
 
@@ -161,11 +131,11 @@ async def test_a_writer_whose_memory_another_one_overtook_is_refused_and_goes_on
     bench: Bench,
 ) -> None:
     records, other = _story(bench, 12), bench.new_writer()
-    await _long_way(bench, records[:3], bench.timeline)
-    assert await _consumed(bench, records[3:6], bench.timeline)
-    assert not await _consumed(bench, records[6:8], other)
-    assert not await _consumed(bench, records[8:9], bench.timeline)
-    assert await _consumed(bench, records[9:12], bench.timeline)
+    await bench.long_way(records[:3])
+    assert await bench.consume(records[3:6])
+    assert not await bench.consume(records[6:8], other)
+    assert not await bench.consume(records[8:9])
+    assert await bench.consume(records[9:12])
     headers = [open_leaf(entry["leaf"]).header for entry in await bench.entries()]
     assert len(headers) == 12
     assert sorted((header["i"], header["n"]) for header in headers) == sorted(
@@ -178,11 +148,21 @@ async def test_a_chain_that_is_not_remembered_is_read_before_it_goes_on_or_refus
 ) -> None:
     writers, subject = bench.writers, _SUBJECTS[0]
     opening = bench.place(writers.record("DeviceLost", subject), writers.record("DeviceLocked", subject))
-    await _long_way(bench, opening, bench.timeline)
+    await bench.long_way(opening)
     fresh = bench.new_writer()
-    assert not await _consumed(bench, bench.place(writers.record("DeviceLost", _SUBJECTS[1])), fresh)
-    assert await _consumed(bench, bench.place(writers.record("DeviceLocked", subject)), fresh)
+    assert not await bench.consume(bench.place(writers.record("DeviceLost", _SUBJECTS[1])), fresh)
+    assert await bench.consume(bench.place(writers.record("DeviceLocked", subject)), fresh)
     late = bench.new_writer()
-    assert not await _consumed(bench, bench.place(writers.record("DeviceLost", _SUBJECTS[2])), late)
-    assert not await _consumed(bench, bench.place(writers.record("AlertSent", subject)), late)
+    assert not await bench.consume(bench.place(writers.record("DeviceLost", _SUBJECTS[2])), late)
+    assert not await bench.consume(bench.place(writers.record("AlertSent", subject)), late)
     assert [entry["n"] for entry in await bench.entries() if entry["subject"] == subject] == [0, 1, 2, 3]
+
+
+async def test_a_line_has_its_session_whoever_asked_for_it_first_and_nobody_else_is_lent_it(bench: Bench) -> None:
+    line = bench.units.line
+    await line.connection()
+    connection = await line.connection("SET enable_seqscan = off")
+    assert await connection.fetchval("SHOW enable_seqscan") == "off"
+    await line.give_back()
+    assert await (await line.connection()).fetchval("SHOW enable_seqscan") == "on"
+    await line.give_back()

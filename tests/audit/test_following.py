@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
 
@@ -11,9 +10,8 @@ import pytest
 
 from services.audit import store
 from services.audit.publisher import Publisher
-from services.audit.timeline import Timeline
-from shared.events import Received, read
-from shared.messaging.position import claim, read_positions
+from shared.events import Received
+from shared.messaging.position import read_positions
 from shared.postgres import migrate
 from shared.telemetry import Health
 from tests.audit.conftest import LOG_KEYS, ORIGIN, Bench
@@ -24,17 +22,6 @@ _SUBJECTS = [f"0192f0c1-0000-7000-8000-{at:012x}" for at in range(3)]
 _ROOT = Path(__file__).parents[2]
 
 
-async def _consumed(bench: Bench, records: Sequence[Received], timeline: Timeline) -> bool:
-    """As the consume loop does it; whether it was done at once."""
-    readings = [read(record, bench.keyring) for record in records]
-    if await timeline.take_at_once(bench.units, readings):
-        return True
-    async with bench.units.begin() as unit:
-        new = await claim(unit, records)
-        await timeline.take(unit, [read(record, bench.keyring) for record in new])
-    return False
-
-
 async def _ahead(bench: Bench, number: int) -> list[Received]:
     """A log of three records that were taken the long way, and so many that were added at once."""
     records = [
@@ -42,28 +29,14 @@ async def _ahead(bench: Bench, number: int) -> list[Received]:
         for at in range(3 + number)
         for placed in bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[at % 3]), partition=at % 2)
     ]
-    assert not await _consumed(bench, records[:3], bench.timeline)
+    assert not await bench.consume(records[:3])
     for record in records[3:]:
-        assert await _consumed(bench, [record], bench.timeline)
+        assert await bench.consume([record])
     return records
-
-
-async def _follow(bench: Bench) -> None:
-    async with bench.pool.acquire() as connection:
-        await store.follow(connection)
 
 
 async def _heard(bench: Bench) -> dict[str, int]:
     return dict(await bench.pool.fetch("SELECT subject, sequence FROM heard"))
-
-
-@pytest.fixture
-async def given_back(bench: Bench) -> object:
-    yield
-    await bench.units.line.give_back()
-
-
-pytestmark = pytest.mark.usefixtures("given_back")
 
 
 @pytest.mark.parametrize("stride", [2, 10_000])
@@ -75,7 +48,7 @@ async def test_they_follow_up_to_what_is_recorded_however_often(
     behind = await read_positions(bench.pool)
     assert set(behind.values()) < {1, 2, 3, 4, 5}
     for _ in range(2):
-        await _follow(bench)
+        await bench.follow()
         assert await read_positions(bench.pool) == dict.fromkeys(behind, 6)
         assert await _heard(bench) == dict.fromkeys(_SUBJECTS, 4)
 
@@ -84,15 +57,15 @@ async def test_records_that_are_read_again_because_they_had_not_followed_are_dro
     records = await _ahead(bench, 6)
     before = await bench.entries()
     started_again = bench.new_writer()
-    assert not await _consumed(bench, records[3:7], started_again)
-    assert not await _consumed(bench, records[7:], started_again)
+    assert not await bench.consume(records[3:7], started_again)
+    assert not await bench.consume(records[7:], started_again)
     assert await bench.entries() == before
     assert await _heard(bench) == dict.fromkeys(_SUBJECTS, 3)
     assert not await bench.outbox()
     following = bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[0]), partition=1)
-    assert not await _consumed(bench, following, started_again)
-    assert await _consumed(
-        bench, bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[1]), partition=0), started_again
+    assert not await bench.consume(following, started_again)
+    assert await bench.consume(
+        bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[1]), partition=0), started_again
     )
 
 
@@ -102,21 +75,21 @@ async def test_a_position_that_somebody_moves_is_left_to_them(bench: Bench) -> N
     before = await read_positions(bench.pool)
     async with bench.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM position WHERE partition = 0 FOR UPDATE")
-        await asyncio.wait_for(_follow(bench), 10)
+        await asyncio.wait_for(bench.follow(), 10)
     assert before[held] < 5
     assert await read_positions(bench.pool) == {held: before[held], free: 5}
     following = bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[0]), partition=0)
-    assert await _consumed(bench, following, bench.timeline)
-    await _follow(bench)
+    assert await bench.consume(following)
+    await bench.follow()
     assert await read_positions(bench.pool) == {held: 6, free: 5}
 
 
 async def test_what_is_wrong_with_a_sequence_is_seen_before_they_have_followed(bench: Bench) -> None:
     await _ahead(bench, 6)
     late = bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[0], sequence=2))
-    assert not await _consumed(bench, late, bench.timeline)
+    assert not await bench.consume(late)
     missing = bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[1], sequence=9))
-    assert not await _consumed(bench, missing, bench.timeline)
+    assert not await bench.consume(missing)
     rows = await bench.pool.fetch("SELECT value FROM outbox WHERE topic <> 'lostphone.ocsf.v1' ORDER BY place")
     assert [b"sequence_taken" in row["value"] or b"sequence_step_back" in row["value"] for row in rows] == [True, False]
     assert b"sequence_gap" in rows[1]["value"]

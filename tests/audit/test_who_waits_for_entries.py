@@ -9,8 +9,6 @@ from services.audit.added import Added
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.listening import listen
 from services.audit.timeline import Timeline
-from shared.events import Received, read
-from shared.messaging.position import claim
 from tests.audit.conftest import BLINDING, Bench
 
 _SUBJECT = "0192f0c1-0000-7000-8000-00000000000a"
@@ -39,32 +37,18 @@ class _Line:
         return self.told.is_set()
 
 
-async def _taken(bench: Bench, timeline: Timeline, *records: Received) -> bool:
-    """As the consume loop takes them; whether it was at once."""
-    readings = [read(record, bench.keyring) for record in bench.place(*records)]
-    try:
-        if await timeline.take_at_once(bench.units, readings):
-            return True
-    finally:
-        await bench.units.line.give_back()
-    async with bench.units.begin() as unit:
-        await claim(unit, [reading.received for reading in readings])
-        await timeline.take(unit, readings)
-    return False
-
-
 @pytest.mark.parametrize("here", [True, False])
 async def test_the_database_is_asked_to_tell_only_where_somebody_waits_in_another_process(
     bench: Bench, here: bool
 ) -> None:
     added, wake = Added("feeder"), asyncio.Event()
     timeline = Timeline(LeafBuilder(BLINDING), added=added)
-    assert not await _taken(bench, timeline, bench.writers.record("DeviceLost", _SUBJECT))
+    assert not await bench.consume(bench.place(bench.writers.record("DeviceLost", _SUBJECT)), timeline)
     line = await _Line.open(bench.dsn)
     try:
         if here:
             added.begin("feeder", wake)
-        assert await _taken(bench, timeline, bench.writers.record("DeviceLocked", _SUBJECT))
+        assert await bench.consume(bench.place(bench.writers.record("DeviceLocked", _SUBJECT)), timeline)
         assert await line.heard(bench) is not here
         assert wake.is_set() is here
     finally:
