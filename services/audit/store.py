@@ -315,15 +315,11 @@ class Step:
     """Of the entries that are not there already."""
     tiles: Sequence[Tile]
 
-    def moved(self) -> tuple[object, ...]:
-        """The parameters of `_MOVED`."""
-        before, after = self.before, self.after
-        return (after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root)
-
     def columns(self) -> tuple[object, ...]:
         """The parameters of `_ADD`."""
+        before, after = self.before, self.after
         return (
-            *self.moved(),
+            *(after.size, after.root, after.epoch, after.writer, before.size, before.epoch, before.root),
             [tile.level for tile in self.tiles],
             [tile.index for tile in self.tiles],
             [tile.hashes for tile in self.tiles],

@@ -1,8 +1,9 @@
-"""The writer: every record of the log becomes an entry, in the transaction that moves the Kafka position.
+"""The writer: every record of the log becomes an entry, which carries its place in Kafka.
 
-Life of an entry: lock `log_state` → read chain heads, recorded events, stream positions → build leaves → hash them into
-the tree → add entries and full tiles → move `log_state` from the size that was locked → commit, by the kit,
-together with the position, the findings in the outbox and the timers. Nothing is published before that.
+Life of an entry that is not added at once (`at_once.py`): lock `log_state` → read chain heads, recorded events, stream
+positions → build leaves → hash them into the tree → add entries and full tiles → move `log_state` from the size that
+was locked → commit, by the kit, together with the position, the findings in the outbox and the timers. Nothing is
+published before that.
 """
 
 import secrets

@@ -29,7 +29,7 @@ class TakesAtOnce(Protocol):
     """A sink that can take a usual batch in fewer steps."""
 
     async def take_at_once(self, units: Units, readings: Sequence[Reading]) -> bool:
-        """Take a batch together with its positions. False when nothing of it was kept: take it step by step."""
+        """Take a batch so that none of it is taken twice. False when nothing of it was kept: take it step by step."""
 
 
 @dataclass(slots=True)
