@@ -113,10 +113,11 @@ class Bench:
 async def bench_on(dsn: str, folder: Path) -> AsyncIterator[Bench]:
     writers = Writers(folder)
     pool = await connect(dsn, "audit")
+    units = Units(pool, writers.signer("audit"))
     try:
-        units = Units(pool, writers.signer("audit"))
         yield Bench(pool, dsn, units, writers.keyring(), writers, Timeline(LeafBuilder(BLINDING)))
     finally:
+        await units.line.give_back()
         await pool.close()
 
 

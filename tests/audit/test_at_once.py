@@ -165,4 +165,3 @@ async def test_a_line_has_its_session_whoever_asked_for_it_first_and_nobody_else
     assert await connection.fetchval("SHOW enable_seqscan") == "off"
     await line.give_back()
     assert await (await line.connection()).fetchval("SHOW enable_seqscan") == "on"
-    await line.give_back()
