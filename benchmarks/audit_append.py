@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import batched
 from pathlib import Path
 
 import asyncpg
@@ -25,6 +26,9 @@ from shared.messaging.unit import Units
 from shared.postgres import connect
 
 BLINDING = bytes(range(32))
+_LAP = 20_000
+"""Entries; less than the log takes in a second, so that positions and sequences follow more often than beside the
+publisher."""
 
 # The columns and unique keys of `entry`; no triggers.
 _BARE = """
@@ -105,11 +109,12 @@ async def open_writer(ground: Ground, database: str, records: Records) -> Writer
 
 class Laps:
     """Seconds of each lap, and the processor time that it took this process and one server process, in µs (Linux):
-    what a rate on a busy machine hides. The first `warm` laps do not count."""
+    what a rate on a busy machine hides. A lap is so many pieces together. The first `warm` laps do not count."""
 
-    def __init__(self, server_pid: int, warm: int) -> None:
+    def __init__(self, server_pid: int, warm: int, pieces: int = 1) -> None:
         self._server = Path(f"/proc/{server_pid}/schedstat")
         self._warm = warm
+        self._pieces = pieces
         self._seconds: list[float] = []
         self._processor: list[float] = []
 
@@ -125,12 +130,19 @@ class Laps:
 
     @property
     def seconds(self) -> list[float]:
-        return self._seconds[self._warm :]
+        return self._laps(self._seconds)
+
+    @property
+    def processor(self) -> list[float]:
+        return self._laps(self._processor)
+
+    def _laps(self, pieces: Sequence[float]) -> list[float]:
+        return [sum(lap) for lap in batched(pieces, self._pieces)][self._warm :]
 
     def against(self, bare: "Laps", name: str, size: int, against: str) -> Figure:
         """Rates and processor time of one event, where each lap was `size` events."""
         rates, theirs = ([size / seconds for seconds in laps.seconds] for laps in (self, bare))
-        spent, bare_spent = (statistics.median(laps._processor[laps._warm :]) / size for laps in (self, bare))  # noqa: SLF001
+        spent, bare_spent = (statistics.median(laps.processor) / size for laps in (self, bare))
         return compared(name, rates, theirs, against=against, processor_us=spent, bare_processor_us=bare_spent)
 
 
@@ -170,19 +182,19 @@ def _database(size: int) -> str:
 async def batches(ground: Ground, size: int, rounds: int) -> None:
     """Whole batches in turn: the timeline, COPY into a table with the same unique keys, COPY into one without."""
     progress(f"appending batches of {size} …")
-    database = _database(size)
+    database, pieces = _database(size), _LAP // size
     writer = await open_writer(ground, database, Records())
     bare = await Bare.open(ground, database)
-    ours, keyed, plain = [Laps(pid, 2) for pid in (await writer.server_pid(), *[bare.connection.get_server_pid()] * 2)]
-    decoding: list[float] = []
-    for _ in range(rounds + 2):
+    pids = [await writer.server_pid(), *[bare.connection.get_server_pid()] * 2]
+    ours, keyed, plain = [Laps(pid, 1, pieces) for pid in pids]
+    decoding = Laps(pids[0], 1, pieces)
+    for at in range((rounds + 1) * pieces):
         records = writer.records.take(size)
-        before = time.perf_counter()
-        readings = writer.read(records)
-        decoding.append(time.perf_counter() - before)
-        start = writer.size
+        with decoding:
+            readings = writer.read(records)
+        start, append = writer.size, writer.append if at % pieces else writer.append_and_follow
         with ours:
-            await writer.append_and_follow(readings)
+            await append(readings)
         rows = await bare.entries(start)
         with keyed:
             await bare.copy("keyed", rows)
@@ -191,10 +203,10 @@ async def batches(ground: Ground, size: int, rounds: int) -> None:
     await writer.close()
     await bare.connection.close()
     name, same_keys = f"audit_append_{size}", "COPY, the same unique keys"
-    say(ours.against(keyed, name, size, same_keys))
-    say(ours.against(plain, f"{name}_no_keys", size, "COPY, no keys at all"))
-    checked = [size / (one + other) for one, other in zip(decoding[2:], ours.seconds, strict=True)]
-    say(compared(f"{name}_signatures", checked, [size / one for one in keyed.seconds], against=same_keys))
+    say(ours.against(keyed, name, _LAP, same_keys))
+    say(ours.against(plain, f"{name}_no_keys", _LAP, "COPY, no keys at all"))
+    checked = [_LAP / (one + other) for one, other in zip(decoding.seconds, ours.seconds, strict=True)]
+    say(compared(f"{name}_signatures", checked, [_LAP / one for one in keyed.seconds], against=same_keys))
 
 
 async def singles(ground: Ground, number: int) -> None:
