@@ -6,8 +6,8 @@ The services must not run. Two cases, told apart by the log that the broker has:
   filled again from the timeline;
 - it is there and has gone on since the backup (only the database was lost): nothing of it is touched. The timeline is
   recorded on from a copy, or in the order that its topic tells, so that it does not fork; each service's sequences are
-  raised above what it had said, so that nothing new is taken for a repeat; and the incidents are named about which the
-  log knows more than the restored services do.
+  raised above what it had said, so that nothing new is taken for a repeat; the reporter is told what it has to read
+  again from the log; and the incidents are named about which the log knows more than the restored services do.
 """
 
 import asyncio
@@ -38,6 +38,12 @@ _HOLDS = "SELECT (SELECT count(*) FROM reporter.incident) + (SELECT size FROM au
 _RAISE = """
 INSERT INTO {schema}.subject_sequence (subject, last) SELECT * FROM unnest($1::text[], $2::bigint[])
 ON CONFLICT (subject) DO UPDATE SET last = greatest(subject_sequence.last, excluded.last)
+"""
+# What was missing in the backup already stays missing.
+_READ_AGAIN = """
+INSERT INTO reporter.said_after_backup (subject, known, said)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+ON CONFLICT (subject) DO UPDATE SET said = excluded.said
 """
 _NEWEST_NOTE = "SELECT note FROM audit.checkpoint ORDER BY size DESC LIMIT 1"
 _REFEED = "UPDATE audit.feed SET next_seq = 0"
@@ -70,6 +76,8 @@ class Restored:
     """Events that the log has and the restored services do not know as their own."""
     incidents: list[str] = field(default_factory=list)
     """Subjects of these events, to be looked at by the desk."""
+    brought_back: list[str] = field(default_factory=list)
+    """Those of which the reporter reads the log again when it starts: cases come back, without people's words."""
 
 
 async def restore(target: Target, file: Path, *, replace: bool = False, copy: Path | None = None) -> Restored:
@@ -189,6 +197,7 @@ async def _catch_up(
     by_audit = await asyncio.to_thread(_said_by_audit, target)
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
     beyond: set[str] = set()
+    brought_back: list[str] = []
     count = 0
     try:
         for service in SERVICES:
@@ -198,12 +207,17 @@ async def _catch_up(
             more = {subject: n - last.get(subject, 0) for subject, n in said.items() if n > last.get(subject, 0)}
             count += sum(more.values())
             beyond |= set(more)
+            if service == "reporter":
+                brought_back = sorted(more)
+                known = [last.get(subject, 0) for subject in brought_back]
+                await connection.execute(_READ_AGAIN, brought_back, known, [said[subject] for subject in brought_back])
             await connection.execute(_RAISE.format(schema=service), list(said), list(said.values()))
         await connection.execute(_RAISE.format(schema="audit"), list(by_audit), list(by_audit.values()))
     finally:
         await connection.close()
     await _timeline(target, copy)
-    return Restored(manifest["at"], "ahead" if count else "same", ahead, count, sorted(beyond))
+    log = "ahead" if count else "same"
+    return Restored(manifest["at"], log, ahead, count, sorted(beyond), brought_back)
 
 
 async def _timeline(target: Target, copy: Path | None) -> None:

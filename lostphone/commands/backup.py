@@ -137,10 +137,19 @@ def restore(
     said: dict[str, Any] = asdict(restored)
     result(said, as_json, lambda out: out.print(str(_restored(said)), markup=False))
     for subject in restored.incidents:
-        progress(
-            f"{subject}: バックアップより後の記録があります。担当者が確かめてください。",
-            f"{subject}: the log knows more of it than the restored services; the desk has to look at it.",
+        progress(*_told_of(subject, comes_back=subject in restored.brought_back))
+
+
+def _told_of(subject: str, *, comes_back: bool) -> tuple[str, str]:
+    if comes_back:
+        return (
+            f"{subject}: 起動すると記録から戻ります。入力された言葉は失われました。本人にもう一度聞いてください。",
+            f"{subject}: comes back from the log at the start; people's words are lost, the desk has to ask again.",
         )
+    return (
+        f"{subject}: バックアップより後の記録があります。担当者が確かめてください。",
+        f"{subject}: the log knows more of it than the restored services; the desk has to look at it.",
+    )
 
 
 def _unpack_keys(keys: Path, directory: Path) -> None:

@@ -115,7 +115,7 @@ async def count_approvals_pending(pool: asyncpg.Pool) -> int:
 async def record(unit: Unit, decision: Decision, *, actor: str, cause: str | None = None) -> None:
     """Save the case as decided, and tell the events to the log."""
     incident = decision.incident
-    _save(unit, incident)
+    save(unit, incident)
     scope = Scope(incident.id, incident.organisation, incident.drill)
     for payload in decision.events:
         event_id = await unit.emit(payload, scope, actor=actor, cause=cause)
@@ -130,12 +130,20 @@ SET status = $4, device = $5, joinable = $6, ended = $7, changed_at = $9, state 
 """
 
 
-def _save(unit: Unit, incident: Incident) -> None:
+def save(unit: Unit, incident: Incident) -> None:
     """Have the case written over what was there, once for all that the unit does to it."""
     unit.held[incident.id] = incident
-    unit.later(
-        _SAVE,
-        incident.id,
+    unit.later(_SAVE, incident.id, *_row(unit, incident))
+
+
+async def add(unit: Unit, incident: Incident) -> None:
+    """Write a new case now, so that what refers to it may follow in the same unit."""
+    unit.held[incident.id] = incident
+    await unit.connection.execute(_SAVE, *_row(unit, incident))
+
+
+def _row(unit: Unit, incident: Incident) -> tuple[Any, ...]:
+    return (
         incident.id,
         incident.organisation,
         incident.drill,
@@ -150,7 +158,7 @@ def _save(unit: Unit, incident: Incident) -> None:
 
 
 def heard(unit: Unit, incident: str, envelope: Envelope, payload: Payload) -> None:
-    """Keep an event of another service with the case."""
+    """Keep an event that was heard with the case."""
     entry = Entry(envelope.id, envelope.type, envelope.actor, envelope.time, _data(payload))
     _add_entry(unit, incident, entry)
 
@@ -190,9 +198,16 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 
 def add_report(unit: Unit, told: Told, receipt_hash: str) -> None:
     """Keep a report as told, under the hash of its receipt code."""
-    unit.later(
-        _ADD_REPORT,
-        receipt_hash,
+    unit.later(_ADD_REPORT, receipt_hash, *_report_row(told, receipt_hash))
+
+
+async def add_report_again(unit: Unit, told: Told, event_id: str) -> None:
+    """Keep what an event says of a report whose receipt code nobody knows any more."""
+    await unit.connection.execute(_ADD_REPORT, *_report_row(told, f"lost with {event_id}"))
+
+
+def _report_row(told: Told, receipt_hash: str) -> tuple[Any, ...]:
+    return (
         told.incident,
         told.number,
         told.organisation,
@@ -234,6 +249,40 @@ async def trust_report(unit: Unit, incident: str, number: int) -> None:
     await unit.connection.execute(
         "UPDATE report SET trusted = true WHERE incident = $1 AND number = $2", incident, number
     )
+
+
+async def trust_first(unit: Unit, incident: str) -> None:
+    """The first report that waited was made sure of."""
+    await unit.connection.execute(
+        "UPDATE report SET trusted = true WHERE incident = $1 AND number = "
+        "(SELECT min(number) FROM report WHERE incident = $1 AND NOT trusted)",
+        incident,
+    )
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Sequences above `known` up to `said`, which a restored reporter has to read again from the log."""
+
+    known: int
+    said: int
+
+
+async def missing(pool: asyncpg.Pool) -> dict[str, Missing]:
+    """By subject, what a restore left to be read again."""
+    rows = await pool.fetch("SELECT subject, known, said FROM said_after_backup")
+    return {row["subject"]: Missing(row["known"], row["said"]) for row in rows}
+
+
+async def is_missing(connection: Connection, subject: str) -> bool:
+    """Whether some of what was said about it is still to be read again."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM said_after_backup WHERE subject = $1)", subject)
+    return found
+
+
+async def found_again(unit: Unit, subject: str) -> None:
+    """All that had been said about it was read again."""
+    await unit.connection.execute("DELETE FROM said_after_backup WHERE subject = $1", subject)
 
 
 async def in_open_case(connection: Connection, organisation: str, person: str) -> bool:

@@ -132,6 +132,7 @@ class Views:
             "found_claimed_at": incident.found_claimed_at,
             "ended_at": incident.ended_at,
             "outcome": incident.outcome,
+            "brought_back": incident.brought_back,
             "missing_for_closing": desk.missing_for_closing(incident) if incident.ended is None else [],
             "entries": [_entry(entry) for entry in entries],
             "now": now,

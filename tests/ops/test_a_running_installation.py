@@ -245,7 +245,16 @@ def _cases(place: Place, schema: str) -> set[str]:
     }
 
 
-def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named(place: Place, tmp_path: Path) -> None:
+def _told_back(place: Place, incidents: list[str]) -> bool:
+    rows = asyncio.run(_ask(place.superuser_dsn, "SELECT incident, state FROM reporter.incident"))
+    found = {row["incident"] for row in rows if json.loads(row["state"])["brought_back"]}
+    left = asyncio.run(_ask(place.superuser_dsn, "SELECT subject FROM reporter.said_after_backup"))
+    return found == set(incidents) and not left
+
+
+def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_read_from_the_log(
+    place: Place, tmp_path: Path
+) -> None:
     file = tmp_path / "lostphone.backup"
     with place.under_load() as before:
         _until(lambda: len(before) >= 3, "reports")
@@ -264,13 +273,14 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_named
     shutil.rmtree(place.data_dir / "postgres" / "data")
     restored = place.done("ops", "restore", str(file))
     assert restored["log"] == "ahead"
+    assert set(before[kept_until + 1 :]) <= set(restored["brought_back"]) <= set(restored["incidents"])
     place.done("up", "--detach")
     numbers = asyncio.run(_ask(place.superuser_dsn, "SELECT subject, last FROM audit.subject_sequence"))
     assert dict(numbers)[before[0]] >= 7, "audit does not number anew what it says on topics of its own"
 
-    _until(lambda: reported <= _cases(place, "notifier") & _cases(place, "mdm_actions"), "they catch up")
-    missing = reported - _cases(place, "reporter")
-    assert missing <= set(restored["incidents"])
+    everyone = ("reporter", "mdm_actions", "notifier")
+    _until(lambda: all(reported <= _cases(place, service) for service in everyone), "they catch up")
+    _until(lambda: _told_back(place, restored["brought_back"]), "the reporter has read again what it had said")
     again = place.report()
     _until(lambda: again in _cases(place, "mdm_actions"), "a new report goes all the way")
     events = place.events()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.reporter.domain import assessment, desk, report, tracks, wipe
+from services.reporter.domain.again import Saying, again, opened
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError, Status
 from shared.events import event_types
 from shared.events import mdm_actions as done
@@ -18,9 +19,14 @@ from shared.events.payload import Answer, Ownership, Payload, ProofLevel
 from shared.events.reporter import (
     Cause,
     ContainmentStep,
+    DeviceLost,
     DeviceRecovered,
     Door,
+    FacilityContacted,
     LossFacts,
+    Place,
+    PoliceReportFiled,
+    PoliceReportKind,
     PreventionActionRecorded,
     WipeProposed,
     WipeRequested,
@@ -54,13 +60,14 @@ class Case(RuleBasedStateMachine):
         answers = report.Report(reported_as="proxy", holder_name="h", phone="09011112222", callback="0312345678")
         facts = LossFacts(device=device, callback=_DIGEST)
         by = By(_PEOPLE[0] if door is Door.SIGNED_IN else None, self.now)
-        self.incident = Incident.model_construct()
+        self.incident = self.told_again = Incident.model_construct()
         self.take(
             lambda: report.accept("0192f0c1-0000-7000-8000-000000000001", "acme-kk", answers, facts, by, door=door)
         )
 
     def take(self, decide: Callable[[], Decision]) -> None:
         self.now += timedelta(minutes=7)
+        self.person: str | None = None
         before = self.incident
         try:
             decision = decide()
@@ -73,6 +80,24 @@ class Case(RuleBasedStateMachine):
         self.check_events(before, decision)
         self.incident = decision.incident
         self.events.extend(decision.events)
+        for event in decision.events:
+            self.tell_again(event)
+
+    def hear(self, payload: Payload) -> None:
+        def decide() -> Decision:
+            self.told_again = tracks.hear(self.told_again, payload, self.now).incident
+            return tracks.hear(self.incident, payload, self.now)
+
+        self.take(decide)
+
+    def tell_again(self, event: Payload) -> None:
+        """As a reporter does that was restored from a backup, out of the log."""
+        told_again = type(event).read(event.write())
+        saying = Saying(self.incident.id, "acme-kk", drill=False, person=self.person, at=self.now)
+        if isinstance(told_again, DeviceLost):
+            self.told_again = opened(told_again, saying)
+        else:
+            self.told_again = again(self.told_again, told_again, saying)
 
     def check_events(self, before: Incident, decision: Decision) -> None:
         for event in decision.events:
@@ -90,6 +115,7 @@ class Case(RuleBasedStateMachine):
                 assert event.decision_version == decision.incident.decision_version
 
     def by(self, person: str | None) -> By:
+        self.person = person
         return By(person, self.now)
 
     @rule(hours=st.integers(1, 40))
@@ -173,6 +199,25 @@ class Case(RuleBasedStateMachine):
             assert wipe_state in ("confirmed", "failed", "expired")
 
     @rule()
+    def resume_line(self) -> None:
+        self.take(lambda: desk.resume_line(self.incident, "phone_back", self.by(None)))
+
+    @rule()
+    def police_and_facility(self) -> None:
+        report = PoliceReportFiled(kind=PoliceReportKind.LOST_PROPERTY, channel="online", filed_at=self.now)
+        contact = FacilityContacted(facility=Place.TAXI, outcome="holding", contacted_at=self.now)
+        self.take(lambda: desk.record_police(self.incident, report, self.by(None)))
+        self.take(lambda: desk.record_facility(self.incident, contact, self.by(None)))
+
+    @rule(person=people)
+    def break_glass(self, person: str) -> None:
+        self.take(lambda: desk.break_glass(self.incident, "reporter_unreachable", self.by(person)))
+
+    @rule()
+    def write_off(self) -> None:
+        self.take(lambda: desk.write_off(self.incident, "not_found"))
+
+    @rule()
     def prevention(self) -> None:
         action = PreventionActionRecorded(action=_COMMAND, measure="no_phone_at_drinking_events", kind="rule")
         self.take(lambda: desk.record_prevention(self.incident, action))
@@ -204,7 +249,7 @@ class Case(RuleBasedStateMachine):
     def hear_anything(self, entry: object) -> None:
         example = entry.model.read(entry.example)  # type: ignore[attr-defined]
         refused = self.refused
-        self.take(lambda: tracks.hear(self.incident, example, self.now))
+        self.hear(example)
         assert self.refused == refused, "what is heard is never refused"
 
     @rule(
@@ -213,7 +258,7 @@ class Case(RuleBasedStateMachine):
     def hear_about_the_wipe(self, kind: type[Payload]) -> None:
         entry = next(entry for entry in event_types() if entry.model is kind)
         heard = kind.read(entry.example | {"nonce": self.nonce(), "proof": "P3"})
-        self.take(lambda: tracks.hear(self.incident, heard, self.now))
+        self.hear(heard)
 
     @rule(
         number=st.integers(0, 1),
@@ -221,7 +266,7 @@ class Case(RuleBasedStateMachine):
     )
     def hear_about_a_duty(self, number: int, what: type[Payload]) -> None:
         entry = next(entry for entry in event_types() if entry.model is what)
-        self.take(lambda: tracks.hear(self.incident, what.read(entry.example | {"duty": _DUTIES[number]}), self.now))
+        self.hear(what.read(entry.example | {"duty": _DUTIES[number]}))
 
     @invariant()
     def no_duty_is_left_open_in_an_ended_case(self) -> None:
@@ -241,6 +286,10 @@ class Case(RuleBasedStateMachine):
         again = Incident.model_validate(self.incident.model_dump(mode="json"))
         assert again.status is self.incident.status
         assert again.decision_version == self.incident.decision_version
+
+    @invariant()
+    def what_was_told_and_heard_makes_the_same_case_again(self) -> None:
+        assert self.told_again == self.incident
 
     @invariant()
     def the_decision_version_moves_only_for_its_reasons(self) -> None:

@@ -137,23 +137,27 @@ def record_facility(incident: Incident, contact: FacilityContacted, by: By) -> D
     return Decision(incident.model_copy(update={"facilities": (*incident.facilities, contact)}), (contact,))
 
 
-def recover(incident: Incident, recovered: DeviceRecovered, by: By) -> Decision:
-    """The phone is in hand and is the right one. Statements to wipe it are out of date, the assessment opens again."""
+def recover(incident: Incident, told: DeviceRecovered, by: By) -> Decision:
+    """The phone is in hand and is the right one."""
     incident.must_be_open()
     if incident.recovered is not None:
         raise RefusedError("already_recovered")
-    if recovered.identity_checked is not Answer.YES:
+    if told.identity_checked is not Answer.YES:
         raise RefusedError("identity_not_checked")
-    _must_be_past(recovered.recovered_at, "recovered_at", by)
-    after = incident.model_copy(
+    _must_be_past(told.recovered_at, "recovered_at", by)
+    return Decision(recovered(incident, told), (told,))
+
+
+def recovered(incident: Incident, told: DeviceRecovered) -> Incident:
+    """The case with its phone back. Statements to wipe it are out of date, the assessment opens again."""
+    return incident.model_copy(
         update={
-            "recovered": recovered,
+            "recovered": told,
             "reassess": True,
             "written_off": None,
             "decision_version": incident.decision_version + 1,
         }
     )
-    return Decision(after, (recovered,))
 
 
 def write_off(incident: Incident, reason: str) -> Decision:
@@ -199,7 +203,7 @@ def close(incident: Incident, outcome: str, by: By) -> Decision:
         prevention_actions=len(incident.prevention),
         assessment_version=incident.assessments[-1].version,
     )
-    return Decision(_ended(incident, Status.CLOSED, outcome, by.at), (told,))
+    return Decision(ended(incident, Status.CLOSED, outcome, by.at), (told,))
 
 
 def cancel(incident: Incident, reason: str, by: By) -> Decision:
@@ -213,10 +217,11 @@ def cancel(incident: Incident, reason: str, by: By) -> Decision:
     if missing:
         raise RefusedError("not_ready_to_cancel", missing=missing)
     told: Payload = IncidentCancelled(reason=reason)
-    return Decision(_ended(incident, Status.CANCELLED, reason, by.at), (told,))
+    return Decision(ended(incident, Status.CANCELLED, reason, by.at), (told,))
 
 
-def _ended(incident: Incident, status: Status, outcome: str, at: datetime) -> Incident:
+def ended(incident: Incident, status: Status, outcome: str, at: datetime) -> Incident:
+    """The case with its end."""
     return incident.model_copy(update={"ended": status, "ended_at": at, "outcome": outcome})
 
 

@@ -225,6 +225,8 @@ class Incident(Fact):
     ended: Status | None = None
     ended_at: AwareDatetime | None = None
     outcome: str | None = None
+    brought_back: bool = False
+    """Some of it was read again from the log after a restore; words told at that time are lost."""
 
     @property
     def verified(self) -> bool:

@@ -5,7 +5,7 @@ Three answers are enough: who held the phone, which phone or line, and a way to 
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -212,8 +212,12 @@ def reopened(incident: Incident, reason: str) -> Decision:
     """An ended case goes on."""
     if incident.ended is None:
         raise RefusedError("incident_open")
-    again = incident.model_copy(update={"ended": None, "ended_at": None, "outcome": None})
-    return Decision(again, (IncidentReopened(reason=reason),))
+    return Decision(open_again(incident), (IncidentReopened(reason=reason),))
+
+
+def open_again(incident: Incident) -> Incident:
+    """The case without its end."""
+    return incident.model_copy(update={"ended": None, "ended_at": None, "outcome": None})
 
 
 def verify(incident: Incident, method: str, by: By) -> Decision:
@@ -240,8 +244,14 @@ def _change(incident: Incident, update: Mapping[str, Any], known_at: datetime, *
     changed = [name for name in LossFacts.model_fields if getattr(facts, name) != getattr(incident.facts, name)]
     if not changed and not merged:
         return Decision(incident)
+    told: Payload = LossReportAmended(changed=changed, merged=merged, known_at=known_at, **_fields(facts))
+    return Decision(amended(incident, facts, changed), (told,))
+
+
+def amended(incident: Incident, facts: LossFacts, changed: Sequence[str]) -> Incident:
+    """The case with these facts, of which those named `changed` differ from before."""
     moved = bool({"device", "holder"} & set(changed))
-    after = incident.model_copy(
+    return incident.model_copy(
         update={
             "facts": facts,
             "amendments": incident.amendments + 1,
@@ -249,8 +259,6 @@ def _change(incident: Incident, update: Mapping[str, Any], known_at: datetime, *
             "reassess": incident.reassess or bool(incident.assessments and _DECIDING.intersection(changed)),
         }
     )
-    told: Payload = LossReportAmended(changed=changed, merged=merged, known_at=known_at, **_fields(facts))
-    return Decision(after, (told,))
 
 
 _DECIDING = frozenset(
@@ -270,6 +278,11 @@ def _unknown_only(current: LossFacts, offered: LossFacts) -> dict[str, Any]:
 
 def _is_unknown(value: object) -> bool:
     return value is None or value == [] or value in (Answer.UNKNOWN, Cause.UNKNOWN, Place.UNKNOWN)
+
+
+def facts_of(told: LossFacts) -> LossFacts:
+    """The facts in an event that tells more than them."""
+    return LossFacts.model_validate(_fields(told))
 
 
 def _fields(facts: LossFacts) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def propose(
         reason=proposed.reason,
         proposed_at=by.at,
     )
-    return Decision(_with(incident, proposal), (proposed,))
+    return Decision(with_proposal(incident, proposal), (proposed,))
 
 
 def approve(incident: Incident, nonce: str, signature: StatementSignature, by: By, *, needed: int) -> Decision:
@@ -92,14 +92,14 @@ def approve(incident: Incident, nonce: str, signature: StatementSignature, by: B
             )
         )
     after = proposal.model_copy(update={"approvals": approvals, "state": state})
-    return Decision(_with(incident, after), tuple(events))
+    return Decision(with_proposal(incident, after), tuple(events))
 
 
 def decline(incident: Incident, nonce: str, reason: str, by: By) -> Decision:
     """An approver says no, and the proposal is over."""
     proposal = _waiting(incident, nonce, by.at)
     after = proposal.model_copy(update={"state": ProposalState.DECLINED, "end_reason": reason})
-    return Decision(_with(incident, after), (WipeDeclined(nonce=nonce, reason=reason),))
+    return Decision(with_proposal(incident, after), (WipeDeclined(nonce=nonce, reason=reason),))
 
 
 def withdraw(incident: Incident, nonce: str, reason: str) -> Decision:
@@ -109,7 +109,7 @@ def withdraw(incident: Incident, nonce: str, reason: str) -> Decision:
         raise RefusedError("proposal_ended", state=describe(proposal))
     after = proposal.model_copy(update={"state": ProposalState.WITHDRAWN, "end_reason": reason})
     version = incident.decision_version + 1
-    moved = _with(incident, after).model_copy(update={"decision_version": version})
+    moved = with_proposal(incident, after).model_copy(update={"decision_version": version})
     return Decision(moved, (WipeWithdrawn(nonce=nonce, reason=reason, decision_version=version),))
 
 
@@ -173,6 +173,7 @@ def _must_hold(signed: WipeStatement, incident: Incident, ownership: Ownership |
         raise RefusedError("statement_differs", field="valid_until")
 
 
-def _with(incident: Incident, proposal: Proposal) -> Incident:
+def with_proposal(incident: Incident, proposal: Proposal) -> Incident:
+    """The case with this proposal in place of the one of the same nonce."""
     proposals = {**incident.proposals, proposal.statement.nonce: proposal}
     return incident.model_copy(update={"proposals": proposals})
