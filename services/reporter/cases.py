@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.reporter import store
+from services.reporter.devices import Device, find_device
 from services.reporter.domain import desk, wipe
 from services.reporter.domain import report as rules
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError
@@ -121,18 +122,18 @@ class Cases:
             await store.record(unit, decision, actor=acting.actor)
         return decision.incident
 
-    async def _named_device(self, unit: Unit, organisation: str, triage: Triage) -> store.Device | None:
+    async def _named_device(self, unit: Unit, organisation: str, triage: Triage) -> Device | None:
         if triage.device is None and triage.phone is None:
             return None
         if triage.device is not None:
-            device = await store.find_device(unit.connection, triage.device, organisation)
+            device = await find_device(unit.connection, triage.device, organisation)
         else:
             device = await self._lookup.find(unit.connection, organisation, triage.phone, holder=None)
         if device is None:
             raise RefusedError("phone_not_found")
         return device
 
-    async def _must_be_free(self, unit: Unit, device: store.Device, incident: Incident) -> None:
+    async def _must_be_free(self, unit: Unit, device: Device, incident: Incident) -> None:
         other = await store.load_joinable(unit.connection, device.organisation, device.device, drill=incident.drill)
         if other is not None and other.id != incident.id:
             raise RefusedError("device_in_other_incident", incident=other.id)
@@ -158,7 +159,7 @@ class Cases:
 
     async def ownership(self, unit: Unit, incident: Incident) -> Ownership | None:
         """Whose phone it is, as far as the inventory says."""
-        device = await store.find_device(unit.connection, incident.facts.device, incident.organisation)
+        device = await find_device(unit.connection, incident.facts.device, incident.organisation)
         return device.facts.ownership if device is not None else None
 
     async def approve_wipe(self, incident: str, acting: Acting, nonce: str, signature: StatementSignature) -> Incident:
@@ -172,7 +173,7 @@ class Cases:
         """New facts: the case goes on, unless another one is about the phone by now."""
         async with self._units.begin() as unit:
             current = await self._load(unit, incident, acting)
-            device = await store.find_device(unit.connection, current.facts.device, current.organisation)
+            device = await find_device(unit.connection, current.facts.device, current.organisation)
             if device is not None and current.recovered is None:
                 await self._must_be_free(unit, device, current)
             decision = rules.reopened(current, reason)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path
 from pydantic import BaseModel
 
-from services.reporter import store
+from services.reporter.devices import organisations
 from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import RefusedError
 from services.reporter.domain.report import Answers, Report
@@ -77,7 +77,7 @@ class Doors:
     async def organisations(self) -> list[str]:
         """Organisations whose people can report without sign-in."""
         async with self.units.begin() as unit:
-            return sorted({*self.settings.organisations, *await store.organisations(unit.connection)})
+            return sorted({*self.settings.organisations, *await organisations(unit.connection)})
 
     async def receipt(self, code: str) -> dict[str, Any]:
         """What the receipt shows. Raises `RefusedError` for a code that is none."""

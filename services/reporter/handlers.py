@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from services.reporter import store
 from services.reporter.again import Again
+from services.reporter.devices import retire_device
 from services.reporter.domain import tracks
 from services.reporter.domain.incident import Decision
 from services.reporter.lookup import SERVICE, Lookup
@@ -44,4 +45,4 @@ def handlers(lookup: Lookup, again: Again) -> Mapping[type[Payload], Handler]:
 async def on_device_retired(unit: Unit, _: DeviceRetired, event: Event) -> None:
     """The phone is no longer found by its numbers."""
     device = event.envelope.subject.removeprefix("device-")
-    await store.retire_device(unit, device, event.envelope.organisation)
+    await retire_device(unit, device, event.envelope.organisation)

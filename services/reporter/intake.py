@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import uuid_utils.compat as uuids
 
 from services.reporter import store
+from services.reporter.devices import Device, find_device
 from services.reporter.domain import receipt
 from services.reporter.domain import report as rules
 from services.reporter.domain.incident import By, Incident, RefusedError
@@ -124,16 +125,16 @@ class Intake:
         store.add_report(unit, told, receipt_hash)
         return decision.incident.id
 
-    async def _device(self, unit: Unit, report: Report, speaker: Speaker) -> store.Device | None:
+    async def _device(self, unit: Unit, report: Report, speaker: Speaker) -> Device | None:
         if report.device is not None and speaker.person is not None:
-            device = await store.find_device(unit.connection, report.device, speaker.organisation)
+            device = await find_device(unit.connection, report.device, speaker.organisation)
             if device is None:
                 raise RefusedError("phone_not_found")
             return device
         holder = speaker.ref if report.reported_as == "holder" else None
         return await self._lookup.find(unit.connection, speaker.organisation, report.phone, holder=holder)
 
-    async def _open_one(self, unit: Unit, device: store.Device | None, *, drill: bool) -> Incident | None:
+    async def _open_one(self, unit: Unit, device: Device | None, *, drill: bool) -> Incident | None:
         if device is None:
             return None
         found = await store.load_joinable(unit.connection, device.organisation, device.device, drill=drill)
@@ -144,7 +145,7 @@ class Intake:
         return again if again is not None and again.id == found.id else None
 
     async def _facts(
-        self, unit: Unit, report: Report, speaker: Speaker, device: store.Device | None, vault_person: str
+        self, unit: Unit, report: Report, speaker: Speaker, device: Device | None, vault_person: str
     ) -> tuple[LossFacts, str | None]:
         """What was told, and the commitment to the name of the one who tells, when it is known."""
         speaks_as_holder = speaker.person is not None and report.reported_as == "holder"

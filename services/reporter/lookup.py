@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.reporter import store
+from services.reporter.devices import Device, devices_by_terms, devices_of_holder, save_device
 from services.reporter.domain.report import is_number, search_terms
 from services.reporter.store import Connection
 from shared.events.mdm_actions import DeviceFacts
@@ -42,27 +42,27 @@ class Lookup:
             )
         texts = [facts.asset_tag, *opened.values()]
         terms = sorted({term for text in texts for term in self.terms(organisation, text)})
-        await store.save_device(unit, store.Device(device, organisation, facts), terms)
+        await save_device(unit, Device(device, organisation, facts), terms)
 
     async def find(
         self, connection: Connection, organisation: str, typed: str | None, *, holder: str | None
-    ) -> store.Device | None:
+    ) -> Device | None:
         """The one phone that was meant, or None when none or several could be.
 
         Words that name nothing, such as "my iPhone", mean the only phone of the holder who speaks.
         """
         if typed is not None:
-            found = await store.devices_by_terms(connection, organisation, self.terms(organisation, typed))
+            found = await devices_by_terms(connection, organisation, self.terms(organisation, typed))
             if found:
                 return found[0] if len(found) == 1 else None
             if is_number(typed):
                 return None
-        held = await store.devices_of_holder(connection, organisation, holder) if holder is not None else []
+        held = await devices_of_holder(connection, organisation, holder) if holder is not None else []
         return held[0] if len(held) == 1 else None
 
-    async def names(self, connection: Connection, device: store.Device, typed: str) -> bool:
+    async def names(self, connection: Connection, device: Device, typed: str) -> bool:
         """Whether a typed number is a number of this phone."""
-        found = await store.devices_by_terms(connection, device.organisation, self.terms(device.organisation, typed))
+        found = await devices_by_terms(connection, device.organisation, self.terms(device.organisation, typed))
         return any(other.device == device.device for other in found)
 
     def _hash(self, organisation: str, term: str) -> str:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from services.reporter import store
+from services.reporter.devices import Device, devices_of_holder
 from services.reporter.domain.incident import RefusedError
 from services.reporter.domain.report import Answers, Report
 from services.reporter.door import Doors, ReportAccepted, may
@@ -41,11 +41,11 @@ class Screens:
 
     async def form(self, request: Request, person: Person | None, **more: Any) -> Response:
         """The form of one door, empty or with what was typed."""
-        devices: list[store.Device] = []
+        devices: list[Device] = []
         organisations: list[str] = []
         if person is not None:
             async with self._doors.units.begin() as unit:
-                devices = await store.devices_of_holder(unit.connection, person.organisation, person.ref)
+                devices = await devices_of_holder(unit.connection, person.organisation, person.ref)
         else:
             organisations = await self._doors.organisations()
         context: dict[str, Any] = {

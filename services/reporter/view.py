@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from services.reporter import store
 from services.reporter.cases import Acting
+from services.reporter.devices import Device, devices_of, find_device
 from services.reporter.domain import assessment, desk, wipe
 from services.reporter.domain.incident import Incident, Proposal, RefusedError, Track
 from services.reporter.intake import ANONYMOUS
@@ -59,7 +60,7 @@ class Views:
         """Cases of the person's organisation, newest first, without personal values."""
         async with self._units.begin() as unit:
             found = await store.queue(unit.connection, acting.person.organisation, ended=ended, limit=limit)
-            devices = await store.devices_of(unit.connection, found)
+            devices = await devices_of(unit.connection, found)
             now = unit.now
         return [
             self._summary(incident, device.facts if device is not None else None, now)
@@ -96,7 +97,7 @@ class Views:
             incident = await store.load(unit.connection, incident_id, acting.person.organisation)
             if incident is None:
                 raise RefusedError("incident_unknown")
-            device = await store.find_device(unit.connection, incident.facts.device, incident.organisation)
+            device = await find_device(unit.connection, incident.facts.device, incident.organisation)
             told = await store.reports(unit.connection, incident.id)
             entries = await store.entries(unit.connection, incident.id)
             opened = await self._contact(unit, incident, told, acting) if with_contact else {}
@@ -174,7 +175,7 @@ class Views:
             if incident is None:
                 raise RefusedError("receipt_unknown")
             entries = await store.entries(unit.connection, incident.id)
-            device = await store.find_device(unit.connection, incident.facts.device, incident.organisation)
+            device = await find_device(unit.connection, incident.facts.device, incident.organisation)
             police = await self._police(unit, incident, device) if told.trusted else None
         happened = [
             {"what": _SHOWN_TO_REPORTER[entry.type], "at": entry.at}
@@ -199,7 +200,7 @@ class Views:
             "open": incident.ended is None or not told.trusted,
         }
 
-    async def _police(self, unit: Unit, incident: Incident, device: store.Device | None) -> dict[str, str]:
+    async def _police(self, unit: Unit, incident: Incident, device: Device | None) -> dict[str, str]:
         facts = incident.facts
         identifiers = device.facts.identifiers if device is not None else {}
         wanted: dict[str, str] = {
@@ -273,7 +274,7 @@ def _where(position: str | None) -> dict[str, Any] | None:
         return {"text": position}
 
 
-def _device(device: store.Device | None) -> dict[str, Any] | None:
+def _device(device: Device | None) -> dict[str, Any] | None:
     if device is None:
         return None
     facts = device.facts
