@@ -51,6 +51,7 @@ SELECT task AS subject, organisation, kind, extract(epoch FROM now() - opened_at
     due_at < now() AS overdue
 FROM task WHERE state IN ('open', 'done') ORDER BY due_at
 """
+_TO_READ_AGAIN = "SELECT count(*) FROM said_after_backup"
 _DUTIES = """
 SELECT duty AS subject, organisation, incident FROM duty WHERE state = 'open' AND overdue ORDER BY duty
 """
@@ -149,6 +150,8 @@ async def _figures(name: str, dsn: str, findings: list[Finding]) -> dict[str, An
             findings += [
                 Finding("duty_overdue", "person", name, _facts(row)) for row in await connection.fetch(_DUTIES)
             ]
+        elif name == "reporter":
+            figures["to_read_again"] = await connection.fetchval(_TO_READ_AGAIN)
         elif name == "audit":
             figures["log"] = dict((await connection.fetch(_LOG))[0])
     finally:
@@ -202,6 +205,8 @@ def _late(name: str, figures: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("timers_late", "person", name, facts)
     if figures.get("timers_failing"):
         yield Finding("timers_failing", "watch", name, {"count": figures["timers_failing"]})
+    if figures.get("to_read_again"):
+        yield Finding("reading_again", "watch", name, {"count": figures["to_read_again"]})
     log = figures.get("log")
     if log and log["size"] > log["signed"] and (log["age"] or 0.0) > CHECKPOINT_LATE_SECONDS:
         facts = {"count": log["size"] - log["signed"], "seconds": round(log["age"] or 0)}

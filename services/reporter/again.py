@@ -6,6 +6,8 @@ no handler waits for them.
 
 from collections.abc import Mapping
 
+import asyncpg
+
 from services.reporter import store
 from services.reporter.domain.again import Saying, again, opened
 from services.reporter.domain.incident import Incident
@@ -14,7 +16,7 @@ from services.reporter.store import Missing, Told
 from shared.events import Envelope, Event, event_types
 from shared.events.payload import Payload
 from shared.events.reporter import DeviceLost, Door, LossReportAmended, PersonalDataErased, ReportedAs, ReportVerified
-from shared.messaging import Handler, Unit, Units
+from shared.messaging import Handler, Unit
 from shared.vault import People, Vault
 
 _OWN = [entry.model for entry in event_types() if entry.writer == "reporter"]
@@ -23,19 +25,15 @@ _OWN = [entry.model for entry in event_types() if entry.writer == "reporter"]
 class Again:
     """Brings cases back, and carries out erasures again. `missing`: by subject."""
 
-    def __init__(self, missing: Mapping[str, Missing], units: Units, vault: Vault, people: People) -> None:
+    def __init__(self, missing: Mapping[str, Missing], vault: Vault, people: People) -> None:
         self._missing = missing
-        self._units = units
         self._vault = vault
         self._people = people
 
     @classmethod
-    async def load(cls, units: Units, vault: Vault, people: People) -> "Again":
+    async def load(cls, pool: asyncpg.Pool, vault: Vault, people: People) -> "Again":
         """What the restore left to be done, if there was one."""
-        return cls(await store.missing(units.pool), units, vault, people)
-
-    def __bool__(self) -> bool:
-        return bool(self._missing)
+        return cls(await store.missing(pool), vault, people)
 
     @property
     def handlers(self) -> Mapping[type[Payload], Handler]:
@@ -45,11 +43,6 @@ class Again:
     async def waits_for(self, unit: Unit, subject: str) -> bool:
         """Whether more of this subject will come from the log: what was answered then is not answered anew."""
         return subject in self._missing and await store.is_missing(unit.connection, subject)
-
-    async def left(self) -> str | None:
-        """For readiness."""
-        count = len(await store.missing(self._units.pool))
-        return f"{count} cases are still to be read again from the log, after a restore" if count else None
 
     async def take(self, unit: Unit, payload: Payload, event: Event) -> None:
         """One event of the reporter. Raises `LookupError` when its case is not there; such a record is parked."""

@@ -63,9 +63,7 @@ async def build(kit: Kit[Settings]) -> Parts:
     pages = Pages(PAGES, PAGES / "words.yaml", zone=zone)
     app.include_router(screens.routes(Screens(doors, pages, zone), doors))
     app.include_router(desk_screens.routes(DeskScreens(desk, pages, zone), desk))
-    again = await Again.load(kit.units, kit.vault, kit.people)
-    if again:
-        kit.health.check("restore", again.left)
+    again = await Again.load(kit.pool, kit.vault, kit.people)
     return Parts(sink=Dispatch(handlers(lookup, again), patient=True), app=app)
 
 

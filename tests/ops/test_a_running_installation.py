@@ -141,6 +141,7 @@ def test_status_is_quiet_and_then_says_what_to_do_in_both_languages(place: Place
     assert "redrive" in found["parked"]["ja"]
     assert found["breaker_open"]["facts"]["organisation"] == "acme-kk"
     assert "privacy officer" in found["duty_overdue"]["en"]
+    assert (found["reading_again"]["level"], found["reading_again"]["facts"]) == ("watch", {"count": 1})
     assert _metrics(place, "mdm_actions")["lostphone_breakers_open"] == 1
     notifier = _metrics(place, "notifier")
     assert (notifier["lostphone_dead_letters_open"], notifier["lostphone_duties_overdue"]) == (1, 1)
@@ -204,6 +205,7 @@ async def _park(dsn: str) -> None:
     await _execute(
         dsn,
         "INSERT INTO notifier.parked (topic, partition, kafka_offset, reason) VALUES ('t', 0, 0, 'KeyError')",
+        "INSERT INTO reporter.said_after_backup VALUES ('01a22000-0000-7000-8000-000000000000', 0, 1)",
         "INSERT INTO mdm_actions.breaker (organisation, drill, opened_at, reason) "
         "VALUES ('acme-kk', false, now(), 'wipes_per_window')",
         # As it will be in three days.
@@ -216,6 +218,7 @@ async def _mend(dsn: str) -> None:
     await _execute(
         dsn,
         "DELETE FROM notifier.parked",
+        "DELETE FROM reporter.said_after_backup",
         "DELETE FROM mdm_actions.breaker",
         "UPDATE notifier.duty SET overdue = false, "
         "opened = opened || jsonb_build_object('due', now() + interval '3 d')",
