@@ -185,7 +185,11 @@ def _structured(value: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
         (CONTENT_TYPE, b"application/json"),
         *((f"ce_{name}", _attribute(item)) for name, item in document.items() if name != "datacontenttype"),
     ]
-    return headers, orjson.dumps(data)
+    try:
+        return headers, orjson.dumps(data)
+    except orjson.JSONEncodeError:
+        # It reads four times as deep as it writes.
+        raise _NotAnEventError("nested_too_deeply") from None
 
 
 def _attribute(item: Any) -> bytes:

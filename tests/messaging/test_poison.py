@@ -168,6 +168,11 @@ POISON = {
     "a list, structured": Poison(
         "rejected", "not_an_object", lambda bus, _: OutgoingRecord(bus.topic, _KEY, _STRUCTURED, b"[]")
     ),
+    "deep nesting, structured": Poison(
+        "rejected",
+        "nested_too_deeply",
+        lambda bus, _: OutgoingRecord(bus.topic, _KEY, _STRUCTURED, b'{"data":%s}' % (b"[" * 300 + b"]" * 300)),
+    ),
     "the wrong model": Poison(
         "parked", "ValidationError", lambda bus, subject: _signed(bus, subject, value=b'{"unreasonable": true}')
     ),
