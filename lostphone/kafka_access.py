@@ -8,6 +8,7 @@ A guarded installation keeps two files for each principal that is not a service,
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,8 +84,17 @@ def connection_from_environment(bootstrap: str | None, told: Mapping[str, str] =
     return connection
 
 
+_headers = methodcaller("headers")
+"""Which looks whether the library raised something; a plain call of it finds out anywhere behind it, or never."""
+
+
 def received(message: Any) -> Received:
     """What librdkafka gives, as a record."""
+    try:
+        headers = tuple(_headers(message) or ())
+    except (UnicodeDecodeError, SystemError):
+        # It cannot tell headers of which one has a name that is not UTF-8. One without a value is no event's.
+        headers = (("unreadable", None),)
     # The library's types say `str` where it gives bytes.
     return Received(
         topic=message.topic(),
@@ -92,6 +102,6 @@ def received(message: Any) -> Received:
         offset=message.offset(),
         timestamp_ms=message.timestamp()[1],
         key=message.key(),
-        headers=tuple(message.headers() or ()),
+        headers=headers,
         value=message.value(),
     )

@@ -95,8 +95,16 @@ def describe(reading: Reading) -> dict[str, Any]:
         "causationid": envelope.causationid,
         "keyid": envelope.keyid,
         **place,
-        "data": orjson.loads(reading.value),
+        "data": _json(reading.value),
     }
+
+
+def _json(value: bytes) -> Any:
+    """None for what a service signed though it is not JSON."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _sources(data_dir: Path, bootstrap: str | None, keys: Path | None) -> tuple[dict[str, Any], KeyRing]:

@@ -9,22 +9,18 @@ outage of a dependency parks nothing: readiness goes red with the reason, and th
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
-from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
-from faststream.security import SASLScram512
 
 from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
 from shared.messaging.batch import Place, age, count, firsts, lasts, place_of, received
@@ -34,6 +30,7 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
 from shared.messaging.position import claim, read_positions
 from shared.messaging.redrive import first_place, redrive, remember
+from shared.messaging.subscription import broker, tolerant, undecoded
 from shared.messaging.unit import Unit, Units
 from shared.telemetry import Health, metrics
 
@@ -92,7 +89,7 @@ class Consumer:
         self._taken: KafkaMessage | None = None
         self._telling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._broker = _broker(connection, service)
+        self._broker = broker(connection, service)
         patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
             *[name for name in (topic, redrive_topic) if name is not None],
@@ -104,8 +101,8 @@ class Consumer:
             fetch_max_wait_ms=int(_GATHER_SECONDS * 1000) if patient else 500,
             ack_policy=AckPolicy.MANUAL,
             listener=_Assignment(self),
-            parser=_tolerant,
-            decoder=_undecoded,
+            parser=tolerant,
+            decoder=undecoded,
             # Whoever may write to the log could otherwise make us publish elsewhere, by a reply_to header.
             no_reply=True,
         )
@@ -145,11 +142,16 @@ class Consumer:
         return None
 
     async def _on_record(self, message: KafkaMessage) -> None:
-        first = message.raw_message
         consumer = self._subscriber.consumer
         if consumer is None:  # stopped meanwhile
             return
-        batch = [received(record) for record in await self._gathered(consumer, first)]
+        try:
+            batch = [received(record) for record in await self._gathered(consumer, message.raw_message)]
+        except Exception as error:  # noqa: BLE001 - what was handed over by then would be passed over
+            _log.warning("records_not_gathered", error=type(error).__name__)
+            await self._pause(f"the log cannot be read: {type(error).__name__}")
+            await self.seek(list(consumer.assignment()))
+            return
         if await self._took(batch):
             self._pauses = 0
             self._health.ok("consumer")
@@ -312,23 +314,22 @@ class Consumer:
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.
 
-        Waits for the database as long as it takes: reading on from somewhere else would be wrong.
+        Waits for the database and for Kafka as long as it takes: reading on from somewhere else would be wrong.
         """
         consumer = self._subscriber.consumer
         if not assigned or consumer is None:
             return
-        metrics.REBALANCES.inc()
         while True:
             try:
                 positions = await read_positions(self._units.pool)
+                first = await consumer.beginning_offsets(assigned)
+                last = await consumer.end_offsets(assigned)
                 break
             except Exception as error:
-                if not is_outage(error):
+                if not (is_outage(error) or isinstance(error, KafkaError)):
                     raise
-                await self._pause(f"the database cannot be reached: {type(error).__name__}")
-        first = await consumer.beginning_offsets(assigned)
-        last = await consumer.end_offsets(assigned)
-        for place in assigned:
+                await self._pause(f"positions cannot be read: {type(error).__name__}")
+        for place in consumer.assignment().intersection(assigned):
             position = max(positions.get((place.topic, place.partition), 0), first[place])
             if position > last[place]:
                 self._stopped = (
@@ -350,48 +351,12 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka s
         """Nothing to let go of: the row locks on the positions keep two owners apart."""
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        if assigned:
+            metrics.REBALANCES.inc()
         await self._consumer.seek(list(assigned))
-
-
-def _broker(connection: KafkaConnection, service: str) -> KafkaBroker:
-    options: dict[str, Any] = connection.options()
-    if connection.security == "SASL_SSL":
-        security = SASLScram512(
-            username=options["sasl_plain_username"],
-            password=options["sasl_plain_password"],
-            use_ssl=True,
-            ssl_context=options["ssl_context"],
-        )
-    else:
-        security = None
-    return KafkaBroker(
-        options["bootstrap_servers"],
-        security=security,
-        client_id=f"lostphone-{service}",
-        allow_auto_create_topics=False,
-        # It publishes nothing; a producer that cannot start, because Kafka is away, would never be closed.
-        consumer_only=True,
-        logger=_log,
-        log_level=logging.DEBUG,
-        graceful_timeout=20.0,
-    )
-
-
-async def _tolerant(record: ConsumerRecord, original: Any) -> KafkaMessage:
-    """FastStream decodes headers as text, and skips a record whose headers are not: so it gets none to see."""
-    message: KafkaMessage = await original(replace(record, headers=()))
-    message.raw_message = record
-    return message
-
-
-async def _undecoded(message: KafkaMessage) -> bytes:
-    return b""
 
 
 async def _ready(consumer: AIOKafkaConsumer, most: int, seconds: float = 0.0) -> list[ConsumerRecord]:
     """What lies ready behind the first record, in the order of each partition, or comes within so many seconds."""
-    try:
-        more = await consumer.getmany(timeout_ms=int(seconds * 1000), max_records=most)
-    except KafkaError:
-        return []
+    more = await consumer.getmany(timeout_ms=int(seconds * 1000), max_records=most)
     return [record for records in more.values() for record in records]

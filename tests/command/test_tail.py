@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer as OtherProducer
 from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lostphone.commands.tail import describe, topic_name
 from lostphone.tail import follow
 from lostphone.topics import BrokerError, apply
-from shared.events import Envelope, KeyRing, Signer, find, read
+from shared.events import Envelope, KeyRing, Received, Signer, find, read
 from shared.events.contracts import Topic
+from shared.events.reporter import IncidentReopened
+from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
+from tests.messaging.names import NameInBytes, write_any_header_name
 
 SUBJECT = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f"
 
@@ -57,7 +60,7 @@ def send(kafka: str, topic: str, signer: Signer, *, sequence: int, tamper: bool 
         actor="service/reporter",
     )
     headers, value = envelope.sign(signer, entry.model.model_validate(entry.example))
-    producer = Producer({"bootstrap.servers": kafka, "log_level": 0})
+    producer = OtherProducer({"bootstrap.servers": kafka, "log_level": 0})
     producer.produce(topic, key=SUBJECT.encode(), headers=headers, value=value + (b" " if tamper else b""))
     assert producer.flush(10) == 0
 
@@ -82,6 +85,44 @@ def test_an_event_is_told_with_its_writer_and_a_changed_one_is_not_believed(
         "partition": good["partition"],
         "offset": good["offset"] + 1,
     }
+
+
+async def test_a_record_with_a_header_name_that_is_not_utf8_is_no_event_and_those_behind_it_are_told(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_any_header_name(monkeypatch)
+    writer = Producer(KafkaConnection(kafka), "stranger")
+    names = ("ce_id", NameInBytes(b"ce_\xff"), "ce_id")
+    records = [OutgoingRecord(topic, SUBJECT.encode(), [(name, b"1")], b"x" * 3000) for name in names]
+    assert await writer.send(records) == [None] * len(names)
+    await writer.close()
+    found = list(follow({"bootstrap.servers": kafka}, [topic], from_beginning=True, until_end=True))
+    assert [record.headers for record in found] == [
+        (("ce_id", b"1"),),
+        (("unreadable", None),),
+        (("ce_id", b"1"),),
+    ]
+
+
+def test_an_event_whose_value_is_not_json_is_told_without_it(signer: Signer, keyring: KeyRing) -> None:
+    class NotJson(IncidentReopened):
+        def write(self) -> bytes:
+            return b"not JSON"
+
+    envelope = Envelope(
+        id="1",
+        source="/lostphone/reporter",
+        type=IncidentReopened.event_type,
+        subject=SUBJECT,
+        time=datetime.now(UTC),
+        sequence=1,
+        organisation="acme-kk",
+        actor="service/reporter",
+    )
+    headers, value = envelope.sign(signer, NotJson(reason="x"))
+    told = describe(read(Received("t", 0, 0, 0, SUBJECT.encode(), tuple(headers), value), keyring))
+    assert told["verified"] is True
+    assert told["data"] is None
 
 
 def test_what_arrives_later_is_followed(kafka: str, topic: str, signer: Signer) -> None:

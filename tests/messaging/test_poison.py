@@ -5,8 +5,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CorruptRecordException
 from confluent_kafka import Consumer as OtherConsumer
 from confluent_kafka import TopicPartition as OtherPlace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +22,7 @@ from shared.messaging.dead_letter import ParkingLimit, dead_letter_topic
 from shared.messaging.kafka import OutgoingRecord
 from shared.telemetry import metrics
 from tests.messaging.conftest import Bus, until
+from tests.messaging.names import NameInBytes, write_any_header_name
 
 
 class Heard:
@@ -109,6 +114,40 @@ async def test_an_outage_of_a_dependency_parks_nothing_and_goes_on_by_itself(bus
     assert _parked(bus, incident) == []
 
 
+async def test_what_was_handed_over_before_a_batch_that_cannot_be_read_is_heard(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = [f"0192f0c1-0000-7000-8000-{number:012x}" for number in range(12)]
+    heard, damaged = Heard(), []
+    getmany = AIOKafkaConsumer.getmany
+
+    async def getmany_that_meets_a_damaged_batch(self: AIOKafkaConsumer, **given: Any) -> Any:
+        found = await getmany(self, **given)
+        if found and not damaged:
+            damaged.append(found)
+            raise CorruptRecordException
+        return found
+
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany_that_meets_a_damaged_batch)
+    for subject in subjects:
+        await bus.say(IncidentReopened(reason=subject), subject=subject)
+
+    async def all_sent() -> bool:
+        return not await bus.pools["reporter"].fetchval("SELECT count(*) FROM outbox")
+
+    async with bus.relaying():
+        await until(all_sent, "everything is in the log")
+        async with bus.hearing(Dispatch({IncidentReopened: heard.handle})):
+            await bus.say(*(IncidentReopened(reason="last") for _ in subjects), subject=subjects[0])
+            await until(heard.has_last, "an event behind them")
+
+            async def all_heard() -> bool:
+                return set(heard.reasons) >= set(subjects)
+
+            await until(all_heard, "those that had been handed over", seconds=10)
+    assert damaged
+
+
 async def test_events_wait_for_a_table_that_only_the_next_release_makes(bus: Bus, incident: str) -> None:
     heard = Heard()
 
@@ -179,6 +218,11 @@ POISON = {
     "bad header bytes": Poison(
         "rejected", "header_not_utf8", lambda bus, _: OutgoingRecord(bus.topic, _KEY, [("ce_id", b"\xff\xfe")], b"{}")
     ),
+    "a header's name that is not UTF-8": Poison(
+        "rejected",
+        "header_missing",
+        lambda bus, _: OutgoingRecord(bus.topic, _KEY, [(NameInBytes(b"ce_\xff\xfe"), b"1")], b"x" * 3000),
+    ),
     "a header without a value": Poison(
         "rejected", "header_null", lambda bus, _: OutgoingRecord(bus.topic, _KEY, [("ce_id", None)], b"{}")
     ),
@@ -236,7 +280,10 @@ POISON = {
 """Of another organisation: tests/mdm_actions/test_two_organisations.py, and its like in reporter and notifier."""
 
 
-async def test_each_poison_ends_where_it_should_and_the_records_behind_it_go_on(bus: Bus) -> None:
+async def test_each_poison_ends_where_it_should_and_the_records_behind_it_go_on(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_any_header_name(monkeypatch)
     heard = Heard()
     before = _counted()
     subjects = {name: f"0192f0c1-0000-7000-8000-{secrets.token_hex(6)}" for name in POISON}
