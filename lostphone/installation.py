@@ -13,10 +13,8 @@ data_dir/
 
 import base64
 import json
-import random
 import secrets
-import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -26,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, ConfigDict, Field
 
+from lostphone.embedded import EmbeddedError
+from lostphone.embedded.ports import Claims
 from lostphone.key_files import mldsa_key, private_folder, private_key, secret
 from lostphone.log_keys import LogKeys
 from lostphone.screen import CouldNotError
@@ -52,8 +52,6 @@ PRINCIPALS: Final = ("broker", *SERVICES, *OUTSIDERS)
 
 _OWN: Final[Mapping[Part, Source]] = {"kafka": Source.EMBEDDED, "postgres": Source.EMBEDDED}
 _OUR_POLICY = "# Written by lostphone up. Remove this line to keep what you change, such as witnesses of your own."
-_PORTS = range(20_000, 32_000)
-"""Below the range from which systems take the ports of outgoing connections, so that a kept port stays free."""
 _LISTENERS = (*SERVICES, *SANDBOX_PARTS, WITNESS)
 _PRIVATE_FOLDERS = ("run", "processes", "kafka", "nanomdm", "sandbox", "log")
 _PASSWORDS = (
@@ -91,13 +89,18 @@ class Installation:
 
     @classmethod
     def open(
-        cls, data_dir: Path, *, secure: bool = False, sources: Mapping[Part, Source] | None = None
+        cls,
+        data_dir: Path,
+        *,
+        secure: bool = False,
+        sources: Mapping[Part, Source] | None = None,
+        claims: Claims | None = None,
     ) -> "Installation":
         """The installation in this directory; what is missing of it is made. `secure` guards a new one's broker; one
         that is guarded stays so, unless somebody else runs it. `sources` says who runs broker and database; None stands
         for both of its own.
 
-        A kept port that another program took meanwhile is chosen anew: nothing of the installation may run.
+        Who starts it hands in `claims`, which hold its ports; one that another program took meanwhile is chosen anew.
         Raises `CouldNotError`, also when a broker that was made open should become a guarded one, or when the data of
         the installation lie with another broker or database than the chosen ones.
         """
@@ -112,7 +115,7 @@ class Installation:
                     f"{data_dir} holds files that are not an installation's. Name an empty place with --data-dir.",
                 )
             kept = _Kept.model_validate_json(file.read_bytes()) if file.exists() else _Kept()
-            kept.ports = _settle_ports(kept.ports)
+            kept.ports = _settle_ports(kept.ports, claims)
             made = {name: secrets.token_urlsafe(24) for name in _PASSWORDS}
             kept.passwords = {**made, **kept.passwords}
             kept.sources = _settle_sources(data_dir, kept.sources, {**_OWN, **(sources or {})}, new=not file.exists())
@@ -126,7 +129,7 @@ class Installation:
             installation._write_policy()
             for name in _PRIVATE_FOLDERS:
                 private_folder(data_dir / name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EmbeddedError) as error:
             raise CouldNotError(
                 f"{data_dir} を準備できません: {error}", f"{data_dir} cannot be prepared: {error}"
             ) from error
@@ -326,29 +329,7 @@ def published(service: str, key: Ed25519PrivateKey) -> dict[str, dict[str, str]]
     return {key_id(service, public): {"service": service, "public_key": encoded}}
 
 
-def _settle_ports(kept: Mapping[str, int]) -> dict[str, int]:
-    """Keep the ports that are still free, choose the others."""
-    settled: dict[str, int] = {}
-    for name in _LISTENERS:
-        port = kept.get(name)
-        settled[name] = port if port is not None and _is_free(port) else _free_port({*kept.values(), *settled.values()})
-    return settled
-
-
-def _free_port(taken: Iterable[int]) -> int:
-    taken = set(taken)
-    for port in random.sample(_PORTS, len(_PORTS)):
-        if port not in taken and _is_free(port):
-            return port
-    raise OSError("no free port between 20000 and 32000 on 127.0.0.1")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers bind: a connection of an earlier run that is still winding down does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def _settle_ports(kept: Mapping[str, int], claims: Claims | None) -> dict[str, int]:
+    if claims is None and kept.keys() >= set(_LISTENERS):
+        return dict(kept)
+    return (claims or Claims()).settle(kept, _LISTENERS)

@@ -142,7 +142,7 @@ def stop(data_dir: Path) -> bool:
     pid = supervisor_pid(data_dir)
     if pid is None:
         status.remove(data_dir)
-        return _end_orphans(data_dir)
+        return end_orphans(data_dir)
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_WITHIN
     while supervisor_pid(data_dir) is not None:
@@ -163,11 +163,11 @@ def erase(data_dir: Path) -> None:
             f"{data_dir} は lostphone のデータではないため、消しません。",
             f"{data_dir} does not hold an installation, so nothing there is removed.",
         )
-    _end_orphans(data_dir)
+    end_orphans(data_dir)
     shutil.rmtree(data_dir)
 
 
-def _end_orphans(data_dir: Path) -> bool:
+def end_orphans(data_dir: Path) -> bool:
     """End what a supervisor that was killed left behind, what uses the database before the database. Whether there
     was anything."""
     services = [Child(file.parent, file.stem) for file in data_dir.glob("processes/*.pid")]

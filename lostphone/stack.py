@@ -8,21 +8,20 @@ import asyncio
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 from confluent_kafka.admin import AdminClient
 
 import lostphone
-from lostphone import acls, database, log_rotation, status, succession, topics
+from lostphone import acls, database, status, topics
 from lostphone.approvers import make_sandbox_approvers
 from lostphone.embedded import Child, EmbeddedError, EmbeddedKafka, EmbeddedNanoMDM, EmbeddedPostgres
 from lostphone.embedded.certificates import CA_FILE, kept_certificates
 from lostphone.embedded.kafka_properties import SCRAM, Plaintext, SaslSsl, Security
 from lostphone.embedded.nanomdm import Secrets, schema_file
+from lostphone.embedded.ports import Claims
 from lostphone.environment import NANOMDM_WEBHOOK, Facts, NanoMDMFacts, service_environment
 from lostphone.identity import token
 from lostphone.installation import (
@@ -43,10 +42,8 @@ from lostphone.process import Embedded, Part, Program
 from lostphone.rotation import tell_broker
 from lostphone.screen import CouldNotError
 from lostphone.status import replace_private
-from lostphone.supervisor import Stage, Supervisor, Tell
-from lostphone.topics import BrokerError
+from lostphone.supervisor import Stage
 from sandbox.certificates import authority
-from shared.postgres import MigrationError
 
 AUDITOR: Final = "acme-auditor"
 _BEARER_LIFE_SECONDS = 30 * 24 * 3600
@@ -59,36 +56,11 @@ _YIELDS: Final = 10
 _HTTP_PARTS = [part for part in SANDBOX_PARTS if part != "smtp"]
 
 
-_FAILURES = (
-    EmbeddedError,
-    MigrationError,
-    BrokerError,
-    database.ForeignDatabaseError,
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-)
-
-
-def run(
-    data_dir: Path, named: Named, tell: Tell, ready: Callable[[], None], stop: threading.Event, *, secure: bool = False
-) -> None:
-    """Run the installation in this directory until `stop`; `ready` is called once all of it answers. `secure` guards
-    the broker of a new one. Raises `CouldNotError`, after what had started was ended again."""
-    installation = open_installation(data_dir, named, secure=secure)
-    succession.require_done(installation)
-    log_rotation.require_done(installation.log_keys)
-    try:
-        with Supervisor(LocalStack(installation, named), tell, stop):
-            ready()
-            stop.wait()
-            tell("止めています…", "Stopping …")
-    except _FAILURES as error:
-        raise CouldNotError(f"起動できません: {error}", f"It could not be started: {error}") from error
-
-
-def open_installation(data_dir: Path, named: Named, *, secure: bool = False) -> Installation:
-    """The installation in this directory, on what the environment names. Raises `CouldNotError`."""
+def open_installation(
+    data_dir: Path, named: Named, *, secure: bool = False, claims: Claims | None = None
+) -> Installation:
+    """The installation in this directory, on what the environment names; `claims` as in `Installation.open`. Raises
+    `CouldNotError`."""
     guarded = named.kafka.guard is not None if named.kafka is not None else secure
     if secure and not guarded:
         raise CouldNotError(
@@ -97,14 +69,16 @@ def open_installation(data_dir: Path, named: Named, *, secure: bool = False) -> 
             "--secure guards a broker of the installation's own. One signs in to a named one with "
             "LOSTPHONE_KAFKA_SECURITY=SASL_SSL.",
         )
-    return Installation.open(data_dir, secure=guarded, sources=named.sources)
+    return Installation.open(data_dir, secure=guarded, sources=named.sources, claims=claims)
 
 
 class LocalStack:
     """Kafka, PostgreSQL, NanoMDM, the sandbox and the four services of one installation."""
 
-    def __init__(self, installation: Installation, named: Named | None = None) -> None:
-        """`named`: broker and database that somebody else runs."""
+    def __init__(
+        self, installation: Installation, named: Named | None = None, settled: Callable[[], None] = lambda: None
+    ) -> None:
+        """`named`: broker and database that somebody else runs. `settled` is called once every part has its port."""
         self._installation = installation
         data = installation.data_dir
         named = named or Named()
@@ -113,6 +87,7 @@ class LocalStack:
         self._programs = data / "processes"
         self._nanomdm = _NanoMDM(data / "nanomdm", self._make_nanomdm)
         self._bearer = ""
+        self._settled = settled
 
     @property
     def installation(self) -> Installation:
@@ -300,6 +275,7 @@ class LocalStack:
         }
 
     def _after_sandbox(self) -> None:
+        self._settled()
         make_sandbox_approvers(self._installation)
         self._bearer = token(self._installation.url("identity"), AUDITOR, life_seconds=_BEARER_LIFE_SECONDS)
 
@@ -326,7 +302,7 @@ class LocalStack:
 
 
 class _NanoMDM:
-    """The MDM server, made anew at each start: the address of its database is known only then."""
+    """The MDM server, made at its first start: the address of its database is known only then."""
 
     name = database.NANOMDM
 
@@ -348,14 +324,14 @@ class _NanoMDM:
 
     def start(self) -> None:
         self.child.kill()
-        self._server = self._make(self._folder)
+        self._server = self._server or self._make(self._folder)
         self._server.start()
 
     def await_ready(self, within: float) -> None:
         """It is, once started."""
 
     def stop(self) -> object:
-        return self.child.stop(within=5)
+        return self._server.stop() if self._server is not None else self.child.stop(within=5)
 
 
 def _security(installation: Installation) -> Security:

@@ -96,14 +96,14 @@ def _supervise(directory: Path, fresh: bool, secure: bool, as_json: bool) -> Non
 
 
 def _run(directory: Path, named: "Named", stop: threading.Event, secure: bool, as_json: bool) -> None:
-    from lostphone import stack  # noqa: PLC0415 - half a second that the other commands need not wait
+    from lostphone import lifetime  # noqa: PLC0415 - half a second that the other commands need not wait
 
     def ready() -> None:
         if (found := running.running(directory)) is not None:
             _show(found, as_json)
 
     progress(f"データの場所: {directory}", f"Data: {directory}")
-    stack.run(directory, named, progress, ready, stop, secure=secure)
+    lifetime.run(directory, named, progress, ready, stop, secure=secure)
 
 
 def _show(found: Status, as_json: bool) -> None:

@@ -4,7 +4,7 @@ Each part keeps everything in the folder it is given (data, ports, process id, l
 
     kafka = EmbeddedKafka(folder / "kafka")
     kafka.start()          # returns when clients are served; ends what an earlier run left behind
-    kafka.bootstrap        # "127.0.0.1:49152", the same after a restart as long as the port is free
+    kafka.bootstrap        # "127.0.0.1:15217", the same after a restart as long as the port is free
     kafka.stop()           # data stays
 
 All calls block; from asyncio, use `asyncio.to_thread`. What fails raises `EmbeddedError`:

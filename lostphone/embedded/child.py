@@ -108,11 +108,12 @@ class Child:
         self.pid_file.unlink(missing_ok=True)
 
     def last_words(self) -> str:
-        """The end of its log, on one line."""
+        """The end of its log, on one line, without the places of a Java program's error."""
         if not self.log_file.exists():
             return "it wrote no log."
         lines = self.log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
-        return " | ".join(line.strip() for line in lines[-4:] if line.strip()) or "its log is empty."
+        said = [line for line in map(str.strip, lines) if line and not line.startswith(("at ", "... "))]
+        return " | ".join(said[-4:]) or "its log is empty."
 
     def _gone(self, within: float) -> bool:
         deadline = time.monotonic() + within

@@ -18,12 +18,10 @@ from lostphone.embedded.errors import EmbeddedError
 from lostphone.embedded.java import Java, find_java
 from lostphone.embedded.kafka_properties import SCRAM, Plaintext, SaslSsl, Security, as_text, broker_properties
 from lostphone.embedded.place import tools_folder
-from lostphone.embedded.ports import LOOPBACK, answers, kept_port, kept_ports
+from lostphone.embedded.ports import LOOPBACK, Claims, answers, kept_port, kept_ports
 
 START_SECONDS = 60
 SCRAM_ITERATIONS = 8192
-# A port may be taken between the moment it is chosen and the moment the broker binds it.
-ATTEMPTS = 3
 
 LOG_TO_CONSOLE = """\
 rootLogger.level=WARN
@@ -44,6 +42,7 @@ class EmbeddedKafka:
         self.security: Security = security or Plaintext()
         self.child = Child(folder, "kafka")
         self._archive = archive
+        self._claims = Claims()
 
     @property
     def bootstrap(self) -> str:
@@ -60,29 +59,26 @@ class EmbeddedKafka:
         java, class_path = find_java(), jars.class_path()
         archive = tools_folder() / java.archive_name(class_path)
         data = self.folder / "data"
-        for attempt in range(1, ATTEMPTS + 1):
-            ports = kept_ports(self.folder / "ports.json", ["client", "controller"])
-            configuration = self._configure(data, ports)
-            if not (data / "meta.properties").exists():
-                self._format(java, class_path, archive, configuration)
-            self.child.start([
-                *java.command(class_path, archive),
-                f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
-                "kafka.Kafka",
-                configuration,
-            ])  # fmt: skip
-            try:
-                self.child.wait_until(self.serves, within=START_SECONDS)
-            except EmbeddedError as error:
-                self.child.kill()
-                if attempt == ATTEMPTS or "already in use" not in str(error):
-                    raise
-            else:
-                break
+        ports = kept_ports(self.folder / "ports.json", ["client", "controller"], self._claims)
+        configuration = self._configure(data, ports)
+        if not (data / "meta.properties").exists():
+            self._format(java, class_path, archive, configuration)
+        self.child.start([
+            *java.command(class_path, archive),
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "kafka.Kafka",
+            configuration,
+        ])  # fmt: skip
+        try:
+            self.child.wait_until(self.serves, within=START_SECONDS)
+        except EmbeddedError:
+            self.child.kill()
+            raise
         return self.bootstrap
 
     def stop(self) -> Outcome:
         outcome = self.child.stop(within=30)
+        self._claims.release()
         if outcome == "stopped" and self._archive:
             make_archive_later()
         return outcome
@@ -90,6 +86,7 @@ class EmbeddedKafka:
     def kill(self) -> None:
         """As a power cut would: SIGKILL."""
         self.child.kill()
+        self._claims.release()
 
     def command_line(self, tool: str) -> list[str]:
         """How to run one of Kafka's own tools, such as `org.apache.kafka.tools.TopicCommand`."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from lostphone.embedded.child import Child, Outcome
 from lostphone.embedded.errors import EmbeddedError
 from lostphone.embedded.place import tools_folder
-from lostphone.embedded.ports import LOOPBACK, kept_port, kept_ports
+from lostphone.embedded.ports import LOOPBACK, Claims, kept_port, kept_ports
 
 VERSION = "v0.9.0"
 MODULE = Path(__file__).parent / "nanomdm_module"
@@ -45,6 +45,7 @@ class EmbeddedNanoMDM:
         self._ca_file = ca_file.resolve()
         self._webhook_url = webhook_url
         self._secrets = secrets
+        self._claims = Claims()
 
     @property
     def base_url(self) -> str:
@@ -57,7 +58,7 @@ class EmbeddedNanoMDM:
     def start(self) -> str:
         """Start it and return its base address, once it answers."""
         self.child.kill()
-        port = kept_ports(self.folder / "ports.json", ["http"])["http"]
+        port = kept_ports(self.folder / "ports.json", ["http"], self._claims)["http"]
         dsn = self._dsn if "sslmode=" in self._dsn else _with(self._dsn, "sslmode=disable")
         # NanoMDM stores the local time of its session without a zone; whoever reads it takes it for UTC.
         dsn = _with(dsn, "timezone=UTC")
@@ -83,10 +84,13 @@ class EmbeddedNanoMDM:
 
     def stop(self) -> Outcome:
         """It has no shutdown to wait for: SIGTERM ends it at once."""
-        return self.child.stop(signal.SIGTERM, within=5)
+        outcome = self.child.stop(signal.SIGTERM, within=5)
+        self._claims.release()
+        return outcome
 
     def kill(self) -> None:
         self.child.kill()
+        self._claims.release()
 
 
 def _with(dsn: str, option: str) -> str:

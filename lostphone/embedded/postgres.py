@@ -10,11 +10,10 @@ from pathlib import Path
 
 from lostphone.embedded.child import Child, Outcome
 from lostphone.embedded.errors import EmbeddedError
-from lostphone.embedded.ports import LOOPBACK, kept_port, kept_ports
+from lostphone.embedded.ports import LOOPBACK, Claims, kept_port, kept_ports
 
 SUPERUSER = "lostphone"
 START_SECONDS = 60
-ATTEMPTS = 3
 UNPRIVILEGED = "nobody"
 
 
@@ -38,6 +37,7 @@ class EmbeddedPostgres:
         self.folder = folder.resolve()
         self.child = Child(folder, "postgres")
         self._durable = durable
+        self._claims = Claims()
 
     def dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         port = kept_port(self.folder / "ports.json", "server")
@@ -56,23 +56,19 @@ class EmbeddedPostgres:
         _hand_over(self.folder, account)
         if not (data / "PG_VERSION").exists():
             self._initialise(data, account)
-        for attempt in range(1, ATTEMPTS + 1):
-            port = kept_ports(self.folder / "ports.json", ["server"])["server"]
-            _forget_stranger(data / "postmaster.pid")
-            self.child.start(
-                [*account.prefix, account.programs / "postgres", "-D", data, "-p", str(port),
-                 "-c", f"listen_addresses={LOOPBACK}", "-c", "unix_socket_directories=", "-c", "max_connections=300",
-                 "-c", f"fsync={'on' if self._durable else 'off'}"],
-                user=account.user,
-            )  # fmt: skip
-            try:
-                self.child.wait_until(self.serves, within=START_SECONDS)
-            except EmbeddedError as error:
-                self.child.kill()
-                if attempt == ATTEMPTS or "already in use" not in str(error):
-                    raise
-            else:
-                break
+        port = kept_ports(self.folder / "ports.json", ["server"], self._claims)["server"]
+        _forget_stranger(data / "postmaster.pid")
+        self.child.start(
+            [*account.prefix, account.programs / "postgres", "-D", data, "-p", str(port),
+             "-c", f"listen_addresses={LOOPBACK}", "-c", "unix_socket_directories=", "-c", "max_connections=300",
+             "-c", f"fsync={'on' if self._durable else 'off'}"],
+            user=account.user,
+        )  # fmt: skip
+        try:
+            self.child.wait_until(self.serves, within=START_SECONDS)
+        except EmbeddedError:
+            self.child.kill()
+            raise
         return self.dsn()
 
     def serves(self) -> bool:
@@ -82,11 +78,14 @@ class EmbeddedPostgres:
 
     def stop(self) -> Outcome:
         """Clients are cut off: SIGTERM would wait until the last one leaves by itself."""
-        return self.child.stop(signal.SIGINT, within=30)
+        outcome = self.child.stop(signal.SIGINT, within=30)
+        self._claims.release()
+        return outcome
 
     def kill(self) -> None:
         """As a power cut would: SIGKILL to the server and all its processes."""
         self.child.kill()
+        self._claims.release()
 
     def _initialise(self, data: Path, account: Account) -> None:
         done = subprocess.run(

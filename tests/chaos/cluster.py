@@ -23,7 +23,7 @@ from lostphone.embedded import Child, EmbeddedError, EmbeddedPostgres, jars, too
 from lostphone.embedded.java import find_java
 from lostphone.embedded.kafka import LOG_TO_CONSOLE, _cluster_id
 from lostphone.embedded.kafka_properties import Plaintext, as_text, broker_properties
-from lostphone.embedded.ports import LOOPBACK, choose_ports
+from lostphone.embedded.ports import LOOPBACK, Claims
 from shared.events import KeyRing, Reading, Signer
 from shared.events.reporter import IncidentCancelled
 from shared.events.signing import key_id
@@ -64,7 +64,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         names = [f"{kind}{node}" for node in _NODES for kind in ("client", "controller")]
-        self._ports = choose_ports(names)
+        self._claims = Claims()
+        self._ports = self._claims.settle({}, names)
         self._children = {node: Child(folder / str(node), "kafka") for node in _NODES}
 
     @property

@@ -12,7 +12,7 @@ import httpx2
 
 from lostphone.embedded import Child, EmbeddedError, tools_folder
 from lostphone.embedded.nanomdm import _toolchains
-from lostphone.embedded.ports import LOOPBACK, answers, choose_ports
+from lostphone.embedded.ports import LOOPBACK, Claims, answers
 
 _MODULE = Path(__file__).parent / "toxiproxy_module"
 _PACKAGE = "github.com/Shopify/toxiproxy/v2/cmd/server"
@@ -52,15 +52,17 @@ class Toxiproxy:
     child: Child
     port: int
     ports: dict[str, int]
+    claims: Claims
 
     @classmethod
     def start(cls, folder: Path, names: list[str]) -> "Toxiproxy":
         """Start it. Each proxy gets its port now, and its target later by `point`."""
-        chosen = choose_ports(["api", *names])
+        claims = Claims()
+        chosen = claims.settle({}, ["api", *names])
         child = Child(folder, "toxiproxy")
         child.start([program(), "-host", LOOPBACK, "-port", str(chosen["api"])])
         child.wait_until(lambda: answers(chosen["api"]), within=10)
-        return cls(child, chosen.pop("api"), chosen)
+        return cls(child, chosen.pop("api"), chosen, claims)
 
     def point(self, name: str, upstream_port: int) -> None:
         """Make the proxy, leading to this port of loopback."""

@@ -23,7 +23,7 @@ from lostphone import database, status
 from lostphone.embedded import EmbeddedError, EmbeddedKafka
 from lostphone.embedded import kafka as embedded_kafka
 from lostphone.embedded.kafka_properties import as_text
-from lostphone.embedded.ports import LOOPBACK, choose_ports
+from lostphone.embedded.ports import LOOPBACK, Claims
 from lostphone.installation import SERVICES, Installation, Service
 from lostphone.process import Part, Program
 from lostphone.stack import LocalStack, _with_password
@@ -49,7 +49,7 @@ class _Kafka(EmbeddedKafka):
         super().__init__(folder, archive=False)
         # A machine that starts killed processes all the time is slow; giving up and starting anew would make it slower.
         embedded_kafka.START_SECONDS = 300
-        self.proxied = choose_ports(["proxied"])["proxied"]
+        self.proxied = self._claims.settle({}, ["proxied"])["proxied"]
         self._proxy_port = proxy_port
 
     def _configure(self, data: Path, ports: dict[str, int]) -> Path:
@@ -149,7 +149,8 @@ class World:
     """One installation. Methods block; any thread may call them, each for its own part."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.installation = Installation.open(data_dir)
+        self._claims = Claims()
+        self.installation = Installation.open(data_dir, claims=self._claims)
         self.proxies = Toxiproxy.start(data_dir / "processes", _PROXIES)
         self.stack = _Stack(self.installation, self.proxies)
         self.parts: dict[str, Part] = {}

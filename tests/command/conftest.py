@@ -1,13 +1,15 @@
 """What the tests of the command line share."""
 
-import socket
+from collections.abc import Iterator
 
 import pytest
 
+from lostphone.embedded.ports import Claims
+
 
 @pytest.fixture
-def unused_port() -> int:
+def unused_port() -> Iterator[int]:
     """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    claims = Claims()
+    yield claims.settle({}, ["unused"])["unused"]
+    claims.release()

@@ -8,6 +8,7 @@ import pytest
 
 from lostphone import running
 from lostphone.approvers import make_sandbox_approvers
+from lostphone.embedded.ports import Claims
 from lostphone.installation import SERVICES, Installation
 from lostphone.screen import CouldNotError
 from lostphone.sources import Source
@@ -45,11 +46,12 @@ def test_every_service_signs_under_a_key_that_everyone_can_check(tmp_path: Path)
 
 
 def test_a_port_that_somebody_took_meanwhile_is_chosen_anew_and_the_others_stay(tmp_path: Path) -> None:
-    before = Installation.open(tmp_path / "data").ports
+    before = Installation.open(tmp_path / "data", claims=Claims()).ports
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", before["reporter"]))
         taken.listen()
-        after = Installation.open(tmp_path / "data").ports
+        assert Installation.open(tmp_path / "data").ports == before  # nobody starts it
+        after = Installation.open(tmp_path / "data", claims=Claims()).ports
     assert after["reporter"] != before["reporter"]
     assert {name: port for name, port in after.items() if name != "reporter"} == {
         name: port for name, port in before.items() if name != "reporter"

@@ -4,17 +4,21 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from lostphone import running
+from lostphone import addresses, running
 from sandbox.companies import inventory
 
 pytestmark = pytest.mark.timeout(600)
@@ -28,6 +32,9 @@ class Command:
 
     def __call__(self, *words: str, exits: int = 0) -> str:
         """Run it; what it wrote to standard output."""
+        return self.run(*words, exits=exits).stdout
+
+    def run(self, *words: str, exits: int = 0) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [sys.executable, "-m", "lostphone", *words],
             capture_output=True,
@@ -37,18 +44,49 @@ class Command:
             check=False,
         )
         assert done.returncode == exits, f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
-        return done.stdout
+        return done
 
     def json(self, *words: str, exits: int = 0) -> Any:
         return json.loads(self(*words, "--json", exits=exits))
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An installation whose broker found a port taken when it was started first."""
+
+    command: Command
+    taken: int
+    said: str
+
+
+@contextmanager
+def somebody_at(port: int) -> Iterator[None]:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield
+
+
 @pytest.fixture(scope="module")
-def lostphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     command = Command(tmp_path_factory.mktemp("installation") / "data")
-    command("up", "--detach")
-    yield command
-    running.stop(command.data_dir)
+    file = command.data_dir / "kafka" / "ports.json"
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            up = pool.submit(command.run, "up", "--detach")
+            # The data folder is made before the broker binds.
+            port: int = until(lambda: json.loads(file.read_text())["client"] if file.exists() else None)
+            with somebody_at(port):
+                said = up.result().stderr
+        yield Begun(command, port, said)
+    finally:
+        running.stop(command.data_dir)
+
+
+@pytest.fixture
+def lostphone(begun: Begun) -> Command:
+    return begun.command
 
 
 def until[T](look: Callable[[], T | None], within: float = 60) -> T:
@@ -57,6 +95,11 @@ def until[T](look: Callable[[], T | None], within: float = 60) -> T:
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.1)
     return found
+
+
+def test_a_port_that_is_taken_while_everything_starts_is_no_hindrance(begun: Begun) -> None:
+    assert f"Another program took a port meanwhile (kafka client: {begun.taken})" in begun.said
+    assert begun.command.json("status")["kafka"]["bootstrap"] != f"127.0.0.1:{begun.taken}"
 
 
 def test_status_names_everything_that_a_tool_needs_to_join_in(lostphone: Command) -> None:
@@ -192,14 +235,48 @@ def test_data_and_addresses_survive_down_and_up(lostphone: Command) -> None:
     lostphone("verify")
 
 
+def test_what_a_killed_supervisor_left_behind_gives_way_to_up(lostphone: Command) -> None:
+    before = _kill_supervisor(lostphone)
+    after = lostphone.json("up", "--detach")
+    for part in ("kafka", "postgres", "http", "sandbox"):
+        assert after[part] == before[part]
+    _assert_ended(before["processes"])
+
+
 def test_what_a_killed_supervisor_left_behind_is_ended_by_down(lostphone: Command) -> None:
-    processes = lostphone.json("status")["processes"]
-    os.kill(processes["supervisor"]["pid"], signal.SIGKILL)
-    until(lambda: True if running.supervisor_pid(lostphone.data_dir) is None else None)
+    before = _kill_supervisor(lostphone)
     assert lostphone.json("down")["stopped"] is True
+    _assert_ended(before["processes"])
+
+
+def _kill_supervisor(lostphone: Command) -> Any:
+    """The status before."""
+    status = lostphone.json("status")
+    os.kill(status["processes"]["supervisor"]["pid"], signal.SIGKILL)
+    until(lambda: True if running.supervisor_pid(lostphone.data_dir) is None else None)
+    return status
+
+
+def _assert_ended(processes: dict[str, dict[str, int]]) -> None:
     for name, process in processes.items():
-        if name != "supervisor":
-            assert not _lives(process["pid"]), f"{name} still runs"
+        assert not _lives(process["pid"]), f"{name} still runs"
+
+
+def _lives(pid: int) -> bool:
+    """A process that has ended but that nobody has asked for yet does not live."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return done.stdout.strip()[:1] not in ("", "Z")
+
+
+def test_a_port_that_was_taken_while_nothing_ran_is_told_with_the_one_in_its_place(lostphone: Command) -> None:
+    lostphone("down")
+    before = addresses.kept(lostphone.data_dir)
+    with somebody_at(before["reporter"]):
+        said = lostphone.run("up", "--detach").stderr
+    after = addresses.kept(lostphone.data_dir)
+    assert {name for name in before if before[name] != after[name]} == {"reporter"}
+    assert f"reporter: another program has port {before['reporter']}; it is port {after['reporter']}" in said
+    assert str(after["reporter"]) in lostphone.json("status")["http"]["reporter"]
 
 
 def _import(lostphone: Command, folder: Path) -> None:
@@ -227,12 +304,6 @@ def _incidents(lostphone: Command) -> set[str]:
 def _timeline(lostphone: Command, incident: str) -> list[tuple[int, str, str]]:
     entries = lostphone.json("timeline", incident)["entries"]
     return [(entry["n"], entry["type"], entry["said_at"]) for entry in entries]
-
-
-def _lives(pid: int) -> bool:
-    """A process that has ended but that nobody has asked for yet does not live."""
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
-    return done.stdout.strip()[:1] not in ("", "Z")
 
 
 def test_a_log_that_is_closed_is_followed_by_another_that_goes_on_from_it(lostphone: Command, tmp_path: Path) -> None:

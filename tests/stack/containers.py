@@ -14,8 +14,9 @@ from testcontainers.core.container import DockerContainer
 from lostphone.embedded.errors import EmbeddedError
 from lostphone.embedded.kafka import has_brokers
 from lostphone.embedded.kafka_properties import Plaintext, broker_properties
-from lostphone.embedded.ports import LOOPBACK, choose_ports
+from lostphone.embedded.ports import LOOPBACK
 from lostphone.embedded.postgres import SUPERUSER, takes_connections
+from tests.stack.service import free_port
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18"
@@ -35,7 +36,7 @@ def kafka_variables(host: str, port: int) -> dict[str, str]:
 
 def start_kafka() -> tuple[str, str]:
     """Start a broker: its bootstrap address and the container's id, by which `remove` ends it."""
-    port = choose_ports(["client"])["client"]
+    port = free_port()
     host = _host()
     container = DockerContainer(KAFKA_IMAGE).with_envs(**kafka_variables(host, port))
     container.ports[KAFKA_PORT] = published(host, port)
@@ -46,7 +47,7 @@ def start_kafka() -> tuple[str, str]:
 
 def start_postgres() -> tuple[str, str]:
     """Start a server: its superuser's DSN and the container's id, by which `remove` ends it."""
-    port = choose_ports(["server"])["server"]
+    port = free_port()
     host = _host()
     # It trusts everybody who reaches its port, as the embedded one does in tests.
     variables = {"POSTGRES_USER": SUPERUSER, "POSTGRES_HOST_AUTH_METHOD": "trust", "POSTGRES_DB": "postgres"}

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from lostphone.embedded.ports import Claims
 from lostphone.installation import Service
 from shared.events import Envelope, Received, Signer, find, read
 from shared.events.payload import Payload
@@ -24,9 +24,8 @@ CLIENT_ID = "lostphone"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that no outgoing connection takes before it is bound."""
+    return Claims().settle({}, ["free"])["free"]
 
 
 @asynccontextmanager
