@@ -19,6 +19,8 @@ from services.mdm_actions.playbooks import read_folder
 from services.mdm_actions.providers import Carrier, IdentityProvider, MobileDeviceManagement
 from services.mdm_actions.settings import Settings
 from services.mdm_actions.settlement import Settlement
+from shared.events import LOG_TOPIC
+from shared.messaging.log_end import LogEnd
 from shared.postgres import keep
 from shared.service import Kit, Parts
 from shared.telemetry import metrics
@@ -28,7 +30,7 @@ _IMPORT_SECONDS = 300.0
 """A first import of a large fleet puts every identifier into the vault."""
 
 
-async def build(kit: Kit[Settings]) -> Parts:
+async def build(kit: Kit[Settings], *, log_topic: str = LOG_TOPIC) -> Parts:
     """Raises `ApproversFileError` or `PlaybookError` when a file that decides about phones cannot be trusted."""
     settings = kit.settings
     approvers = ApproversFile(settings.approvers_file)
@@ -42,6 +44,7 @@ async def build(kit: Kit[Settings]) -> Parts:
         outside,
         containment,
         settlement,
+        LogEnd(settings.kafka(), log_topic),
         watch_first=timedelta(seconds=settings.watch_first_seconds),
         watch_most=timedelta(seconds=settings.watch_most_seconds),
     )

@@ -21,7 +21,8 @@ from services.mdm_actions.providers import Outcome, ProviderRefusedError, Provid
 from services.mdm_actions.settlement import Settlement
 from services.mdm_actions.store import Case, Command
 from shared.events.mdm_actions import SuspensionTrigger
-from shared.messaging import Timer, TimerHandler, Unit, Units
+from shared.messaging import DependencyUnavailableError, Timer, TimerHandler, Unit, Units
+from shared.messaging.log_end import LogEnd
 
 _log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class Commands:
         outside: Outside,
         containment: Containment,
         settlement: Settlement,
+        log_end: LogEnd,
         *,
         watch_first: timedelta,
         watch_most: timedelta,
@@ -55,6 +57,7 @@ class Commands:
         self._outside = outside
         self._containment = containment
         self._settlement = settlement
+        self._log_end = log_end
         self._watch_first = watch_first
         self._watch_most = watch_most
 
@@ -75,6 +78,7 @@ class Commands:
         ask_first = timer.attempt > 1 or bool(timer.payload.get("tried"))
         last_look = None
         if ask_first or command.kind in _LOOKED_AT or command.state is not State.REQUESTED:
+            heard_all = command.kind is not Kind.WIPE or await self._heard_all(timer)
             async with self._units.begin() as unit:
                 case, command = await _load(unit, timer)
                 if command.state is not State.REQUESTED:
@@ -84,6 +88,10 @@ class Commands:
                 if last_look and not ask_first:
                     await self._settlement.hear(unit, case, command, last_look, source="last_look")
                     await unit.finish(timer)
+                    return
+                if not last_look and not heard_all:
+                    later = unit.now + _RETRY_FIRST
+                    await unit.arm(timer.subject, timer.name, later, timer.payload | {"tried": int(ask_first)})
                     return
                 await store.note(unit, command, "ask" if ask_first else "send")
         try:
@@ -99,6 +107,17 @@ class Commands:
             if isinstance(said, Outcome) and said.state in (State.QUEUED, State.DEFERRED):
                 await self._follow(unit, case, after)
             await unit.finish(timer)
+
+    async def _heard_all(self, timer: Timer) -> bool:
+        """Whether nothing lies in the log that may take the wipe back and was not heard yet."""
+        try:
+            reached = await self._log_end.is_reached(self._units.pool, timer.subject)
+        except DependencyUnavailableError as error:
+            _log.warning("wipe_waits", incident=timer.subject, timer=timer.name, reason=str(error))
+            return False
+        if not reached:
+            _log.warning("wipe_waits", incident=timer.subject, timer=timer.name, reason="more of the log to hear")
+        return reached
 
     async def _last_look(self, unit: Unit, case: Case, command: Command) -> Outcome | None:
         """What has come between the order and now, as the end of the command; None when it still stands."""

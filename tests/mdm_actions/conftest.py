@@ -12,6 +12,8 @@ from uuid import uuid4
 import asyncpg
 import httpx2
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -103,13 +105,27 @@ def other_company(installation: Installed) -> Company:
     return Company(installation.new_organisation())
 
 
+@pytest.fixture(scope="package")
+def log_topic(kafka: str) -> str:
+    """The log of this suite. Events are handed over without it, so that it is empty, and heard to its end."""
+    name = f"test.log.{uuid4().hex[:12]}"
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    return name
+
+
+def approvers_file(installation: Installed) -> Path:
+    """Whose signatures count under a wipe."""
+    return installation.files.key_file("mdm_actions", "approvers.json")
+
+
 type Serving = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture
-def serving(world: World, installation: Installed, company: Company, other_company: Company, tmp_path: Path) -> Serving:
+def serving(world: World, installation: Installed, log_topic: str, company: Company, other_company: Company) -> Serving:
     """Starts the service: `async with serving() as service`. Again, it is the same service after a restart."""
-    approvers = tmp_path / "approvers.json"
+    approvers = approvers_file(installation)
     approvers.write_text(json.dumps(company.approvers() | other_company.approvers()))
     files = installation.files
     settings = Settings(
@@ -143,10 +159,12 @@ def serving(world: World, installation: Installed, company: Company, other_compa
     )
 
     @asynccontextmanager
-    async def serve(*, outward: httpx2.AsyncClient | None = None, webhooks: bool = True) -> AsyncIterator[Service]:
-        async with open_kit("mdm_actions", settings) as opened:
+    async def serve(
+        *, outward: httpx2.AsyncClient | None = None, webhooks: bool = True, **changed: str
+    ) -> AsyncIterator[Service]:
+        async with open_kit("mdm_actions", settings.model_copy(update=changed)) as opened:
             kit = replace(opened, http=outward) if outward else opened
-            parts = await build(kit)
+            parts = await build(kit, log_topic=log_topic)
             transport = httpx2.ASGITransport(parts.app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://mdm") as http:
                 world.webhooks = http if webhooks else None

@@ -1,7 +1,6 @@
 """A wipe leaves only for two signatures that hold here and now, and is taken back when they no longer do."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,8 @@ from shared.events.mdm_actions import (
 from shared.events.payload import Ownership
 from shared.events.reporter import LossReportAmended, WipeWithdrawn
 from tests.mdm_actions.bench import CALLBACK, Company, Phone, Service, eventually, lost, new_incident
-from tests.mdm_actions.conftest import Serving
+from tests.mdm_actions.conftest import Serving, approvers_file
+from tests.stack.installed import Installed
 
 
 async def _lost_phone(service: Service, company: Company, tag: str = "A-1", **facts: str) -> tuple[str, str, Phone]:
@@ -212,16 +212,16 @@ async def test_a_drill_touches_no_phone_and_trips_no_real_breaker(service: Servi
 
 
 async def test_a_broken_approvers_file_stops_every_wipe_and_nothing_else(
-    service: Service, company: Company, tmp_path: Path
+    service: Service, company: Company, installation: Installed
 ) -> None:
     incident, device, _ = await _lost_phone(service, company)
-    (tmp_path / "approvers.json").write_text("{")
+    approvers_file(installation).write_text("{")
     await service.say(company.order(incident, device), incident, company.name)
     assert await _refused(service, incident) == "approvers_file_broken"
 
 
-async def test_the_service_does_not_start_on_a_broken_approvers_file(serving: Serving, tmp_path: Path) -> None:
-    (tmp_path / "approvers.json").write_text('{"desk-1": {"person": "somebody"}}')
+async def test_the_service_does_not_start_on_a_broken_approvers_file(serving: Serving, installation: Installed) -> None:
+    approvers_file(installation).write_text('{"desk-1": {"person": "somebody"}}')
     with pytest.raises(ApproversFileError, match="desk-1"):
         async with serving():
             pass

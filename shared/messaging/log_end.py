@@ -1,0 +1,60 @@
+"""Whether a service has heard all that the log holds about a subject at this moment.
+
+What cannot be undone must not rest on the middle of the log: a service that catches up, after an hour away or a
+restore, reads an order before it reads that the order was taken back.
+"""
+
+import asyncio
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.partitioner import DefaultPartitioner
+
+from shared.events import LOG_TOPIC
+from shared.messaging.kafka import KafkaConnection
+from shared.messaging.outage import DependencyUnavailableError
+from shared.messaging.position import read_positions
+
+_LIMIT_SECONDS = 10.0
+
+
+class LogEnd:
+    """The end of the log, as the cluster says it when it is asked."""
+
+    def __init__(self, connection: KafkaConnection, topic: str = LOG_TOPIC) -> None:
+        self._connection = connection
+        self._topic = topic
+
+    async def is_reached(self, pool: asyncpg.Pool, subject: str) -> bool:
+        """Whether the service has taken every record of the subject's partition that can be read now.
+
+        Raises `DependencyUnavailableError` when the cluster does not say; within ten seconds.
+        """
+        try:
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                place, end = await self._end_of(subject.encode())
+        except (KafkaError, OSError) as error:
+            raise DependencyUnavailableError(f"Kafka cannot be reached: {type(error).__name__}") from error
+        positions = await read_positions(pool)
+        return positions.get((place.topic, place.partition), 0) >= end
+
+    async def _end_of(self, key: bytes) -> tuple[TopicPartition, int]:
+        client = AIOKafkaConsumer(
+            self._topic,
+            **self._connection.options(),
+            group_id=None,
+            auto_offset_reset="latest",
+            isolation_level="read_committed",
+            client_id="lostphone-log-end",
+        )
+        try:
+            await client.start()
+            partitions = sorted(client.partitions_for_topic(self._topic) or ())
+            if not partitions:
+                raise UnknownTopicOrPartitionError(self._topic)
+            # As the relay's producer chooses it.
+            place = TopicPartition(self._topic, DefaultPartitioner()(key, partitions, partitions))
+            return place, (await client.end_offsets([place]))[place]
+        finally:
+            await client.stop()
