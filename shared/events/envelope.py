@@ -19,14 +19,17 @@ from shared.events.signing import KeyRing, Signer
 CONTENT_TYPE = "content-type"
 MAX_VALUE_BYTES = 900_000
 """A larger value could not be relayed; the outbox refuses it."""
-_MAX_HEADER_BYTES = 4096
+_MAX_HEADER_BYTES = 1024
+"""Ids and names are keys of indexes, which take no more than about two of these."""
 _MAX_HEADERS = 64
 
 _REQUIRED = dict.fromkeys(
     ("id", "source", "specversion", "type", "subject", "time", "partitionkey", "sequence", "organisation", "actor")
 ).keys()
-_SEQUENCE = re.compile(r"^\d{10}$")
-_SUBJECT = re.compile(r"^[A-Za-z0-9-]{1,80}$")
+_SEQUENCE = re.compile(r"[0-9]{10}")
+_SUBJECT = re.compile(r"[A-Za-z0-9-]{1,80}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What no attribute may hold (CloudEvents 1.0, type String), nor a text of PostgreSQL in the case of NUL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +220,12 @@ def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
         if name[3:] in attributes:
             raise _NotAnEventError("header_duplicate")
         try:
-            attributes[name[3:]] = data.decode()
+            text = data.decode()
         except UnicodeDecodeError:
             raise _NotAnEventError("header_not_utf8") from None
+        if not text.isprintable() and _CONTROL.search(text):
+            raise _NotAnEventError("header_has_control_character")
+        attributes[name[3:]] = text
     if not attributes.keys() >= _REQUIRED:
         raise _NotAnEventError(f"header_missing:{next(name for name in _REQUIRED if name not in attributes)}")
     return attributes
@@ -228,9 +234,9 @@ def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
 def _envelope(attributes: dict[str, str]) -> Envelope:
     if attributes["specversion"] != "1.0":
         raise _NotAnEventError("specversion_unknown")
-    if not _SEQUENCE.match(attributes["sequence"]):
+    if not _SEQUENCE.fullmatch(attributes["sequence"]):
         raise _NotAnEventError("sequence_malformed")
-    if not _SUBJECT.match(attributes["subject"]):
+    if not _SUBJECT.fullmatch(attributes["subject"]):
         raise _NotAnEventError("subject_malformed")
     try:
         time = datetime.fromisoformat(attributes["time"])

@@ -223,6 +223,14 @@ POISON = {
         "header_missing",
         lambda bus, _: OutgoingRecord(bus.topic, _KEY, [(NameInBytes(b"ce_\xff\xfe"), b"1")], b"x" * 3000),
     ),
+    "a signed header that no database holds": Poison(
+        "rejected",
+        "header_has_control_character",
+        lambda bus, subject: _signed(bus, subject, event_id="a\0b"),
+    ),
+    "a signed header that no index holds": Poison(
+        "rejected", "header_too_long", lambda bus, subject: _signed(bus, subject, event_id=secrets.token_hex(2000))
+    ),
     "a header without a value": Poison(
         "rejected", "header_null", lambda bus, _: OutgoingRecord(bus.topic, _KEY, [("ce_id", None)], b"{}")
     ),
@@ -345,6 +353,7 @@ def _signed(
     value: bytes = b'{"reason":"x"}',
     sequence: int = 1,
     event_type: str = IncidentReopened.event_type,
+    event_id: str | None = None,
 ) -> OutgoingRecord:
     """What the reporter signed, by a bug or in a later version."""
 
@@ -352,14 +361,14 @@ def _signed(
         def write(self) -> bytes:
             return value
 
-    envelope = _envelope(subject, sequence, event_type)
+    envelope = _envelope(subject, sequence, event_type, event_id)
     headers, written = envelope.sign(Signer("reporter", bus.keys["reporter"]), Written(reason="x"))
     return OutgoingRecord(bus.topic, subject.encode(), headers, written)
 
 
-def _envelope(subject: str, sequence: int, event_type: str) -> Envelope:
+def _envelope(subject: str, sequence: int, event_type: str, event_id: str | None = None) -> Envelope:
     return Envelope(
-        id=str(uuid4()),
+        id=event_id or str(uuid4()),
         source="/lostphone/reporter",
         type=event_type,
         subject=subject,
