@@ -18,7 +18,7 @@ from shared.events.signing import KeyRing, Signer
 
 CONTENT_TYPE = "content-type"
 MAX_VALUE_BYTES = 900_000
-"""A larger value could not be relayed; the outbox refuses it."""
+"""A larger value could not be relayed, nor parked: the outbox refuses it, and so does every reader."""
 _MAX_HEADER_BYTES = 1024
 """Ids and names are keys of indexes, which take no more than about two of these."""
 _MAX_HEADERS = 64
@@ -168,6 +168,8 @@ def _unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
     """Headers and value in binary mode; a structured record is turned into one."""
     if received.value is None:
         raise _NotAnEventError("value_null")
+    if len(received.value) > MAX_VALUE_BYTES:
+        raise _NotAnEventError("value_too_large")
     if len(received.headers) > _MAX_HEADERS:
         raise _NotAnEventError("too_many_headers")
     headers = [(name, data) for name, data in received.headers if data is not None]

@@ -262,6 +262,11 @@ POISON = {
     "900 KB that nobody signed": Poison(
         "rejected", "header_missing", lambda bus, _: OutgoingRecord(bus.topic, _KEY, [], b"x" * 900_000)
     ),
+    "more than 900 KB": Poison(
+        "rejected",
+        "value_too_large",
+        lambda bus, subject: _signed(bus, subject, value=b'{"more":"%s"}' % (b"x" * 950_000)),
+    ),
     "deep nesting": Poison(
         "parked", "ValidationError", lambda bus, subject: _signed(bus, subject, value=b"[" * 100_000 + b"]" * 100_000)
     ),
@@ -356,14 +361,10 @@ def _signed(
     event_id: str | None = None,
 ) -> OutgoingRecord:
     """What the reporter signed, by a bug or in a later version."""
-
-    class Written(IncidentReopened):
-        def write(self) -> bytes:
-            return value
-
-    envelope = _envelope(subject, sequence, event_type, event_id)
-    headers, written = envelope.sign(Signer("reporter", bus.keys["reporter"]), Written(reason="x"))
-    return OutgoingRecord(bus.topic, subject.encode(), headers, written)
+    signer = Signer("reporter", bus.keys["reporter"])
+    headers = replace(_envelope(subject, sequence, event_type, event_id), keyid=signer.keyid).headers()
+    signature = signer.sign(subject.encode(), headers, value)
+    return OutgoingRecord(bus.topic, subject.encode(), [*headers, ("ce_signature", signature.encode())], value)
 
 
 def _envelope(subject: str, sequence: int, event_type: str, event_id: str | None = None) -> Envelope:
