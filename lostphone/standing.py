@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lostphone.status import Status
 from shared.events import LOG_TOPIC
+from shared.events.contracts import REDRIVABLE
 from shared.telemetry.health import PROVIDER
 
 OUTBOX_LATE_SECONDS = 30.0
@@ -193,7 +194,8 @@ def _unready(name: str, checks: Mapping[str, str | None]) -> Iterator[Finding]:
 def _late(name: str, figures: Mapping[str, Any]) -> Iterator[Finding]:
     """What the figures of one service say."""
     if figures.get("parked"):
-        yield Finding("parked", "person", name, {"count": figures["parked"]})
+        what: tuple[str, Level] = ("parked", "person") if name in REDRIVABLE else ("not_recorded", "watch")
+        yield Finding(*what, name, {"count": figures["parked"]})
     if figures.get("outbox_age", 0.0) > OUTBOX_LATE_SECONDS:
         facts = {"count": figures["outbox"], "seconds": round(figures["outbox_age"])}
         yield Finding("outbox_late", "person", name, facts)

@@ -69,6 +69,7 @@ def redrive_(
     letters = _read(service, bootstrap, data_dir)
     if ids:
         letters = _chosen(letters, ids)
+        _refuse_unless_redrivable(letters)
     wanted = {"type": kind, "subject": subject, "reason": reason}
     letters = [
         letter
@@ -136,6 +137,15 @@ def _chosen(letters: list[DeadLetter], ids: list[str]) -> list[DeadLetter]:
     if missing:
         raise SaidNoError(f"見つかりません: {', '.join(missing)}", f"There is no dead letter {', '.join(missing)}.")
     return [by_id[name] for name in ids]
+
+
+def _refuse_unless_redrivable(letters: list[DeadLetter]) -> None:
+    left = [letter.id for letter in letters if letter.service not in REDRIVABLE]
+    if left:
+        raise SaidNoError(
+            f"渡し直せません。タイムラインに欠けとして残ります: {', '.join(left)}",
+            f"What audit could not record stays a gap in the timeline and is not offered again: {', '.join(left)}.",
+        )
 
 
 def _draw(out: Console, letters: list[DeadLetter]) -> None:

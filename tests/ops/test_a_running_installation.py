@@ -139,6 +139,8 @@ def test_status_is_quiet_and_then_says_what_to_do_in_both_languages(place: Place
     assert standing["needs_person"]
     assert "redrive" in found["parked"]["en"]
     assert "redrive" in found["parked"]["ja"]
+    assert (found["parked"]["service"], found["not_recorded"]["service"]) == ("notifier", "audit")
+    assert found["not_recorded"]["level"] == "watch", "there is nothing that a person could do about it"
     assert found["breaker_open"]["facts"]["organisation"] == "acme-kk"
     assert "privacy officer" in found["duty_overdue"]["en"]
     assert (found["reading_again"]["level"], found["reading_again"]["facts"]) == ("watch", {"count": 1})
@@ -205,6 +207,7 @@ async def _park(dsn: str) -> None:
     await _execute(
         dsn,
         "INSERT INTO notifier.parked (topic, partition, kafka_offset, reason) VALUES ('t', 0, 0, 'KeyError')",
+        "INSERT INTO audit.parked (topic, partition, kafka_offset, reason) VALUES ('t', 0, 0, 'KeyError')",
         "INSERT INTO reporter.said_after_backup VALUES ('01a22000-0000-7000-8000-000000000000', 0, 1)",
         "INSERT INTO mdm_actions.breaker (organisation, drill, opened_at, reason) "
         "VALUES ('acme-kk', false, now(), 'wipes_per_window')",
@@ -218,6 +221,7 @@ async def _mend(dsn: str) -> None:
     await _execute(
         dsn,
         "DELETE FROM notifier.parked",
+        "DELETE FROM audit.parked",
         "DELETE FROM reporter.said_after_backup",
         "DELETE FROM mdm_actions.breaker",
         "UPDATE notifier.duty SET overdue = false, "
