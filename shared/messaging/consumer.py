@@ -43,6 +43,8 @@ _TELL_LIMIT_SECONDS = 10.0
 _GATHER_SECONDS = 0.2
 _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
+_REFUSED_SECONDS = 15.0
+"""FastStream asks again every five seconds; when nothing is refused for so long, all is well again."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -107,6 +109,8 @@ class Consumer:
             no_reply=True,
         )
         self._subscriber(self._on_record)
+        self._subscriber.get_msg = self._next  # type: ignore[method-assign] # FastStream tells nobody what it meets
+        self._refused: tuple[float, str] | None = None
 
     async def start(self) -> None:
         """Join the group. Raises when the cluster cannot be reached."""
@@ -135,11 +139,20 @@ class Consumer:
         consumer = self._subscriber.consumer
         if consumer is None:
             return None
+        if self._refused is not None and time.monotonic() - self._refused[0] < _REFUSED_SECONDS:
+            return f"Kafka gives no records: {self._refused[1]}"
         try:
             await consumer.topics()
         except (KafkaError, OSError) as error:
             return f"Kafka cannot be reached: {type(error).__name__}"
         return None
+
+    async def _next(self, consumer: AIOKafkaConsumer) -> ConsumerRecord:
+        try:
+            return await consumer.getone()
+        except KafkaError as error:
+            self._refused = time.monotonic(), type(error).__name__
+            raise
 
     async def _on_record(self, message: KafkaMessage) -> None:
         consumer = self._subscriber.consumer

@@ -74,9 +74,9 @@ def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = No
     root.setLevel(level.upper())
     for noisy in ("aiokafka", "httpx2", "httpcore2", "faststream", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    for uvicorn in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(uvicorn).handlers = []
-        logging.getLogger(uvicorn).propagate = True
+    for writing_itself in ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream"):
+        logging.getLogger(writing_itself).handlers = []
+        logging.getLogger(writing_itself).propagate = True
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, TopicAuthorizationFailedError
 from confluent_kafka import Consumer as OtherConsumer
 from confluent_kafka import TopicPartition as OtherPlace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -146,6 +146,29 @@ async def test_what_was_handed_over_before_a_batch_that_cannot_be_read_is_heard(
 
             await until(all_heard, "those that had been handed over", seconds=10)
     assert damaged
+
+
+async def test_readiness_is_red_while_kafka_refuses_to_give_records(
+    bus: Bus, incident: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+
+    async def refused(self: AIOKafkaConsumer) -> None:
+        raise TopicAuthorizationFailedError(bus.topic)
+
+    async def red() -> bool:
+        return "TopicAuthorizationFailedError" in str(await bus.health.ready())
+
+    async with bus.relaying():
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaConsumer, "getone", refused)
+            hearing = bus.hearing(Dispatch({IncidentReopened: heard.handle}))
+            await hearing.__aenter__()
+            await until(red, "readiness red with the reason")
+        await bus.say(IncidentReopened(reason="last"), subject=incident)
+        await until(heard.has_last, "the event after access was given back")
+        await hearing.__aexit__(None, None, None)
+    assert _parked(bus, incident) == []
 
 
 async def test_events_wait_for_a_table_that_only_the_next_release_makes(bus: Bus, incident: str) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 
+import faststream  # noqa: F401 - brings its handler
 import httpx2
 import pytest
 import structlog
@@ -47,6 +48,14 @@ def test_an_entry_is_one_line_with_service_time_level_and_what_was_bound(lines: 
     assert str(first["timestamp"]).endswith("Z")
     assert (second["event"], second["service"]) == ("from elsewhere", "reporter")
     assert "incident" not in second
+
+
+def test_a_library_that_brings_a_handler_of_its_own_writes_lines_like_every_other(lines: io.StringIO) -> None:
+    logging.getLogger("faststream.broker").error("at postgresql://reporter:hunter2@db/lostphone")
+    logging.getLogger("uvicorn.error").error("and here")
+    first, second = entries(lines)
+    assert first["event"] == f"at postgresql://reporter:{REDACTED}@db/lostphone"
+    assert second["event"] == "and here"
 
 
 def test_secrets_are_redacted_by_name_and_by_shape(lines: io.StringIO) -> None:
