@@ -14,7 +14,7 @@ from services.mdm_actions.providers import LineReading
 from services.mdm_actions.settlement import Settlement
 from services.mdm_actions.store import Case, Command, Tries
 from services.mdm_actions.tasks import Task
-from shared.events.payload import Assurance, Code, Instant, Reference, Sha256
+from shared.events.payload import Assurance, Code, Reference, Sha256, ToldInstant
 from shared.messaging import Unit, Units
 from shared.web import Identity, Person, Problem, Role
 from shared.web.number import Number
@@ -40,7 +40,7 @@ class _Body(BaseModel):
 class DoneBody(_Body):
     """What the person did. Without a reference of the carrier it counts as a statement only."""
 
-    done_at: Instant
+    done_at: ToldInstant
     reference: Reference | None = None
     evidence: Sha256 | None = Field(None, description="SHA-256 of a screenshot or call note that is kept.")
 

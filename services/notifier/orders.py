@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.notifier.domain.document import Details, Issuer
-from shared.events.payload import Code, Instant, Reference, Sha256
+from shared.events.payload import Code, Reference, Sha256, ToldInstant
 
 
 class _Order(BaseModel):
@@ -17,14 +17,14 @@ class File(_Order):
 
     receipt: Reference
     receipt_hash: Sha256 | None = None
-    filed_at: Instant | None = Field(None, description="Now, when absent.")
+    filed_at: ToldInstant | None = Field(None, description="Now, when absent.")
 
 
 class Meet(_Order):
     """Fulfilled without a filing, and how."""
 
     how: Code
-    met_at: Instant | None = None
+    met_at: ToldInstant | None = None
 
 
 class Reason(_Order):

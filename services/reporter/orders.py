@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from services.reporter.domain.report import Answers, Words
-from shared.events.payload import Code, Day, DeviceId, Digest, Id, Instant, PersonRef, Reference
+from shared.events.payload import Code, DeviceId, Digest, Id, PersonRef, Reference, ToldDay, ToldInstant
 from shared.events.reporter import Cause, ContainmentStep, Place, PoliceReportKind
 from shared.events.wipe import StatementSignature, WipeStatement
 
@@ -48,7 +48,7 @@ class TriageOrder(Order):
 class DeskAmend(Answers):
     """What the desk learned, and when the organisation came to know it."""
 
-    known_at: Instant | None = None
+    known_at: ToldInstant | None = None
 
 
 class StepOrder(Order):
@@ -92,7 +92,7 @@ class Police(Order):
     kind: PoliceReportKind = PoliceReportKind.LOST_PROPERTY
     channel: Code = "online"
     prefecture: Code | None = None
-    filed_at: Instant | None = None
+    filed_at: ToldInstant | None = None
     reception_number: Reference | None = None
     acceptance_number: Reference | None = None
 
@@ -103,14 +103,14 @@ class Facility(Order):
     facility: Place
     name: Words | None = None
     outcome: Literal["contacted", "holding", "not_found", "handed_to_police"] = "contacted"
-    contacted_at: Instant | None = None
+    contacted_at: ToldInstant | None = None
     reference: Reference | None = None
 
 
 class Recovered(Order):
     """The phone is in hand."""
 
-    recovered_at: Instant | None = None
+    recovered_at: ToldInstant | None = None
     from_whom: Code
     identity_checked: Literal["yes", "no", "unknown"]
     viewed: Literal["yes", "no", "unknown"] = "unknown"
@@ -124,7 +124,7 @@ class Prevention(Order):
     kind: Literal["rule", "device_setting", "managed_service"]
     owner: PersonRef | None = None
     owner_id: EmployeeId | None = None
-    due: Day | None = None
+    due: ToldDay | None = None
     state: Literal["planned", "in_progress", "done"] = "planned"
 
 

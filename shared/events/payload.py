@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -21,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -48,6 +49,22 @@ Instant = Annotated[
 
 Day = Annotated[date, BeforeValidator(_written)]
 """A calendar day."""
+
+YEARS = range(1900, 3000)
+"""Near the ends of the calendar a moment has no date in some time zones, and no page could show it."""
+
+
+def _in_years(moment: date) -> date:
+    if moment.year not in YEARS:
+        raise PydanticCustomError("year_out_of_range", "lies between 1900 and 2999")
+    return moment
+
+
+ToldInstant = Annotated[Instant, AfterValidator(_in_years)]
+"""A moment as somebody tells it to us."""
+
+ToldDay = Annotated[Day, AfterValidator(_in_years)]
+"""A day as somebody tells it to us."""
 
 IncidentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 DeviceId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]

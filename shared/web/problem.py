@@ -201,6 +201,7 @@ _REASONS: dict[str, Words] = {
     "greater_than_equal": ("{ge}以上にしてください", "must be at least {ge}"),
     "less_than_equal": ("{le}以下にしてください", "must be at most {le}"),
     "timezone_aware": ("時差（例: +09:00）を付けてください", "needs an offset such as +09:00"),
+    "year_out_of_range": ("1900年から2999年までにしてください", "must lie between 1900 and 2999"),
     "extra_forbidden": ("この項目は受け付けません", "is not a known field"),
     "json_invalid": ("JSONとして読めません", "is not valid JSON"),
 }

@@ -2,7 +2,10 @@
 
 import base64
 import hmac
+import plistlib
+from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import orjson
 import pytest
@@ -11,9 +14,11 @@ from hypothesis import strategies as st
 
 from services.mdm_actions.domain.command import Kind, State
 from services.mdm_actions.mdm.nanomdm import ForgedWebhookError, Heard, MalformedWebhookError, read_webhook
+from services.mdm_actions.providers import Position
 from tests.providers.bench import Bench, ended, eventually
 
 _KEY = "shared"
+_COMMAND = "6f1d3b52-9a40-5c7e-8f0b-2a6c4d7e9b10"
 
 
 def _signed(body: bytes, key: str = _KEY) -> str:
@@ -72,6 +77,44 @@ def test_a_body_changed_after_signing_is_forged() -> None:
         read_webhook(b'{"topic":"mdm.Connect "}', _signed(b'{"topic":"mdm.Connect"}'), _KEY)
 
 
+_PLACE: dict[str, Any] = {
+    "Latitude": 1.5,
+    "Longitude": 2.5,
+    "HorizontalAccuracy": 3,
+    "Timestamp": "2026-11-24T09:59:00Z",
+}
+
+
+def _located(**told: Any) -> Position | None:
+    """The position of a phone that says so."""
+    report = plistlib.dumps({"Status": "Acknowledged", "CommandUUID": _COMMAND, **_PLACE, **told})
+    answer = {"udid": "A", "status": "Acknowledged", "command_uuid": _COMMAND}
+    answer["raw_payload"] = base64.b64encode(report).decode()
+    body = orjson.dumps({"topic": "mdm.Connect", "created_at": "2026-11-24T10:00:00Z", "acknowledge_event": answer})
+    outcome = read_webhook(body, _signed(body), _KEY).outcome
+    assert outcome is not None
+    return outcome.position
+
+
+@pytest.mark.parametrize("accuracy", [float("inf"), float("nan"), -1, 1e300, "3"])
+def test_an_accuracy_that_is_no_length_is_none(accuracy: object) -> None:
+    located = _located(HorizontalAccuracy=accuracy)
+    assert located is not None
+    assert (located.latitude, located.accuracy_m) == (1.5, None)
+
+
+@pytest.mark.parametrize("latitude", [float("inf"), float("nan"), 90.5, "1"])
+def test_a_place_that_is_not_on_the_earth_is_none(latitude: object) -> None:
+    assert _located(Latitude=latitude) is None
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", 5])
+def test_a_time_that_no_calendar_has_is_that_of_the_webhook(moment: object) -> None:
+    located = _located(Timestamp=moment)
+    assert located is not None
+    assert located.at == datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -86,7 +129,7 @@ _event = st.fixed_dictionaries(
             {},
             optional={
                 "status": st.sampled_from(["Acknowledged", "Error", "NotNow", "Idle"]) | _json,
-                "command_uuid": st.just("6f1d3b52-9a40-5c7e-8f0b-2a6c4d7e9b10") | _json,
+                "command_uuid": st.just(_COMMAND) | _json,
                 "udid": st.just("A") | _json,
                 "ids": _json,
                 "raw_payload": st.just(base64.b64encode(b"no plist").decode()) | _json,

@@ -37,6 +37,8 @@ async def test_more_answers_change_the_facts_and_the_history_keeps_them(reporter
     assert len(await reporter.told(accepted["incident"])) == 2
     await reporter.nobody().post(f"{path}/amend", {"device": "x"}, expect=422)
     await reporter.nobody().post(f"{path}/amend", {"noticed_at": "2099-01-01T00:00:00Z"}, expect=422)
+    # No page could show it: in Japan, as in UTC, there is no such day.
+    await reporter.nobody().post(f"{path}/amend", {"noticed_at": "0001-01-01T00:00:00+14:00"}, expect=422)
 
 
 async def test_i_found_it_is_a_claim_that_the_desk_confirms(reporter: Reporter, acme: str) -> None:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 from xml.parsers.expat import ExpatError
 
@@ -29,9 +29,13 @@ from services.mdm_actions.providers import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
+from shared.events.payload import YEARS
 
 _UDID = re.compile(r"[A-Za-z0-9-]{1,80}")
 """No comma: NanoMDM would take `a,b` for two devices."""
+
+_AROUND_THE_EARTH = 40_100_000
+"""Metres."""
 
 _REQUEST_TYPES: dict[Kind, str] = {
     Kind.LOST_MODE: "EnableLostMode",
@@ -203,21 +207,28 @@ def _reason(result: dict[str, Any]) -> str:
 
 def _position(result: dict[str, Any], at: datetime) -> Position | None:
     latitude, longitude = result.get("Latitude"), result.get("Longitude")
-    if not isinstance(latitude, int | float) or not isinstance(longitude, int | float):
+    if not _is_within(latitude, -90, 90) or not _is_within(longitude, -180, 180):
         return None
     accuracy = result.get("HorizontalAccuracy")
     # A negative accuracy says that it is not known.
-    radius = round(accuracy) if isinstance(accuracy, int | float) and accuracy >= 0 else None
+    radius = round(accuracy) if _is_within(accuracy, 0, _AROUND_THE_EARTH) else None
     return Position(float(latitude), float(longitude), radius, _moment(result, at))
 
 
+def _is_within(told: Any, least: int, most: int) -> TypeGuard[float]:
+    """What a phone says is whatever somebody made it say: no number at all, none that is finite."""
+    return isinstance(told, int | float) and least <= told <= most
+
+
 def _moment(result: dict[str, Any], otherwise: datetime) -> datetime:
-    stamp = result.get("Timestamp")
-    if isinstance(stamp, datetime):
-        return stamp.replace(tzinfo=UTC)
+    """When the phone says it was there; `otherwise` when it says nothing that can be a moment."""
+    moment = result.get("Timestamp")
     try:
-        moment = datetime.fromisoformat(stamp) if isinstance(stamp, str) else otherwise
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
     except ValueError:
+        return otherwise
+    if not isinstance(moment, datetime) or moment.year not in YEARS:
         return otherwise
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

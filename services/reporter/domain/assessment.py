@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError
 from services.reporter.domain.report import CLOCK_SKEW
-from shared.events.payload import Answer, Code, Count, EncryptionLevel, Instant
+from shared.events.payload import Answer, Code, Count, EncryptionLevel, ToldInstant
 from shared.events.reporter import Cause, DataItem, Leak, LeakAssessed, Place, ProtectionFacts
 
 MAX_VERSIONS = 100
@@ -48,7 +48,7 @@ class Findings(BaseModel):
         False, description="The privacy officer finds the protection exemption satisfied."
     )
     misuse_seen: YesNo | None = None
-    known_at: Instant | None = None
+    known_at: ToldInstant | None = None
     final: StrictBool = False
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError, Status
-from shared.events.payload import Answer, Instant, Payload
+from shared.events.payload import Answer, Payload, ToldInstant
 from shared.events.reporter import (
     Attached,
     Cause,
@@ -44,9 +44,9 @@ class Answers(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    noticed_at: Instant | None = None
-    last_seen_from: Instant | None = None
-    last_seen_to: Instant | None = None
+    noticed_at: ToldInstant | None = None
+    last_seen_from: ToldInstant | None = None
+    last_seen_to: ToldInstant | None = None
     cause: Cause | None = None
     intoxication: YesNo | None = None
     malicious_intent: YesNo | None = None
