@@ -33,6 +33,11 @@ GRANT SELECT ON view_queue, enrollments, devices, enrollment_queue, command_resu
 GRANT UPDATE (active) ON enrollment_queue TO {reader};
 """
 
+# Else whoever signs in could fill the disk with objects that lie in no schema.
+_NO_LARGE_OBJECTS = """
+REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC
+"""
+
 
 class ForeignDatabaseError(Exception):
     """The database belongs to another installation; nothing was changed."""
@@ -77,6 +82,7 @@ async def prepare(superuser_dsn: str, database: str, passwords: Mapping[str, str
         async with inside.transaction():
             await inside.execute(f"REVOKE ALL ON DATABASE {_plain(database)} FROM PUBLIC")
             await inside.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+            await inside.execute(_NO_LARGE_OBJECTS)
             await _schema(inside, VAULT)
             for service in passwords:
                 await make_schema(inside, service)
@@ -139,6 +145,7 @@ async def prepare_nanomdm(superuser_dsn: str, password: str, tables: str, reader
         async with inside.transaction():
             await inside.execute(f"REVOKE ALL ON DATABASE {NANOMDM} FROM PUBLIC")
             await inside.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+            await inside.execute(_NO_LARGE_OBJECTS)
             await inside.execute(f"ALTER SCHEMA public OWNER TO {NANOMDM}")
             await inside.execute(f"SET LOCAL ROLE {NANOMDM}")
             if await inside.fetchval("SELECT to_regclass('public.devices') IS NULL"):
