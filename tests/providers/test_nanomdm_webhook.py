@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.mdm_actions.domain.command import Kind, State
 from services.mdm_actions.mdm.nanomdm import ForgedWebhookError, Heard, MalformedWebhookError, read_webhook
-from services.mdm_actions.providers import Position
+from services.mdm_actions.providers import Outcome, Position
 from tests.providers.bench import Bench, ended, eventually
 
 _KEY = "shared"
@@ -85,15 +85,24 @@ _PLACE: dict[str, Any] = {
 }
 
 
-def _located(**told: Any) -> Position | None:
-    """The position of a phone that says so."""
-    report = plistlib.dumps({"Status": "Acknowledged", "CommandUUID": _COMMAND, **_PLACE, **told})
-    answer = {"udid": "A", "status": "Acknowledged", "command_uuid": _COMMAND}
-    answer["raw_payload"] = base64.b64encode(report).decode()
+def _answered(status: str, **told: Any) -> Outcome:
+    """What is made of a phone that answers so."""
+    answer = {"udid": "A", "status": status, "command_uuid": _COMMAND}
+    answer["raw_payload"] = base64.b64encode(plistlib.dumps({"Status": status, **told})).decode()
     body = orjson.dumps({"topic": "mdm.Connect", "created_at": "2026-11-24T10:00:00Z", "acknowledge_event": answer})
     outcome = read_webhook(body, _signed(body), _KEY).outcome
     assert outcome is not None
-    return outcome.position
+    return outcome
+
+
+def _located(**told: Any) -> Position | None:
+    return _answered("Acknowledged", **_PLACE | told).position
+
+
+@pytest.mark.parametrize("code", [2**63, -(2**63), "12", None])
+def test_an_error_that_no_phone_gives_is_an_error_all_the_same(code: object) -> None:
+    refused = _answered("Error", ErrorChain=[{"ErrorCode": code} if code is not None else {}])
+    assert (refused.state, refused.reason) == (State.FAILED, "device_error")
 
 
 @pytest.mark.parametrize("accuracy", [float("inf"), float("nan"), -1, 1e300, "3"])

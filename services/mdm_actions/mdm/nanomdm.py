@@ -202,7 +202,9 @@ def read_report(status: str, raw: bytes, at: datetime) -> Outcome:
 def _reason(result: dict[str, Any]) -> str:
     chain = result.get("ErrorChain") or [{}]
     code = chain[0].get("ErrorCode") if isinstance(chain, list) and isinstance(chain[0], dict) else None
-    return _REASONS.get(code, f"device_error_{code}") if isinstance(code, int) else "device_error"
+    if isinstance(code, int) and abs(code) < 2**31:
+        return _REASONS.get(code, f"device_error_{code}")
+    return "device_error"
 
 
 def _position(result: dict[str, Any], at: datetime) -> Position | None:
