@@ -17,6 +17,9 @@ _OUTAGES = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # the connection broke off in the middle of an exchange
     asyncpg.CannotConnectNowError,
+    # Nobody is let in: a password that was changed on one side alone, a database that is being restored.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InsufficientResourcesError,  # full disk, too many connections

@@ -14,6 +14,8 @@ from shared.messaging import DependencyUnavailableError, is_outage
         ConnectionResetError(),
         TimeoutError(),
         asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.InvalidPasswordError('password authentication failed for user "notifier"'),
+        asyncpg.InvalidCatalogNameError('database "lostphone" does not exist'),
         asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
         asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
         asyncpg.DiskFullError("could not extend file"),
