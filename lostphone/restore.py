@@ -73,11 +73,31 @@ class Restored:
     """`written` or `ahead` or `same`."""
     records: int = 0
     ahead: int = 0
-    """Events that the log has and the restored services do not know as their own."""
-    incidents: list[str] = field(default_factory=list)
-    """Subjects of these events, to be looked at by the desk."""
-    brought_back: list[str] = field(default_factory=list)
-    """Those of which the reporter reads the log again when it starts: cases come back, without people's words."""
+    """Events that the log has and the restored services do not know as their own, …"""
+    forgotten: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """By subject and service the names of these events, in their order. What the reporter had said it reads again from
+    the log when it starts; what the others did, people have to know before they have it done again."""
+
+
+@dataclass
+class _Said:
+    """What the services have said, by service and subject."""
+
+    records: int = 0
+    last: dict[str, dict[str, int]] = field(default_factory=lambda: {service: {} for service in SERVICES})
+    """The last sequence."""
+    beyond: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {service: {} for service in SERVICES})
+    """The names of the events that the service does not know any more, in their order."""
+
+    def add(self, event: Event, known: Mapping[str, Mapping[str, int]]) -> None:
+        service = event.envelope.source.removeprefix("/lostphone/")
+        subject, sequence = event.envelope.subject, event.envelope.sequence
+        if sequence <= self.last[service].get(subject, 0):
+            return  # sent a second time
+        self.last[service][subject] = sequence
+        if sequence > known.get(service, {}).get(subject, 0):
+            name = event.entry.name if event.entry is not None else event.envelope.type
+            self.beyond[service].setdefault(subject, []).append(name)
 
 
 async def restore(target: Target, file: Path, *, replace: bool = False, copy: Path | None = None) -> Restored:
@@ -193,31 +213,38 @@ async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) 
 async def _catch_up(
     target: Target, manifest: Mapping[str, Any], ends: Mapping[int, int], copy: Path | None
 ) -> Restored:
-    sequences, ahead = await asyncio.to_thread(_said, target, LOG_TOPIC, ends)
     by_audit = await asyncio.to_thread(_said_by_audit, target)
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
-    beyond: set[str] = set()
-    brought_back: list[str] = []
-    count = 0
     try:
+        known: dict[str, dict[str, int]] = {service: await _known(connection, service) for service in SERVICES}
+        said = await asyncio.to_thread(_said, target, LOG_TOPIC, ends, known)
         for service in SERVICES:
-            rows = await connection.fetch(f"SELECT subject, last FROM {service}.subject_sequence")  # noqa: S608 - ours
-            last = {row["subject"]: row["last"] for row in rows}
-            said = {subject: n for (source, subject), n in sequences.items() if source == f"/lostphone/{service}"}
-            more = {subject: n - last.get(subject, 0) for subject, n in said.items() if n > last.get(subject, 0)}
-            count += sum(more.values())
-            beyond |= set(more)
-            if service == "reporter":
-                brought_back = sorted(more)
-                known = [last.get(subject, 0) for subject in brought_back]
-                await connection.execute(_READ_AGAIN, brought_back, known, [said[subject] for subject in brought_back])
-            await connection.execute(_RAISE.format(schema=service), list(said), list(said.values()))
+            last = said.last[service]
+            await connection.execute(_RAISE.format(schema=service), list(last), list(last.values()))
         await connection.execute(_RAISE.format(schema="audit"), list(by_audit), list(by_audit.values()))
+        again = sorted(said.beyond["reporter"])
+        missing = [known["reporter"].get(subject, 0) for subject in again]
+        await connection.execute(_READ_AGAIN, again, missing, [said.last["reporter"][subject] for subject in again])
     finally:
         await connection.close()
     await _timeline(target, copy)
+    return _caught_up(manifest, said)
+
+
+def _caught_up(manifest: Mapping[str, Any], said: _Said) -> Restored:
+    forgotten: dict[str, dict[str, list[str]]] = {}
+    for service, subjects in said.beyond.items():
+        for subject, names in subjects.items():
+            forgotten.setdefault(subject, {})[service] = names
+    count = sum(len(names) for services in forgotten.values() for names in services.values())
     log = "ahead" if count else "same"
-    return Restored(manifest["at"], log, ahead, count, sorted(beyond), brought_back)
+    return Restored(manifest["at"], log, said.records, count, dict(sorted(forgotten.items())))
+
+
+async def _known(connection: asyncpg.Connection, service: str) -> dict[str, int]:
+    """By subject, the last sequence that the restored service knows to have given."""
+    rows = await connection.fetch(f"SELECT subject, last FROM {service}.subject_sequence")  # noqa: S608 - ours
+    return {row["subject"]: row["last"] for row in rows}
 
 
 async def _timeline(target: Target, copy: Path | None) -> None:
@@ -261,24 +288,22 @@ def _said_by_audit(target: Target) -> dict[str, int]:
     """The last sequence that audit gave to each subject; its events are on topics of their own, not in the log."""
     found: dict[str, int] = {}
     for topic in (entry.type for entry in event_types() if entry.writer == "audit"):
-        sequences, _ = _said(target, topic, backup_log.ends(target.kafka, topic))
-        for (_, subject), sequence in sequences.items():
+        said = _said(target, topic, backup_log.ends(target.kafka, topic), {})
+        for subject, sequence in said.last["audit"].items():
             found[subject] = max(found.get(subject, 0), sequence)
     return found
 
 
-def _said(target: Target, topic: str, ends: Mapping[int, int]) -> tuple[dict[tuple[str, str], int], int]:
-    """The last sequence of each source and subject in a topic, and how many records there are."""
+def _said(target: Target, topic: str, ends: Mapping[int, int], known: Mapping[str, Mapping[str, int]]) -> _Said:
+    """What each service has said in a topic. `known`: by service and subject, up to where it still knows that."""
     keyring = KeyRing(target.audit_keys.event_keys)
-    found: dict[tuple[str, str], int] = {}
-    count = 0
+    said = _Said()
     for record in backup_log.records(target.kafka, topic, ends):
-        count += 1
+        said.records += 1
         reading = read(record, keyring)
         if isinstance(reading, Event):
-            pair = (reading.envelope.source, reading.envelope.subject)
-            found[pair] = max(found.get(pair, 0), reading.envelope.sequence)
-    return found, count
+            said.add(reading, known)
+    return said
 
 
 def _named(dsn: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tarfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -136,20 +137,26 @@ def restore(
         raise CouldNotError(f"復元できません: {error}", f"Not restored: {error}") from error
     said: dict[str, Any] = asdict(restored)
     result(said, as_json, lambda out: out.print(str(_restored(said)), markup=False))
-    for subject in restored.incidents:
-        progress(*_told_of(subject, comes_back=subject in restored.brought_back))
+    for subject, services in restored.forgotten.items():
+        for sentence in _forgotten(subject, services):
+            progress(sentence.ja, sentence.en)
 
 
-def _told_of(subject: str, *, comes_back: bool) -> tuple[str, str]:
-    if comes_back:
-        return (
+def _forgotten(subject: str, services: Mapping[str, Sequence[str]]) -> Iterator[Sentence]:
+    """What comes back of a subject by itself, and what people have to know before they have it done again."""
+    if "reporter" in services:
+        yield Sentence(
             f"{subject}: 起動すると記録から戻ります。入力された言葉は失われました。本人にもう一度聞いてください。",
             f"{subject}: comes back from the log at the start; people's words are lost, the desk has to ask again.",
         )
-    return (
-        f"{subject}: バックアップより後の記録があります。担当者が確かめてください。",
-        f"{subject}: the log knows more of it than the restored services; the desk has to look at it.",
-    )
+    for service, said in services.items():
+        if service == "reporter":
+            continue
+        names = ", ".join(dict.fromkeys(said))
+        yield Sentence(
+            f"{subject}: {service} は次のことをもう覚えていません: {names}。やり直す前にタイムラインを見てください。",
+            f"{subject}: {service} does not know any more of {names}; see the timeline before it is done again.",
+        )
 
 
 def _unpack_keys(keys: Path, directory: Path) -> None:

@@ -280,16 +280,20 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_read_
     shutil.rmtree(place.data_dir / "postgres" / "data")
     restored = place.done("ops", "restore", str(file))
     assert restored["log"] == "ahead"
-    assert set(before[kept_until + 1 :]) <= set(restored["brought_back"]) <= set(restored["incidents"])
+    again = [subject for subject, services in restored["forgotten"].items() if "reporter" in services]
+    assert set(before[kept_until + 1 :]) <= set(again)
+    after_the_backup = restored["forgotten"][before[-1]]
+    assert after_the_backup["reporter"] == ["DeviceLost"]
+    assert "ContainmentPlanned" in after_the_backup["mdm_actions"]
     place.done("up", "--detach")
     numbers = asyncio.run(_ask(place.superuser_dsn, "SELECT subject, last FROM audit.subject_sequence"))
     assert dict(numbers)[before[0]] >= 7, "audit does not number anew what it says on topics of its own"
 
     everyone = ("reporter", "mdm_actions", "notifier")
     _until(lambda: all(reported <= _cases(place, service) for service in everyone), "they catch up")
-    _until(lambda: _told_back(place, restored["brought_back"]), "the reporter has read again what it had said")
-    again = place.report()
-    _until(lambda: again in _cases(place, "mdm_actions"), "a new report goes all the way")
+    _until(lambda: _told_back(place, again), "the reporter has read again what it had said")
+    new = place.report()
+    _until(lambda: new in _cases(place, "mdm_actions"), "a new report goes all the way")
     events = place.events()
     copies = Counter((event.envelope.source, event.envelope.subject, event.envelope.sequence) for event in events)
     ids = {
