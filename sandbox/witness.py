@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 from sandbox.part import Part
 from sandbox.playing import served
 from services.audit.tlog import (
+    EMPTY_ROOT,
     Checkpoint,
     CheckpointError,
     NoteError,
@@ -103,7 +104,10 @@ class Witness:
         seen = self._seen(checkpoint.origin)
         size = seen.size if seen is not None else 0
         if old != size:
-            return Response(f"{size}\n", 409, media_type=_SIZE_TYPE)
+            # Given as a media type it would get a charset behind it, and logs of other makes compare it whole.
+            return Response(f"{size}\n", 409, headers={"Content-Type": _SIZE_TYPE})
+        if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+            return PlainTextResponse("an empty log has another root\n", 422)
         if seen is not None and size:
             if checkpoint.size == size and checkpoint.root != seen.root:
                 return PlainTextResponse("another root was signed for this size\n", 422)
