@@ -80,7 +80,7 @@ def test_a_tile_is_found_under_the_path_of_the_standard(path: TilePath, text: st
     [
         "tile/00/000", "tile/64/000", "tile/0/0", "tile/0/x000/001", "tile/0/001.p/0", "tile/0/001.p/256",
         "tile/0/001.p/01", "tile/entries", "tile/0/001/", "/tile/0/001", "tile/0/1000", "tile/0/x001/x234/067\n",
-        "tile/-1/000", "tile/0/٠٠٠",
+        "tile/-1/000", "tile/0/٠٠٠", "tile/0/001.p/1٢", "tile/0/001.p/1２",
     ],
 )  # fmt: skip
 def test_no_other_path_is_taken_for_a_tile(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.audit.tlog.tiles import HASH_BYTES
 
-_SIZE = re.compile(r"0|[1-9]\d{0,18}")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class CheckpointError(ValueError):

@@ -97,6 +97,6 @@ def _signature(line: str) -> Signature:
         data = base64.b64decode(match["base64"], validate=True)
     except binascii.Error:
         raise NoteError("a signature is not base64") from None
-    if len(data) < 5:
-        raise NoteError("a signature is too short")
+    if len(data) < 5 or base64.b64encode(data).decode() != match["base64"]:
+        raise NoteError("a signature is too short, or not in the one form of its base64")
     return Signature(match["name"], data[:4], data[4:])

@@ -10,7 +10,7 @@ from services.audit.tlog.note import SignedNote
 from services.audit.tlog.proof import verify_inclusion
 
 _HEAD = "c2sp.org/tlog-proof@v1"
-_INDEX = re.compile(r"index (0|[1-9]\d{0,18})")
+_INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ MAX_LEAF_BYTES = 65_535
 """An entry's length is written as 16 bits."""
 
 _PATH = re.compile(
-    r"tile/(?P<level>0|[1-9]\d?|entries)/(?P<index>(?:x\d{3}/){0,6}\d{3})(?:\.p/(?P<width>[1-9]\d{0,2}))?"
+    r"tile/(?P<level>0|[1-9]\d?|entries)/(?P<index>(?:x\d{3}/){0,6}\d{3})(?:\.p/(?P<width>[1-9]\d{0,2}))?", re.ASCII
 )
 
 
