@@ -3,6 +3,7 @@
 People read Japanese or English by their locale (`LOSTPHONE_LANG` wins); programs ask for `--json`.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -75,5 +76,9 @@ def result(data: Any, as_json: bool, show: Callable[[Console], None]) -> None:
 def write_json(data: Any, *, indent: bool = False) -> None:
     """One JSON document on standard output."""
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
-    sys.stdout.write(orjson.dumps(data, option=option).decode() + "\n")
+    try:
+        text = orjson.dumps(data, option=option).decode()
+    except orjson.JSONEncodeError:  # a number over 64 bits, or half a character, out of what is judged
+        text = json.dumps(data, indent=2 if indent else None)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lostphone.screen import CouldNotError, Sentence
+from lostphone.verify.report import plain
 from services.audit.evidence import verify
 
 _SIGNS = {
@@ -40,7 +41,13 @@ def is_bundle(place: Path) -> bool:
 
 
 def check_bundle(
-    place: Path, policy: Path | None, vkeys: Sequence[str], earlier: Sequence[Path], tsa_roots: Sequence[Path]
+    place: Path,
+    policy: Path | None,
+    vkeys: Sequence[str],
+    *,
+    earlier: Sequence[Path] = (),
+    proofs: Sequence[str] = (),
+    tsa_roots: Sequence[Path] = (),
 ) -> verify.Report:
     """By the reader's policy or keys. Raises `CouldNotError` when what the reader gives cannot be read."""
     try:
@@ -53,10 +60,11 @@ def check_bundle(
         options = verify.Options(
             trusted,
             earlier=[file.read_bytes() for file in earlier],
+            proofs=verify.proofs_of(proofs),
             tsa_roots=[file.read_bytes() for file in tsa_roots],
         )
         return verify.check_bundle(place, options)
-    except (OSError, UnicodeDecodeError, verify.BadError, verify.UnreadableError) as error:
+    except (OSError, ValueError, verify.BadError, verify.UnreadableError) as error:
         raise CouldNotError(f"読めません: {error}", f"Cannot be read: {error}") from error
 
 
@@ -65,6 +73,6 @@ def draw_bundle(out: Console, report: verify.Report) -> None:
     for one in report.checks:
         sign, ja, en = _SIGNS[str(one["outcome"])]
         name = Sentence(*_NAMES[str(one["name"])])
-        out.print(f"{sign} {name}: {Sentence(ja, en)}. {one['detail']}", markup=False)
+        out.print(f"{sign} {name}: {Sentence(ja, en)}. {plain(one['detail'])}", markup=False)
     _, ja, en = _SIGNS[report.outcome]
     out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)

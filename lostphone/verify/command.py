@@ -11,17 +11,18 @@ from rich.console import Console
 from lostphone import status
 from lostphone.screen import CouldNotError, Sentence, progress, result
 from lostphone.verify.bundle import check_bundle, draw_bundle, is_bundle
-from lostphone.verify.report import Outcome, Report
+from lostphone.verify.report import Outcome, Report, plain
 from lostphone.verify.source import DirectorySource, HttpSource, SavingSource, Source
 from lostphone.verify.verification import run
 from services.audit.evidence import verify as verify_file
-from services.audit.tlog import VerifierKey
+from services.audit.tlog import Policy, VerifierKey
 from shared.events import KeyRing
 
 app = typer.Typer(add_completion=False)
 
 _WORDS = {
     "signature": ("署名", "signature"),
+    "quorum": ("証人の署名", "cosignatures of the witnesses"),
     "leaves": ("項目のハッシュ", "hashes of the entries"),
     "root": ("ルート", "root"),
     "chains": ("案件ごとの連鎖", "chains of the incidents"),
@@ -63,6 +64,10 @@ def verify(
     earlier: Annotated[
         list[Path] | None, typer.Option(help="以前のチェックポイント · A checkpoint kept from before; repeatable.")
     ] = None,
+    proof: Annotated[
+        list[str] | None,
+        typer.Option(help="大きさ=ファイル · SIZE=FILE: for a bundle, a consistency proof from an earlier checkpoint."),
+    ] = None,
     event_keys: Annotated[
         Path | None,
         typer.Option(help="サービスの公開鍵 · Public keys of the services: checks every event's signature."),
@@ -84,7 +89,9 @@ def verify(
     """
     log = log or url
     if log is not None and is_bundle(Path(log)):
-        said = check_bundle(Path(log), policy, vkey or [], earlier or [], tsa_root or [])
+        said = check_bundle(
+            Path(log), policy, vkey or [], earlier=earlier or [], proofs=proof or [], tsa_roots=tsa_root or []
+        )
         result(said.document(), as_json, lambda out: draw_bundle(out, said))
         return verify_file.EXIT[said.outcome]
     running = status.read(status.data_directory(data_dir))
@@ -96,13 +103,14 @@ def verify(
             "Nothing is running here. Name the log's address and --vkey.",
         )
     log = log or (running.log.url if running else "")
-    vkeys = vkey or ([running.log.vkey] if running else [])
-    if not vkeys:
+    trusted = _policy(policy)
+    keys = _keys(vkey or ([running.log.vkey] if running and trusted is None else []))
+    keys += [key for key in (trusted.logs if trusted else ()) if key not in keys]
+    if not keys:
         raise CouldNotError(
-            "信頼する検証鍵（--vkey）が必要です。ログ自身からは受け取りません。",
-            "Give the verifier key that you trust with --vkey; it is never taken from the log itself.",
+            "信頼する検証鍵（--vkey）か方針（--policy）が必要です。ログ自身からは受け取りません。",
+            "Give the verifier key that you trust with --vkey, or a --policy; it is never taken from the log itself.",
         )
-    keys = _keys(vkeys)
     ring = _ring(event_keys, running)
     bearer = token or (running.log.bearer if running else None)
     try:
@@ -112,7 +120,7 @@ def verify(
     is_address = log.startswith(("http://", "https://"))
     with HttpSource(log, bearer) if is_address else nullcontext(DirectorySource(Path(log))) as place:
         source: Source = SavingSource(place, save) if save is not None else place
-        report = run(source, keys, earlier=kept, keyring=ring, progress=_say)
+        report = run(source, keys, policy=trusted, earlier=kept, keyring=ring, progress=_say)
     result(report.document(), as_json, lambda out: draw(out, report))
     return report.exit_status
 
@@ -129,6 +137,15 @@ def _keys(vkeys: list[str]) -> list[VerifierKey]:
         raise CouldNotError(f"検証鍵を読めません: {error}", f"A verifier key cannot be read: {error}") from error
 
 
+def _policy(file: Path | None) -> Policy | None:
+    if file is None:
+        return None
+    try:
+        return Policy.parse(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CouldNotError(f"方針を読めません: {error}", f"The policy cannot be read: {error}") from error
+
+
 def _ring(file: Path | None, running: status.Status | None) -> KeyRing | None:
     if file is None:
         if running is None:
@@ -143,13 +160,14 @@ def _ring(file: Path | None, running: status.Status | None) -> KeyRing | None:
 def draw(out: Console, report: Report) -> None:
     """For people."""
     if report.size is not None:
-        out.print(f"{report.origin} · {report.size}")
+        out.print(plain(f"{report.origin} · {report.size}"), markup=False)
     for check in report.checks:
         sign, ja, en = _OUTCOMES[check.outcome]
         name = Sentence(*_WORDS[check.name])
-        out.print(f"{sign} {name}: {Sentence(ja, en)}. {check.detail}", markup=False)
+        out.print(f"{sign} {name}: {Sentence(ja, en)}. {plain(check.detail)}", markup=False)
     first = report.first_offence
     if first is not None:
-        out.print(str(Sentence(f"最初の不一致: {first.reason.ja}", f"First offence: {first.reason.en}")), markup=False)
+        said = Sentence(f"最初の不一致: {first.reason.ja}", f"First offence: {first.reason.en}")
+        out.print(plain(said), markup=False)
     _, ja, en = _OUTCOMES[report.outcome]
     out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)

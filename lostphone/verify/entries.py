@@ -138,6 +138,8 @@ class Entries:
         if kind not in _IN_PARTITIONS:
             return
         stream = (header["s"], header["p"])
+        if not isinstance(stream[0], str) or type(stream[1]) is not int:
+            raise TypeError("a partition has a name and a number")
         expected, offset = self.next_offsets.get(stream, 0), header["o"]
         end = header["end"] if kind is Kind.GAP else offset + 1
         if offset != expected or end <= offset:

@@ -5,6 +5,14 @@ from enum import StrEnum
 from typing import Any
 
 from lostphone.screen import COULD_NOT, DONE, NO, Sentence
+from services.audit.feeds.ocsf_text import neutral
+
+_MAX_WORDS = 2_000
+
+
+def plain(words: object) -> str:
+    """For a screen. What is judged chose some of the words: they stay on their line, and no terminal obeys them."""
+    return neutral(str(words), limit=_MAX_WORDS)
 
 
 class Outcome(StrEnum):
@@ -34,13 +42,6 @@ class Check:
     name: str
     outcome: Outcome
     detail: Sentence
-
-
-CHECKS = (
-    "signature", "leaves", "root", "chains", "seals", "partitions", "detached", "index", "consistency", "restore",
-    "events",
-)  # fmt: skip
-"""In the order in which they are reported."""
 
 
 @dataclass(slots=True)

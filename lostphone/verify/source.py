@@ -7,6 +7,8 @@ from typing import Protocol, Self
 
 import httpx2
 
+from services.audit.evidence import verify
+
 MAX_BYTES = 32 * 1024 * 1024
 """More than the largest bundle can have: 256 entries of 64 KB."""
 
@@ -37,23 +39,20 @@ class HttpSource:
 
     def read(self, path: str) -> bytes:
         """Raises `UnreadableError`, once what may come back did not."""
-        answer = self._answer(path)
-        if answer.status_code != httpx2.codes.OK:
-            raise UnreadableError(f"{path}: HTTP {answer.status_code} from {self._client.base_url}")
-        if len(answer.content) > MAX_BYTES:
-            raise UnreadableError(f"{path}: more than {MAX_BYTES} bytes")
-        return answer.content
+        status, data = self._answer(path)
+        if status != httpx2.codes.OK:
+            raise UnreadableError(f"{path}: HTTP {status} from {self._client.base_url}")
+        return data
 
-    def _answer(self, path: str) -> httpx2.Response:
+    def _answer(self, path: str) -> tuple[int, bytes]:
         for left in reversed(range(_TRIES)):
             try:
-                answer = self._client.get(path)
-            except httpx2.HTTPError as error:
+                with self._client.stream("GET", path) as answer:
+                    if not left or answer.status_code not in _COMES_BACK:
+                        return answer.status_code, _bounded(path, answer)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 if not left:
                     raise UnreadableError(f"{path}: {type(error).__name__} at {self._client.base_url}") from error
-            else:
-                if not left or answer.status_code not in _COMES_BACK:
-                    return answer
             time.sleep(_PAUSE_SECONDS * (_TRIES - left))
         raise AssertionError("the last try returns or raises")
 
@@ -64,6 +63,16 @@ class HttpSource:
         self._client.close()
 
 
+def _bounded(path: str, answer: httpx2.Response) -> bytes:
+    """As it comes: an answer may be without end, and grow a thousandfold where it is unpacked."""
+    data = bytearray()
+    for part in answer.iter_bytes():
+        data += part
+        if len(data) > MAX_BYTES:
+            raise UnreadableError(f"{path}: more than {MAX_BYTES} bytes")
+    return bytes(data)
+
+
 class DirectorySource:
     """A log in files, such as a copy that `save` made."""
 
@@ -72,13 +81,12 @@ class DirectorySource:
 
     def read(self, path: str) -> bytes:
         """Raises `UnreadableError`."""
-        file = self._folder / path
         try:
-            if file.stat().st_size > MAX_BYTES:
-                raise UnreadableError(f"{path}: more than {MAX_BYTES} bytes")
-            return file.read_bytes()
+            return verify.read_file(self._folder / path, MAX_BYTES)
         except OSError as error:
             raise UnreadableError(f"{path}: {error.strerror}") from error
+        except verify.UnreadableError as error:
+            raise UnreadableError(str(error)) from error
 
 
 class SavingSource:

@@ -12,6 +12,7 @@ from services.audit.tlog import (
     CheckpointError,
     Edge,
     NoteError,
+    Policy,
     SignedNote,
     TilePath,
     VerifierKey,
@@ -28,21 +29,25 @@ def run(
     source: Source,
     keys: Sequence[VerifierKey],
     *,
+    policy: Policy | None = None,
     earlier: Sequence[bytes] = (),
     keyring: KeyRing | None = None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Report:
     """Verify the log in `source` by the reader's `keys`.
 
+    `policy`: the reader's; its witnesses must have signed the checkpoint. The keys of the log are in `keys` alone.
     `earlier`: checkpoints that the reader kept from before; the log must begin with each of them, or, where one is of
     another log, have been begun where that one was closed, at this size or a larger one.
     `keyring`: the public keys of the services; with them the signature of every event is checked as well.
     Raises nothing for what the log holds: what could not be read is an outcome of its own.
     """
     report = Report()
-    checkpoint = _checkpoint(report, "signature", source, keys)
-    if checkpoint is None:
+    checkpoint, note = _checkpoint(report, "signature", source, keys)
+    if checkpoint is None or note is None:
         return report
+    if policy is not None:
+        _quorum(report, policy, note)
     report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
     older = _earlier(report, earlier, keys, checkpoint)
     others = [one for one in older if one.origin != checkpoint.origin]
@@ -50,17 +55,19 @@ def run(
     return report
 
 
-def _checkpoint(report: Report, name: str, source: Source, keys: Sequence[VerifierKey]) -> Checkpoint | None:
+def _checkpoint(
+    report: Report, name: str, source: Source, keys: Sequence[VerifierKey]
+) -> tuple[Checkpoint | None, SignedNote | None]:
     try:
         data = source.read("checkpoint")
     except UnreadableError as error:
         report.add(name, "", "", undecided=Sentence(f"読めません: {error}", str(error)))
-        return None
+        return None, None
+    checkpoint = note = None
     try:
-        checkpoint, signed = _opened(data, keys)
+        checkpoint, note, signed = _opened(data, keys)
     except (NoteError, CheckpointError) as error:
         report.offences.append(Offence(name, Sentence(f"チェックポイントが正しくありません: {error}", str(error))))
-        checkpoint = None
     else:
         report.keys = [str(key)[:120] for key in signed]
     report.add(
@@ -68,10 +75,29 @@ def _checkpoint(report: Report, name: str, source: Source, keys: Sequence[Verifi
         f"指定の鍵 {len(keys)} 個のうち {len(report.keys)} 個の署名",
         f"signed by {len(report.keys)} of the {len(keys)} keys given",
     )
-    return checkpoint
+    return checkpoint, note
 
 
-def _opened(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, list[VerifierKey]]:
+def _quorum(report: Report, policy: Policy, note: SignedNote) -> None:
+    signed: list[str] = []
+    for name, witness in policy.witnesses.items():
+        mine = [line for line in note.signatures if (line.name, line.keyid) == (witness.key.name, witness.key.keyid)]
+        if not all(witness.key.verifies(note.text, line.value) for line in mine):
+            wrong = Sentence(f"証人 {name} の署名が正しくありません", f"the signature of the witness {name} is wrong")
+            report.offences.append(Offence("quorum", wrong))
+        elif mine:
+            signed.append(name)
+    if not policy.is_fulfilled(signed):
+        missing = Sentence(
+            f"方針の求める証人（{policy.quorum}）の署名がありません",
+            f"the witnesses that the policy asks for ({policy.quorum}) did not sign",
+        )
+        report.offences.append(Offence("quorum", missing))
+    names = ", ".join(signed)
+    report.add("quorum", f"証人: {names or 'なし'}", f"cosigned by {names or 'nobody'}; it asks for {policy.quorum}")
+
+
+def _opened(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, SignedNote, list[VerifierKey]]:
     note = SignedNote.parse(data)
     signed = note.verified_by(keys)
     checkpoint = Checkpoint.parse(note.text)
@@ -79,7 +105,7 @@ def _opened(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, list[
         raise CheckpointError(f"the checkpoint is of {checkpoint.origin}, not of the log that the keys are of")
     if checkpoint.size > _MAX_SIZE:
         raise CheckpointError("the log says that it is larger than any log")
-    return checkpoint, [key for key in keys if key in signed]
+    return checkpoint, note, [key for key in keys if key in signed]
 
 
 def _earlier(
@@ -89,7 +115,7 @@ def _earlier(
     found: list[Checkpoint] = []
     for data in earlier:
         try:
-            checkpoint, _ = _opened(data, keys)
+            checkpoint, _, _ = _opened(data, keys)
         except (NoteError, CheckpointError) as error:
             report.offences.append(
                 Offence(

@@ -37,15 +37,16 @@ ess_cert_id_alg = sha256
 """
 
 
-def _certificates(folder: Path) -> None:
+def _certificates(folder: Path, issuer: str) -> None:
     now = datetime.datetime.now(datetime.UTC)
-    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "tsa")}
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "web", "tsa")}
     names = {name: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {name}")]) for name in keys}
-    for name in ("root", "tsa"):
+    issuers = {"root": "root", "web": "root", "tsa": issuer}
+    for name, by in issuers.items():
         builder = (
             x509.CertificateBuilder()
             .subject_name(names[name])
-            .issuer_name(names["root"])
+            .issuer_name(names[by])
             .public_key(keys[name].public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
@@ -56,23 +57,25 @@ def _certificates(folder: Path) -> None:
         if name == "tsa":
             usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
             builder = builder.add_extension(usage, critical=True)
-        certificate = builder.sign(keys["root"], hashes.SHA256())
+        certificate = builder.sign(keys[by], hashes.SHA256())
         (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
         pem = keys[name].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         (folder / f"{name}.key").write_bytes(pem)
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, issuer: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _certificates(folder)
+    _certificates(folder, issuer)
     (folder / "serial").write_text("01\n")
-    (folder / "openssl.cnf").write_text(_CONFIG.format(folder=folder))
+    sent = f"certs = {folder}/{issuer}.pem\n" if issuer != "root" else ""
+    (folder / "openssl.cnf").write_text(_CONFIG.format(folder=folder) + sent)
 
 
 @asynccontextmanager
-async def authority(folder: Path) -> AsyncIterator[tuple[str, Path]]:
-    """Its address, and the certificate that it is trusted by."""
-    _prepare(folder)
+async def authority(folder: Path, issuer: str = "root") -> AsyncIterator[tuple[str, Path]]:
+    """Its address, and the certificate that it is trusted by. `issuer`: of its own certificate; `web` has one of the
+    root that may issue none."""
+    _prepare(folder, issuer)
 
     async def stamp(request: Request) -> Response:
         (folder / "query").write_bytes(await request.body())

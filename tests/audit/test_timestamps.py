@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
 import pytest
+from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
 from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
@@ -70,6 +72,28 @@ async def test_a_stamp_is_read_as_openssl_wrote_it(tmp_path: Path) -> None:
         stamp = verify.Stamp(await Timestamps(url, root.read_bytes(), http).stamp(b"note"))
     assert stamp.imprint == hashlib.sha256(b"note").digest()
     assert stamp.verifies([root.read_bytes()])
+
+
+async def test_a_certificate_that_may_issue_none_makes_no_authority(tmp_path: Path) -> None:
+    """Else whoever has any certificate of a public authority could date evidence back."""
+    query = TimestampRequestBuilder().data(b"note").hash_algorithm(HashAlgorithm.SHA256).build().as_bytes()
+    async with authority(tmp_path / "tsa", issuer="web") as (url, root), httpx2.AsyncClient() as http:
+        stamp = verify.Stamp((await http.post(url, content=query)).content)
+    with pytest.raises(verify.BadError, match="may issue none"):
+        stamp.verifies([root.read_bytes()])
+
+
+async def test_whatever_a_timestamp_is_the_verifier_says_so(tmp_path: Path) -> None:
+    async with authority(tmp_path / "tsa") as (url, root), httpx2.AsyncClient() as http:
+        response = await Timestamps(url, root.read_bytes(), http).stamp(b"note")
+    roots, usage = [root.read_bytes()], b"\x55\x1d\x25"
+    assert usage in response
+    without_usage = response.replace(usage, b"\x55\x1d\x24")
+    without_time = re.sub(rb"\x18(?=.20\d{12})", b"\x16", response)
+    assert without_time != response
+    for changed in (without_usage, without_time):
+        with pytest.raises((verify.BadError, IndexError)):
+            verify.Stamp(changed).verifies(roots)
 
 
 async def test_a_change_of_keys_is_signed_by_the_old_one(bench: Bench) -> None:

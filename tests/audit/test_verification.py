@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from lostphone.screen import CouldNotError
 from lostphone.verify import DirectorySource, Outcome, Report, app, run
 from services.audit.domain.leaf import LeafBuilder, Link
+from services.audit.evidence import verify as alone
 from services.audit.reader import LogReader
 from services.audit.tlog import Checkpoint, Edge, SignedNote, TilePath, leaf_hash, pack_bundle, unpack_bundle
 from services.audit.tlog.tiles import paths_of
@@ -248,6 +249,7 @@ def test_what_cannot_be_read_is_not_decidable_rather_than_disproved(copy: Copy, 
 
 
 def test_any_damage_to_any_file_is_noticed(copy: Copy) -> None:
+    given = alone.Options(alone.policy_of([str(key) for key in _KEYS]))
     for file in sorted(copy.folder.rglob("*")):
         if not file.is_file():
             continue
@@ -255,7 +257,9 @@ def test_any_damage_to_any_file_is_noticed(copy: Copy) -> None:
         for at in (0, len(original) // 2, len(original) - 1):
             file.write_bytes(original[:at] + bytes([original[at] ^ 0x20]) + original[at + 1 :])
             assert copy.verify().exit_status != 0, (file, at)
+            assert alone.check_log(str(copy.folder), given).outcome != "proved", (file, at)
         file.write_bytes(original)
+    assert alone.check_log(str(copy.folder), given).outcome == "proved"
 
 
 def test_the_command_says_so_by_its_exit_status_and_in_json(copy: Copy, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@
 
 Needs Python 3.11 or newer and its standard library, nothing else; a bundle is checked without any network. Keys and
 policy are yours: get them from somebody else than whoever gave you the evidence. ML-DSA-44 signatures and the
-signatures of timestamps are checked when the package `cryptography` is there, and else reported as not checked.
+signatures of timestamps are checked when the package `cryptography` is there, and else reported as not checked. `-S`
+keeps installed packages out: leave it away for those two.
 
 The report is JSON on standard output. Exit status: 0 proved, 1 disproved, 2 not decidable.
 
@@ -25,16 +26,18 @@ import argparse
 import base64
 import binascii
 import hashlib
+import http.client
 import itertools
 import json
 import re
+import stat
 import struct
 import sys
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,8 @@ EXIT = {PROVED: 0, DISPROVED: 1, UNDECIDED: 2}
 BUNDLE_FORMAT = "lostphone.evidence/v1"
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
+MAX_BUNDLE_FILES = 65_535
+MAX_LOG_SIZE = 1 << 40
 IN_CHAINS = ("event", "seal")
 IN_PARTITIONS = ("event", "unparsed", "unverified", "duplicate", "gap")
 OWN = ("index", "export", "erasure", "hold", "key", "anchor", "restore")
@@ -191,6 +196,8 @@ def mldsa44_verifies(public: bytes, message: bytes, signature: bytes) -> bool | 
 
 ED25519, COSIGNATURE, MLDSA44 = 1, 4, 6
 _SIZES = {ED25519: 32, COSIGNATURE: 32, MLDSA44: 1312}
+_MAX_SIGNATURES = 100
+_KEY_NAME = re.compile(r"[^\s+]+")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -280,9 +287,11 @@ class Note:
             dash, _, rest = line.partition(" ")
             name, _, value = rest.partition(" ")
             data = unbase64(value)
-            if dash != "\u2014" or not name or len(data) < 5:
+            if dash != "\u2014" or not _KEY_NAME.fullmatch(name) or len(data) < 5:
                 raise BadError("a line under a note is not a signature")
             self.signatures.append((name, data[:4], data[4:]))
+        if len(self.signatures) > _MAX_SIGNATURES:
+            raise BadError("a note has too many signatures")
 
     def signed_by(self, key: Key) -> bool | None:
         """Whether the key signed; None when it did, for all that can be told here. Raises when it is claimed falsely."""
@@ -464,8 +473,8 @@ class Leaf:
         self.seq, self.data, self.hash = seq, data, leaf_hash(data)
         self.detached = detached
         try:
-            first, _, rest = data.partition(b"\n")
-            self.header: Json = json.loads(first)
+            first, end, rest = data.partition(b"\n")
+            self.header: Json = json.loads(first if end else b"")
             self.kind = str(self.header.get("of") or self.header["k"])
         except _MALFORMED:
             raise BadError("it is not a leaf") from None
@@ -475,19 +484,33 @@ class Leaf:
         """`id`, `type`, `causationid` and the other attributes of the event, as far as they are at hand."""
         if self.kind not in ("event", "unparsed", "unverified", "duplicate"):
             return {}
+        try:
+            return self._attributes()
+        except _MALFORMED:
+            return {}
+
+    def _attributes(self) -> dict[str, str]:
         rest = self.detached if self.header.get("d") == "body" else self.rest
         if rest is None:
             return {}
-        try:
-            line, _, value = rest.partition(b"\n")
-            named = {name[3:]: text for name, text in json.loads(line)["h"] if name.startswith("ce_")}
-            if str(self.header.get("m")).startswith("application/cloudevents+json"):
-                document = json.loads(value)
-                named = {name: str(text) for name, text in document.items() if name != "data"}
-        except _MALFORMED:
-            return {}
+        line, _, value = rest.partition(b"\n")
+        said = json.loads(line)
+        if not {"key", "key;base64"} & set(said):
+            raise KeyError("key")
+        # Of two with one name the first counts, for every reader.
+        named = {name[3:]: text for name, text in reversed(said["h"]) if name.startswith("ce_")}
+        if str(self.header.get("m")).startswith("application/cloudevents+json"):
+            document = json.loads(value)
+            named = {name: str(text) for name, text in document.items() if name != "data"}
         return named
 
+    def closes(self) -> bool:
+        """Whether it closes its incident. Raises when it names the closing and cannot be read."""
+        if self.kind != "event" or (self.detached is None and CLOSED.encode() not in self.data):
+            return False
+        return self._attributes().get("type") == CLOSED
+
+    @cached_property
     def values(self) -> set[str]:
         """Every text in what the event says: there a commitment stands."""
         if self.kind not in IN_CHAINS:
@@ -568,11 +591,10 @@ class Walk:
             self.report.offend("seals", f"{subject} was closed by it, and no seal follows", before[0])
         if leaf.kind == "seal" and not (before and before[3]):
             self.report.offend("seals", f"it seals {subject}, which was not closed", leaf.seq)
-        closes = leaf.kind == "event" and leaf.attributes().get("type") == CLOSED
-        self.chains[subject] = (leaf.seq, n, leaf.hash, closes)
+        self.chains[subject] = (leaf.seq, n, leaf.hash, leaf.closes())
 
     def _partition(self, leaf: Leaf) -> None:
-        stream = (leaf.header["s"], leaf.header["p"])
+        stream = _stream(leaf)
         expected, offset = self.offsets.get(stream, 0), leaf.header["o"]
         end = leaf.header["end"] if leaf.kind == "gap" else offset + 1
         if offset != expected or end <= offset:
@@ -603,6 +625,14 @@ class Walk:
         self.closed = closed
 
 
+def _stream(leaf: Leaf) -> tuple[str, int]:
+    """The partition that it came from. Raises `TypeError`."""
+    topic, partition = leaf.header["s"], leaf.header["p"]
+    if not isinstance(topic, str) or type(partition) is not int:
+        raise TypeError("a partition has a name and a number")
+    return topic, partition
+
+
 def canonical(document: Json) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
@@ -615,37 +645,71 @@ def index_line(subject: str, n: int, head: str, last: int) -> bytes:
 
 
 def pack(files: dict[str, bytes]) -> bytes:
-    """The one zip archive of these files: stored, in the order of their names, without dates."""
-    body, directory = b"", b""
+    """The one zip archive of these files: stored, in the order of their names, without dates. Raises `BadError`."""
+    if len(files) > MAX_BUNDLE_FILES:
+        raise BadError(f"the bundle has more than {MAX_BUNDLE_FILES} files")
+    body: list[bytes] = []
+    directory: list[bytes] = []
+    at = 0
     for name in sorted(files):
         data, path = files[name], name.encode()
         facts = struct.pack("<HHHHIII", 0x0800, 0, 0, 0x21, binascii.crc32(data), len(data), len(data))
         facts += struct.pack("<HH", len(path), 0)
-        directory += b"PK\x01\x02" + struct.pack("<HH", 20, 20) + facts
-        directory += struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + path
-        body += b"PK\x03\x04" + struct.pack("<H", 20) + facts + path + data
-    count = len(files)
-    return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), len(body), 0)
+        directory.append(b"PK\x01\x02" + struct.pack("<HH", 20, 20) + facts)
+        directory.append(struct.pack("<HHHII", 0, 0, 0, 0, at) + path)
+        head = b"PK\x03\x04" + struct.pack("<H", 20) + facts + path
+        body += (head, data)
+        at += len(head) + len(data)
+    names, count = b"".join(directory), len(files)
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, len(names), at, 0)
+    return b"".join((*body, names, end))
 
 
 def unpack(place: Path) -> dict[str, bytes]:
     """The files of a bundle, from the archive or from a folder into which it was unpacked."""
     if place.is_dir():
-        return {file.relative_to(place).as_posix(): file.read_bytes() for file in place.rglob("*") if not file.is_dir()}
-    data = place.read_bytes()
-    if len(data) > MAX_BUNDLE_BYTES:
-        raise UnreadableError("the bundle is larger than any that is handed out")
+        return _unpacked(place)
+    data = read_file(place, MAX_BUNDLE_BYTES)
+    files: dict[str, bytes] = {}
+    at = 0
     try:
-        with zipfile.ZipFile(place) as archive:
-            infos = archive.infolist()
-            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-                raise BadError("a file in the archive is compressed; a bundle is stored as it is")
-            files = {info.filename: archive.read(info) for info in infos}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
-        raise BadError(f"the archive is damaged: {error}") from None
+        while data.startswith(b"PK\x03\x04", at) and len(files) <= MAX_BUNDLE_FILES:
+            size, length = struct.unpack_from("<IH", data, at + 22)
+            start = at + 30 + length
+            at = start + size
+            name = data[start - length : start].decode()
+            if name in files:
+                raise BadError(f"the archive has {name} twice")
+            files[name] = data[start:at]
+    except (UnicodeDecodeError, struct.error):
+        raise BadError("the archive is damaged") from None
+    # What the rest of it says, and whatever else an archive could say in two ways, is judged by this alone.
     if pack(files) != data:
-        raise BadError("the archive is not byte for byte the one that holds these files")
+        raise BadError("the archive is not, byte for byte, one that was handed out: it is damaged, or was packed anew")
     return files
+
+
+def _unpacked(folder: Path) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    left = MAX_BUNDLE_BYTES
+    for file in folder.rglob("*"):
+        if file.is_symlink() or len(files) > MAX_BUNDLE_FILES:
+            raise BadError("a bundle has no links" if file.is_symlink() else "the bundle has too many files")
+        if not file.is_dir():
+            data = read_file(file, left)
+            files[file.relative_to(folder).as_posix()] = data
+            left -= len(data)
+    return files
+
+
+def read_file(file: Path, most: int) -> bytes:
+    """Raises `OSError`, and `UnreadableError` for what is not a file, or longer than it may be."""
+    facts = file.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnreadableError(f"{file} is not a file")
+    if facts.st_size > most:
+        raise UnreadableError(f"{file} is longer than it may be")
+    return file.read_bytes()
 
 
 class Bundle:
@@ -696,6 +760,18 @@ class Bundle:
             self.report.conclude(name, detail, undecided, unchecked)
         self._causes()
         return self.report
+
+    def told(self) -> list[tuple[int, bytes]]:
+        """The incident's entries, place and hash. Raises `BrokenError` when they are not those that are listed."""
+        try:
+            self._manifest()
+            self._leaves()
+            entries = self._entries()
+        except _MALFORMED as error:
+            raise BadError(f"the bundle is malformed ({type(error).__name__})") from None
+        for offence in self.report.offences:
+            raise BrokenError(offence["seq"], offence["reason"])
+        return [(leaf.seq, leaf.hash) for leaf in entries]
 
     def _file(self, name: str) -> bytes:
         if name not in self.files:
@@ -815,7 +891,8 @@ class Bundle:
                 self.report.offend("chain", f"entry n={n} of the incident does not follow the one before it", leaf.seq)
                 break
             previous = leaf.hash.hex()
-        stray = [leaf for leaf in self.leaves.values() if leaf.kind in IN_CHAINS and leaf not in entries]
+        own = {leaf.seq for leaf in entries}
+        stray = [leaf for leaf in self.leaves.values() if leaf.kind in IN_CHAINS and leaf.seq not in own]
         for leaf in stray:
             if leaf.header.get("i") != f"org-{self.manifest['organisation']}":
                 self.report.offend("chain", "it is of another incident", leaf.seq)
@@ -865,7 +942,7 @@ class Bundle:
     def _seal(self) -> str:
         entries = self._entries()
         for before, leaf in zip([None, *entries], entries, strict=False):
-            closes = before is not None and before.attributes().get("type") == CLOSED
+            closes = before is not None and before.closes()
             if closes != (leaf.kind == "seal"):
                 at = leaf if leaf.kind == "seal" else before
                 what = (
@@ -874,7 +951,7 @@ class Bundle:
                     else "it closed the incident, and no seal follows"
                 )
                 self.report.offend("seal", what, at.seq if at else None)
-        if entries and entries[-1].attributes().get("type") == CLOSED:
+        if entries and entries[-1].closes():
             self.report.offend("seal", "it closed the incident, and no seal follows", entries[-1].seq)
         if entries and entries[-1].kind == "seal":
             return f"sealed by entry {entries[-1].seq}; nothing stands behind it"
@@ -934,7 +1011,7 @@ class Bundle:
         places: dict[tuple[str, int], list[Leaf]] = {}
         for _, leaf in sorted(self.leaves.items()):
             if leaf.kind in IN_PARTITIONS:
-                places.setdefault((leaf.header["s"], leaf.header["p"]), []).append(leaf)
+                places.setdefault(_stream(leaf), []).append(leaf)
         for stream, leaves in places.items():
             for one, other in itertools.pairwise(leaves):
                 end = one.header["end"] if one.kind == "gap" else one.header["o"] + 1
@@ -966,7 +1043,7 @@ class Bundle:
                 raise BadError(f"{name} is about an entry that is not here")
             for item in json.loads(self.files[name])["fields"]:
                 told.add(item["digest"])
-                if item["digest"] not in leaf.values():
+                if item["digest"] not in leaf.values:
                     self.report.offend("disclosures", f"{item['digest']} is not committed to by it", leaf.seq)
                 if item.get("disclosure") is None:
                     erased += 1
@@ -1002,17 +1079,18 @@ class Bundle:
         return "no field was erased" if not erased else f"erased by entries {', '.join(map(str, sorted(erased)))}"
 
     def _erased_by(self, places: Sequence[int]) -> None:
-        for at in places:
+        for at in set(places):
             if at not in self.leaves or self.leaves[at].kind != "erasure":
                 raise BadError("an erasure is named that the log does not have")
-            if self.leaves[at].header["person"] not in self._named():
+            if self.leaves[at].header["person"] not in self._named:
                 self.report.offend("erasures", "it erased somebody whom the incident does not name", at)
 
+    @cached_property
     def _named(self) -> set[str]:
         """Every text that an entry of the incident says, and who acted."""
         entries = self._entries()
         actors = {leaf.attributes().get("actor", "").partition("/")[0] for leaf in entries}
-        return actors.union(*(leaf.values() for leaf in entries))
+        return actors.union(*(leaf.values for leaf in entries))
 
     def _timestamps(self) -> str:
         anchors = {leaf.header["size"]: leaf for leaf in self._own("anchor")}
@@ -1161,7 +1239,7 @@ class Stamp:
         if _SHA.get(algorithm.parts()[0].content.hex()) != "sha256":
             raise BadError("the timestamp is not over a SHA-256 digest")
         self.imprint = imprint.content
-        text = next(field for field in fields if field.tag == 0x18).content.decode()
+        text = [field for field in fields if field.tag == 0x18][0].content.decode()  # noqa: RUF015 - the right error
         whole, _, fraction = text.rstrip("Z").partition(".")
         self.time = datetime.strptime(whole, "%Y%m%d%H%M%S").replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.9
         self.time = self.time.replace(microsecond=int((fraction + "000000")[:6]))
@@ -1171,7 +1249,6 @@ class Stamp:
         here. Raises `BadError` when it is wrong."""
         try:
             from cryptography import x509  # noqa: PLC0415 - optional
-            from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
         except ImportError:
             return None
         if not roots:
@@ -1183,7 +1260,9 @@ class Stamp:
             trusted = [one for pem in roots for one in x509.load_pem_x509_certificates(pem)]
             signer = self._signer([*certificates, *trusted])
             self._leads_to(signer, certificates, trusted)
-        except (InvalidSignature, ValueError, IndexError, TypeError) as error:
+        except BadError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what it raises for a certificate that is none has no common name
             raise BadError(f"the signature of the timestamp is wrong ({type(error).__name__})") from None
         return True
 
@@ -1223,18 +1302,28 @@ class Stamp:
             return certificate
         raise InvalidSignature
 
-    @staticmethod
-    def _leads_to(signer: Any, certificates: Sequence[Any], trusted: Sequence[Any]) -> None:
+    def _leads_to(self, signer: Any, certificates: Sequence[Any], trusted: Sequence[Any]) -> None:
         current = signer
-        for _ in range(8):
+        for depth in range(8):
             if any(current == root for root in trusted):
                 return
+            if depth:
+                self._may_issue(current)
             issuers = [one for one in [*trusted, *certificates] if one.subject == current.issuer and one != current]
             if not issuers:
                 break
             current.verify_directly_issued_by(issuers[0])
             current = issuers[0]
         raise BadError("the authority's certificate does not lead to one that the reader trusts")
+
+    def _may_issue(self, certificate: Any) -> None:
+        """Whoever holds any certificate of a public authority could else issue one for timestamps with it."""
+        basic = certificate.extensions.get_extension_for_oid(_oid("2.5.29.19")).value
+        usage = [one.value for one in certificate.extensions if one.oid == _oid("2.5.29.15")]
+        if not basic.ca or not all(one.key_cert_sign for one in usage):
+            raise BadError("the authority's certificate was issued by one that may issue none")
+        if not certificate.not_valid_before_utc <= self.time <= certificate.not_valid_after_utc:
+            raise BadError("a certificate above the authority's was not valid at that time")
 
 
 def _oid(dotted: str) -> Any:
@@ -1266,23 +1355,26 @@ def reader_of(place: str, token: str | None) -> Callable[[str], bytes]:
     if not place.startswith(("http://", "https://")):
         folder = Path(place)
 
-        def read_file(path: str) -> bytes:
+        def read_path(path: str) -> bytes:
             try:
-                return (folder / path).read_bytes()
+                return read_file(folder / path, MAX_FILE_BYTES)
             except OSError as error:
                 raise UnreadableError(f"{path}: {error.strerror}") from None
 
-        return read_file
+        return read_path
 
     def read_address(path: str) -> bytes:
         request = urllib.request.Request(f"{place.rstrip('/')}/{path}")  # noqa: S310 - http or https, see above
         if token:
-            request.add_header("Authorization", f"Bearer {token}")
+            # Where the log sends its readers on to, the token does not go along.
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                data: bytes = answer.read(MAX_FILE_BYTES)
-        except (urllib.error.URLError, OSError) as error:
+                data: bytes = answer.read(MAX_FILE_BYTES + 1)
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             raise UnreadableError(f"{path}: {error}") from None
+        if len(data) > MAX_FILE_BYTES:
+            raise UnreadableError(f"{path} is longer than it may be")
         return data
 
     return read_address
@@ -1312,10 +1404,49 @@ def entries_of(read: Callable[[str], bytes], size: int) -> Iterator[tuple[int, b
             raise BrokenError(start, "its bundle or tile is longer than it may be")
 
 
+class Tiles:
+    """The tiles of the levels above the lowest, compared with what the entries give."""
+
+    def __init__(self, report: Report, read: Callable[[str], bytes]) -> None:
+        self.report, self.read = report, read
+        self.levels: list[list[bytes]] = [[]]
+        """The hashes of the last tile of each level."""
+        self.counts: list[int] = [0]
+
+    def append(self, leaf: bytes) -> None:
+        level = 0
+        while True:
+            if level == len(self.levels):
+                self.levels.append([])
+                self.counts.append(0)
+            hashes = self.levels[level]
+            hashes.append(leaf)
+            if len(hashes) < 256:
+                return
+            self._compare(level)
+            tree = Frontier()
+            for item in hashes:
+                tree.append(item)
+            leaf = tree.root()
+            self.levels[level], self.counts[level] = [], self.counts[level] + 1
+            level += 1
+
+    def finish(self) -> None:
+        for level, hashes in enumerate(self.levels):
+            if hashes:
+                self._compare(level)
+
+    def _compare(self, level: int) -> None:
+        hashes = self.levels[level]
+        path = tile_path(str(level), self.counts[level], len(hashes))
+        if level and self.read(path) != b"".join(hashes):
+            self.report.offend("root", f"{path} is not what its entries give")
+
+
 class BrokenError(Exception):
     """A log cannot be read on from this entry."""
 
-    def __init__(self, seq: int, reason: str) -> None:
+    def __init__(self, seq: int | None, reason: str) -> None:
         super().__init__(reason)
         self.seq = seq
 
@@ -1327,6 +1458,8 @@ def check_log(place: str, options: Options) -> Report:
         note = Note(read("checkpoint"))
         checkpoint = Checkpoint(note.text)
         report.facts = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
+        if checkpoint.size > MAX_LOG_SIZE:
+            raise BadError("the log says that it is larger than any log")
     except (BadError, UnreadableError) as error:
         report.offend("signature", str(error)) if isinstance(error, BadError) else None
         report.conclude("signature", "", str(error))
@@ -1338,7 +1471,7 @@ def check_log(place: str, options: Options) -> Report:
     ):
         _judge(report, name, policy, step)
     earlier, before = _earlier(report, options, policy, checkpoint)
-    walk, tree, unread = Walk(report, read), Frontier(), None
+    walk, tree, tiles, unread = Walk(report, read), Frontier(), Tiles(report, read), None
     try:
         for seq, leaf, hashed in entries_of(read, checkpoint.size):
             _compare(report, earlier.get(tree.size), tree)
@@ -1347,6 +1480,8 @@ def check_log(place: str, options: Options) -> Report:
                 report.offend("leaves", "its bytes do not have the hash in its tile", seq)
             walk.take(seq, leaf)
             tree.append(own)
+            tiles.append(own)
+        tiles.finish()
         _compare(report, earlier.get(tree.size), tree)
         walk.finish()
         _compare_closed(report, walk.closed, before)
@@ -1469,20 +1604,22 @@ def check_proof(leaf: bytes, proof: bytes, options: Options) -> Report:
 def check_diff(one: str, other: str, options: Options) -> Report:
     """Whether two bundles of one incident, or two copies of one log, tell the same as far as both go."""
     report = Report()
-    pair = [_told(place, options) for place in (one, other)]
     report.facts = {"compared": [one, other]}
     same = 0
     missing = object()
-    streams = [iter(entries) for entries in pair]
-    while True:
-        left, right = (next(stream, missing) for stream in streams)
-        if left is missing or right is missing:
-            break
-        if left != right:
-            seq = min(left[0], right[0])  # type: ignore[index]
-            report.offend("diff", f"after {same} entries that are the same they tell different things", seq)
-            break
-        same += 1
+    try:
+        streams = [iter(_told(place, options)) for place in (one, other)]
+        while True:
+            left, right = (next(stream, missing) for stream in streams)
+            if left is missing or right is missing:
+                break
+            if left != right:
+                seq = min(left[0], right[0])  # type: ignore[index]
+                report.offend("diff", f"after {same} entries that are the same they tell different things", seq)
+                break
+            same += 1
+    except BrokenError as error:
+        report.offend("diff", str(error), error.seq)
     report.conclude("diff", f"the first {same} entries are the same; one of them may go on")
     return report
 
@@ -1493,10 +1630,7 @@ def _told(place: str, options: Options) -> Iterable[tuple[int, bytes]]:
         read = reader_of(place, options.token)
         size = Checkpoint(Note(read("checkpoint")).text).size
         return ((seq, leaf_hash(leaf)) for seq, leaf, _ in entries_of(read, size))
-    bundle = Bundle(unpack(path), options)
-    bundle.manifest = json.loads(bundle.files["MANIFEST.json"])
-    bundle._leaves()  # noqa: SLF001 - of the same file
-    return [(leaf.seq, leaf.hash) for leaf in bundle._entries()]  # noqa: SLF001
+    return Bundle(unpack(path), options).told()
 
 
 # --- command line ---------------------------------------------------------------------------------------------------------
@@ -1555,6 +1689,12 @@ def _readers(given: argparse.Namespace) -> Options:
         raise UnreadableError(str(error)) from None
 
 
+def proofs_of(items: Sequence[str]) -> dict[int, bytes]:
+    """From SIZE=FILE, each. Raises `ValueError` and `OSError`."""
+    pairs = (item.partition("=") for item in items)
+    return {int(size): Path(file).read_bytes() for size, _, file in pairs}
+
+
 def _options(given: argparse.Namespace) -> Options:
     policy = None
     if given.policy:
@@ -1562,11 +1702,10 @@ def _options(given: argparse.Namespace) -> Options:
         policy.logs += [Key.parse(vkey) for vkey in given.vkey]
     elif given.vkey:
         policy = policy_of(given.vkey)
-    proofs = {int(item.partition("=")[0]): Path(item.partition("=")[2]).read_bytes() for item in given.proof_files}
     return Options(
         policy,
         [Path(name).read_bytes() for name in given.earlier],
-        proofs,
+        proofs_of(given.proof_files),
         [Path(name).read_bytes() for name in given.tsa_root],
         given.token,
     )
@@ -1594,7 +1733,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UnreadableError, OSError, ValueError) as error:
         report = Report()
         report.conclude("input", "", str(error))
-    sys.stdout.write(json.dumps(report.document(), indent=2, ensure_ascii=False) + "\n")
+    # Escaped to ASCII: what is judged chose some of these words, and a terminal obeys more than what is below a space.
+    sys.stdout.write(json.dumps(report.document(), indent=2) + "\n")
     return EXIT[report.outcome]
 
 
