@@ -18,10 +18,13 @@ class Client:
     """One service, as one person."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        headers = {"Accept": "application/json", "Accept-Language": language(), "User-Agent": _CALL_SIGN}
+        headers = {"Accept": "application/json", "User-Agent": _CALL_SIGN}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self._http = httpx2.Client(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT_SECONDS)
+        # Asked for by name: of a language that is only accepted, the person's own goes first.
+        self._http = httpx2.Client(
+            base_url=url.rstrip("/"), headers=headers, params={"lang": language()}, timeout=_TIMEOUT_SECONDS
+        )
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON answer. Raises `SaidNoError` when the service says no, `CouldNotError` when it cannot answer."""

@@ -102,14 +102,14 @@ def service_main[S: ServiceSettings](
         unknown = set(parts) - set(PARTS)
         if unknown:
             raise typer.BadParameter(f"unknown parts: {', '.join(sorted(unknown))}")
-        settings = settings_class()
+        settings = settings_class.read()
         configure(name, log_level=settings.log_level, otlp_endpoint=settings.otlp_endpoint)
         asyncio.run(_serve(name, settings, build, parts))
 
     @main.command("migrate")
     def migrate_() -> None:
         """Bring the service's schema up to date."""
-        settings = settings_class()
+        settings = settings_class.read()
         dsn = settings.migrate_dsn or settings.postgres_dsn
         for applied in asyncio.run(
             migrate(dsn.get_secret_value(), name, _KIT_MIGRATIONS, migrations, owner=f"{name}_owner")

@@ -1,10 +1,11 @@
 """Settings of every service, from the environment (prefix `LOSTPHONE_`)."""
 
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, IPvAnyNetwork, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.messaging.kafka import KafkaConnection
 
@@ -46,6 +47,20 @@ class ServiceSettings(BaseSettings):
     rules_dir: Path = Path("rules")
     log_level: str = "INFO"
     otlp_endpoint: str | None = None
+
+    @classmethod
+    def read(cls) -> Self:
+        """From the environment. Where one is missing or does not fit, ends the process with exit status 2, after it
+        said which, a line each."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = [(".".join(map(str, found["loc"])), found["msg"]) for found in error.errors(include_input=False)]
+            said = [f"LOSTPHONE_{name.upper()}: {what}" if name else what for name, what in wrong]
+        except SettingsError as error:
+            said = [str(error)]
+        sys.stderr.write("\n".join(["These settings are missing or do not fit:", *said, ""]))
+        raise SystemExit(2)
 
     def kafka(self) -> KafkaConnection:
         """How to reach Kafka."""

@@ -56,6 +56,10 @@ def report(
     body = _read(answers) | {name: value for name, value in given.items() if value is not None}
     body.setdefault("reported_as", "proxy" if "holder_name" in body else "holder")
     body.setdefault("locale", language())
+    if emergency and not organisation:
+        raise CouldNotError(
+            "--emergency には --organisation も必要です。", "--emergency needs --organisation, such as acme-kk, too."
+        )
     role = None if emergency else "employee"
     client = connect("reporter", data_dir=data_directory(data_dir), url=url, token=token, who=who, role=role)
     send(client, body, organisation if emergency else None, as_json)

@@ -15,7 +15,11 @@ from lostphone.screen import CouldNotError, Sentence, console, write_json
 from lostphone.status import data_directory
 from lostphone.tail import follow
 from lostphone.topics import BrokerError
-from shared.events import LOG_TOPIC, Event, KeyRing, Reading, read
+from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Event, KeyRing, Reading, Received, read
+from shared.events.contracts.topics import OCSF_TOPIC
+
+_WITHOUT_EVENTS = (TIMELINE_TOPIC, OCSF_TOPIC)
+"""JSON that nobody signed: `lostphone verify` proves what the timeline says, which the other one refers to."""
 
 
 def tail(
@@ -41,7 +45,10 @@ def tail(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """イベントを流れるまま表示 · Follow events live, with who did it and whether the signature verifies."""
+    """イベントを流れるまま表示 · Follow events live, with who did it and whether the signature verifies.
+
+    timeline と ocsf は JSON のまま · `timeline` and `ocsf` are shown as the JSON that they are.
+    """
     connection, keyring = _sources(data_directory(data_dir), bootstrap, keys)
     out = console()
     shown = 0
@@ -56,11 +63,12 @@ def tail(
         for received in sorted(arriving, key=lambda record: record.timestamp_ms) if until_end else arriving:
             if incident is not None and received.key != incident.encode():
                 continue
-            reading = read(received, keyring)
-            if as_json:
-                write_json(describe(reading))
+            if received.topic in _WITHOUT_EVENTS:
+                _show_json(out, received, as_json)
+            elif as_json:
+                write_json(describe(read(received, keyring)))
             else:
-                _draw(out, reading)
+                _draw(out, read(received, keyring))
             shown += 1
             if limit is not None and shown >= limit:
                 return
@@ -69,7 +77,7 @@ def tail(
 
 
 def topic_name(given: str) -> str:
-    """A whole topic name, or a short one: `log`, `timeline`, `device-lost`."""
+    """A whole topic name, or a short one: `log`, `timeline`, `ocsf`, `device-lost`."""
     return LOG_TOPIC if given == "log" else given if "." in given else f"lostphone.{given}.v1"
 
 
@@ -99,8 +107,16 @@ def describe(reading: Reading) -> dict[str, Any]:
     }
 
 
+def _show_json(out: Console, received: Received, as_json: bool) -> None:
+    if as_json:
+        write_json({"topic": received.topic, "partition": received.partition, "offset": received.offset,
+                    "data": _json(received.value or b"")})  # fmt: skip
+    else:
+        out.print((received.value or b"").decode(errors="replace"), markup=False)
+
+
 def _json(value: bytes) -> Any:
-    """None for what a service signed though it is not JSON."""
+    """None for what is not JSON."""
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -46,8 +46,7 @@ def demo(
         progress("環境を起動しています…", "Starting an installation for the demo …")
         status = running.start_detached(directory, lambda line: progress(line, line))
     try:
-        # Without a terminal a program reads along: one JSON document a line.
-        play(status, directory, folder, as_json=as_json or not sys.stdout.isatty(), began=began)
+        play(status, directory, folder, as_json=as_json, began=began)
     finally:
         if ours:
             progress("止めています…", "Stopping …")

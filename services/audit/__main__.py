@@ -37,7 +37,7 @@ def rotate(
     new: Annotated[list[Path], typer.Argument(help="The private keys with which the log goes on, PEM.")],
 ) -> None:
     """Log a change of keys, signed by the present one. Then put the new keys in place and start the service again."""
-    settings = Settings()
+    settings = Settings.read()
 
     async def write() -> int:
         async with open_kit("audit", settings) as kit:
@@ -58,7 +58,7 @@ def recover(
     vkey: PastKeys = None,
 ) -> None:
     """Add the entries that a restored database lacks from a copy of the log, after all of it was verified."""
-    settings = Settings()
+    settings = Settings.read()
 
     async def run() -> int:
         pool = await connect(settings.postgres_dsn.get_secret_value(), "audit", max_size=2)
@@ -84,7 +84,7 @@ def begin(
     vkey: Annotated[list[str], typer.Option(help="Its verifier key.")],
 ) -> None:
     """Begin a new log under a new origin, where another one could not be recovered: its first entry says from which."""
-    settings = Settings()
+    settings = Settings.read()
 
     async def write(closed: Checkpoint, note: bytes) -> None:
         async with open_kit("audit", settings) as kit:

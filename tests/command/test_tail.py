@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,7 @@ from lostphone.tail import follow
 from lostphone.topics import BrokerError, apply
 from shared.events import Envelope, KeyRing, Received, Signer, find, read
 from shared.events.contracts import Topic
+from shared.events.contracts.topics import OCSF_TOPIC
 from shared.events.reporter import IncidentReopened
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from tests.messaging.names import NameInBytes, write_any_header_name
@@ -123,6 +127,26 @@ def test_an_event_whose_value_is_not_json_is_told_without_it(signer: Signer, key
     told = describe(read(Received("t", 0, 0, 0, SUBJECT.encode(), tuple(headers), value), keyring))
     assert told["verified"] is True
     assert told["data"] is None
+
+
+def test_a_topic_without_events_is_shown_as_the_json_that_it_is(topics: str, tmp_path: Path) -> None:
+    (tmp_path / "event-keys.json").write_text("{}")
+    key, value = secrets.token_hex(8), b'{"time":1,"message":"A phone was lost [yes]"}'
+    producer = OtherProducer({"bootstrap.servers": topics, "log_level": 0})
+    producer.produce(OCSF_TOPIC, key=key, value=value)
+    assert producer.flush(10) == 0
+    asked = ["tail", "ocsf", "--until-end", "--incident", key, "--bootstrap", topics,
+             "--keys", str(tmp_path / "event-keys.json"), "--data-dir", str(tmp_path)]  # fmt: skip
+    assert _lostphone(*asked).encode() == value + b"\n"
+    told = json.loads(_lostphone(*asked, "--json"))
+    assert (told["topic"], told["data"]) == (OCSF_TOPIC, json.loads(value))
+
+
+def _lostphone(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lostphone", *words], capture_output=True, text=True, env={**os.environ}, check=True
+    )
+    return done.stdout
 
 
 def test_what_arrives_later_is_followed(kafka: str, topic: str, signer: Signer) -> None:

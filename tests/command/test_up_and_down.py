@@ -215,6 +215,11 @@ def test_a_stranger_cannot_read_a_timeline(lostphone: Command) -> None:
     lostphone("timeline", "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e5f", "--token", "nobody", exits=2)
 
 
+def test_what_a_service_refuses_is_told_in_the_language_of_the_command(lostphone: Command) -> None:
+    assert "Almost done" in lostphone.run("report", "--who", "acme-suzuki", exits=1).stderr
+    assert "--emergency needs --organisation" in lostphone.run("report", "--emergency", exits=2).stderr
+
+
 def test_topics_are_as_the_manifest_says(lostphone: Command) -> None:
     assert {topic["state"] for topic in lostphone.json("ops", "topics", "list")} == {"unchanged"}
     assert lostphone.json("ops", "dead-letters", "list") == []

@@ -1,6 +1,9 @@
 """A service that starts in the moment in which what it needs ends waits for it; it does not end as well."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -49,6 +52,21 @@ async def _between(host: str, port: int, *, asked: Seen = _as_it_is, answered: S
 
 def _settings(installation: Installed, **instead: Any) -> Settings:
     return Settings(**settings_of("reporter", installation, "http://127.0.0.1:1", free_port()) | instead)
+
+
+def test_a_service_that_lacks_settings_ends_and_names_them_without_values() -> None:
+    given = {"LOSTPHONE_POSTGRES_DSN": "postgresql://reporter:a-password@db/x", "LOSTPHONE_HTTP_PORT": "a-password"}
+    for command in ("serve", "migrate"):
+        done = subprocess.run(
+            [sys.executable, "-m", "services.reporter", command],
+            env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "LOSTPHONE_KAFKA_BOOTSTRAP: Field required\n" in done.stderr
+        assert "LOSTPHONE_HTTP_PORT: " in done.stderr
+        assert "LOSTPHONE_POSTGRES_DSN" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "a-password" not in done.stderr
 
 
 async def test_the_database_ends_right_after_the_first_connection(installation: Installed) -> None:
