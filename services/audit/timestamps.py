@@ -10,6 +10,8 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
+from services.audit.answers import beginning
+
 _TIMEOUT_SECONDS = 15.0
 MAX_RESPONSE_BYTES = 64 * 1024
 
@@ -31,21 +33,23 @@ class Timestamps:
         """The authority's verified response over the SHA-256 of a note. Raises `TimestampError`, also in an outage."""
         request = TimestampRequestBuilder().data(note).hash_algorithm(HashAlgorithm.SHA256).build()
         try:
-            answer = await self._http.post(
+            async with self._http.stream(
+                "POST",
                 self._url,
                 content=request.as_bytes(),
                 headers={"Content-Type": "application/timestamp-query"},
                 timeout=_TIMEOUT_SECONDS,
-            )
+            ) as answer:
+                response = await beginning(answer, MAX_RESPONSE_BYTES)
         except httpx2.HTTPError as error:
             raise TimestampError(f"the timestamping authority cannot be reached: {type(error).__name__}") from error
-        if answer.status_code != httpx2.codes.OK or len(answer.content) > MAX_RESPONSE_BYTES:
+        if answer.status_code != httpx2.codes.OK or len(response) > MAX_RESPONSE_BYTES:
             raise TimestampError(f"the timestamping authority answered HTTP {answer.status_code}")
         builder = VerifierBuilder.from_request(request)
         for root in self._roots:
             builder = builder.add_root_certificate(root)
         try:
-            builder.build().verify_message(decode_timestamp_response(answer.content), note)
+            builder.build().verify_message(decode_timestamp_response(response), note)
         except (VerificationError, ValueError) as error:
             raise TimestampError(f"the timestamp does not verify: {error}") from error
-        return answer.content
+        return response

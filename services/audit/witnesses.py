@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 
+from services.audit.answers import beginning
 from services.audit.tlog import Checkpoint, NoteError, Policy, SignedNote
 from services.audit.tlog.note import Signature
 from services.audit.tlog.policy import Witness
@@ -83,11 +84,15 @@ class Witnesses:
         found: list[tuple[str, bytes]] = []
         for url, keys in self._places.items():
             try:
-                answer = await self._http.get(f"{url}/{path}", timeout=TIMEOUT_SECONDS)
-            except httpx2.HTTPError:
+                async with (
+                    asyncio.timeout(TIMEOUT_SECONDS),
+                    self._http.stream("GET", f"{url}/{path}", timeout=TIMEOUT_SECONDS) as answer,
+                ):
+                    content = await beginning(answer, MAX_ANSWER_BYTES)
+            except (httpx2.HTTPError, TimeoutError):
                 continue
-            if answer.status_code == httpx2.codes.OK and len(answer.content) <= MAX_ANSWER_BYTES:
-                found.append((keys[0].key.name, answer.content))
+            if answer.status_code == httpx2.codes.OK and len(content) <= MAX_ANSWER_BYTES:
+                found.append((keys[0].key.name, content))
         return found
 
     async def _ask(  # noqa: PLR0917 - one call
@@ -111,10 +116,12 @@ class Witnesses:
     ) -> tuple[Signature, ...]:
         old = self._seen.get(url, published)
         for _ in range(_ROUNDS):
-            answer = await self._http.post(f"{url}/add-checkpoint", content=await _request(old, note, prove))
+            request = await _request(old, note, prove)
+            async with self._http.stream("POST", f"{url}/add-checkpoint", content=request) as answer:
+                content = await beginning(answer, MAX_ANSWER_BYTES)
             if answer.status_code == httpx2.codes.OK:
-                return _lines(note.text, answer.content)
-            old = _newer(answer, checkpoint.size)
+                return _lines(note.text, content)
+            old = _newer(answer, content, checkpoint.size)
         raise _RefusedError("witness_refused", f"it answered 409 {_ROUNDS} times")
 
 
@@ -126,10 +133,10 @@ async def _request(old: int, note: SignedNote, prove: Prove) -> bytes:
     return "\n".join(lines).encode() + bytes(note)
 
 
-def _newer(answer: httpx2.Response, size: int) -> int:
+def _newer(answer: httpx2.Response, content: bytes, size: int) -> int:
     """The size that the witness knows. Raises `_RefusedError` for every other answer."""
     kind = answer.headers.get("content-type", "").partition(";")[0].strip()
-    said = answer.content[:40].strip()
+    said = content[:40].strip()
     if answer.status_code == httpx2.codes.CONFLICT and kind == _SIZE_TYPE and said.isdigit():
         if int(said) > size:
             raise _RefusedError("witness_fork", f"it knows a log of {int(said)} entries, and this one has {size}")

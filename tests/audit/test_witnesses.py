@@ -1,6 +1,7 @@
 """A checkpoint is published when the witnesses of the policy signed it; one that refuses stops it, a dead one does not
 stop what is written."""
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox.part import Part
@@ -163,6 +164,12 @@ async def test_a_dead_witness_stops_no_entry_and_the_policy_says_whether_a_check
     assert await watched.publish(Publisher(watched.bench.dsn, ORIGIN, LOG_KEYS, Health(), witnesses=content_alone))
 
 
+async def _without_end() -> AsyncIterator[bytes]:
+    while True:
+        await asyncio.sleep(0)
+        yield b"\xe2\x80\x94 a AAAAAAAA\n" * 1_000
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -173,8 +180,9 @@ async def test_a_dead_witness_stops_no_entry_and_the_policy_says_whether_a_check
         (PlainTextResponse("broken", 500), "witness_refused"),
         (PlainTextResponse("not a signature\n", 200), "witness_refused"),
         (PlainTextResponse("— witness.example/one AAAAAAAAAAAA\n", 200), "witness_refused"),
+        (StreamingResponse(_without_end()), "witness_refused"),
     ],
-    ids=["409 empty", "409 of another type", "403", "404", "500", "no signature", "a stranger's"],
+    ids=["409 empty", "409 of another type", "403", "404", "500", "no signature", "a stranger's", "without end"],
 )
 async def test_whatever_is_neither_a_signature_nor_a_size_is_a_refusal(
     bench: Bench, answer: Response, code: str
