@@ -316,8 +316,12 @@ class Story:
                 continue
             if case["status"] not in ("closed", "cancelled"):
                 raise CouldNotError(
-                    f"{cast.DEVICE_TAG} の案件 {case['incident']} が未終結です。lostphone up --fresh で始められます。",
-                    f"Case {case['incident']} about {cast.DEVICE_TAG} is open; use lostphone up --fresh.",
+                    f"{cast.DEVICE_TAG} の案件 {case['incident']} が未終結です(途中で止めた実演など)。"
+                    "画面で終結か取消しをするか、lostphone down と lostphone up --detach --fresh"
+                    "(データをすべて消します)のあとでもう一度どうぞ。",
+                    f"Case {case['incident']} about {cast.DEVICE_TAG} is open, as after a demo that was broken off. "
+                    "Close or cancel it on its page, or play again after lostphone down and "
+                    "lostphone up --detach --fresh, which removes all data.",
                 )
             if desk.get(f"/v1/incidents/{case['incident']}")["tracks"]["line"]["state"] == "suspended":
                 desk.post(f"/v1/incidents/{case['incident']}/line/resume", {"reason": "phone_set_up_again"})
