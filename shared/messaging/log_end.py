@@ -17,6 +17,7 @@ from shared.messaging.outage import DependencyUnavailableError
 from shared.messaging.position import read_positions
 
 _LIMIT_SECONDS = 10.0
+_POLL_MILLISECONDS = 100
 
 
 class LogEnd:
@@ -31,16 +32,22 @@ class LogEnd:
 
         Raises `DependencyUnavailableError` when the cluster does not say; within ten seconds.
         """
+        positions = await read_positions(pool)
+        client = self._client()
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):
-                place, end = await self._end_of(subject.encode())
+                await client.start()
+                place = self._place_of(client, subject.encode())
+                end = (await client.end_offsets([place]))[place]
+                taken = positions.get((place.topic, place.partition), 0)
+                return taken >= end or not await _holds_a_record(client, place, taken, end)
         except (KafkaError, OSError) as error:
             raise DependencyUnavailableError(f"Kafka cannot be reached: {type(error).__name__}") from error
-        positions = await read_positions(pool)
-        return positions.get((place.topic, place.partition), 0) >= end
+        finally:
+            await client.stop()
 
-    async def _end_of(self, key: bytes) -> tuple[TopicPartition, int]:
-        client = AIOKafkaConsumer(
+    def _client(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
             self._topic,
             **self._connection.options(),
             group_id=None,
@@ -48,13 +55,20 @@ class LogEnd:
             isolation_level="read_committed",
             client_id="lostphone-log-end",
         )
-        try:
-            await client.start()
-            partitions = sorted(client.partitions_for_topic(self._topic) or ())
-            if not partitions:
-                raise UnknownTopicOrPartitionError(self._topic)
-            # As the relay's producer chooses it.
-            place = TopicPartition(self._topic, DefaultPartitioner()(key, partitions, partitions))
-            return place, (await client.end_offsets([place]))[place]
-        finally:
-            await client.stop()
+
+    def _place_of(self, client: AIOKafkaConsumer, key: bytes) -> TopicPartition:
+        partitions = sorted(client.partitions_for_topic(self._topic) or ())
+        if not partitions:
+            raise UnknownTopicOrPartitionError(self._topic)
+        # As the relay's producer chooses it.
+        return TopicPartition(self._topic, DefaultPartitioner()(key, partitions, partitions))
+
+
+async def _holds_a_record(client: AIOKafkaConsumer, place: TopicPartition, start: int, end: int) -> bool:
+    """Whether there is anything to hear between the two offsets: the end of a transaction has one and is no record."""
+    # Before the first record it would go to the end by itself.
+    client.seek(place, max(start, (await client.beginning_offsets([place]))[place]))
+    while await client.position(place) < end:
+        if await client.getmany(place, timeout_ms=_POLL_MILLISECONDS):
+            return True
+    return False

@@ -1,6 +1,7 @@
 """A service can say whether it has heard all that the log holds about a subject now."""
 
 import pytest
+from confluent_kafka import Producer
 
 from shared.events.reporter import IncidentReopened
 from shared.messaging import DependencyUnavailableError, Dispatch
@@ -25,6 +26,31 @@ async def test_it_is_reached_when_the_service_has_taken_what_was_said(bus: Bus) 
 
 async def _is_behind(end: LogEnd, bus: Bus, subject: str) -> bool:
     return not await end.is_reached(bus.pools["notifier"], subject)
+
+
+async def test_a_record_that_was_not_taken_lies_before_the_end_and_the_end_of_a_transaction_does_not(
+    bus: Bus, incident: str
+) -> None:
+    end = LogEnd(bus.connection, bus.topic)
+    pool = bus.pools["notifier"]
+    assert await end.is_reached(pool, incident)
+    producer = Producer(
+        {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
+    )
+    producer.init_transactions()
+    for finish in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(bus.topic, b"{}", incident.encode())
+        producer.flush(10)
+        finish()
+    assert not await end.is_reached(pool, incident)
+    async with bus.hearing(Dispatch({})):
+
+        async def taken() -> bool:
+            return await bus.position() > 0
+
+        await until(taken, "the committed record was taken")
+    assert await end.is_reached(pool, incident)
 
 
 @pytest.mark.parametrize(("bootstrap", "topic"), [("127.0.0.1:1", "any"), (None, "a.topic.that.is.not.there")])
