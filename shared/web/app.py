@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from shared.telemetry import Gauges, Health, metrics
 from shared.web import problem
 from shared.web.csrf import guard
+from shared.web.head import HeadAsGet
 from shared.web.identity import CALLBACK_PATH, Identity
 from shared.web.language import language
 from shared.web.limits import MAX_BODY_BYTES, REQUEST_SECONDS, BodyLimit, Deadline
@@ -80,6 +81,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     if static is not None:
         app.mount("/files", StaticFiles(directory=static), name="files")
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=max_body, larger=larger)
     app.add_middleware(Deadline, seconds=request_seconds)
     app.add_middleware(Observed, form_action=kit.identity.provider.issuer)
