@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 DONE, NO, COULD_NOT = 0, 1, 2
 """Exit statuses: done; the answer is no (not proved, refused); could not."""
@@ -58,6 +59,11 @@ def language() -> str:
 def console() -> Console:
     """Where results go. Into a pipe or file nothing is cut to the width of a screen."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, soft_wrap=True)
+
+
+def foreign(text: str) -> str:
+    """What somebody else wrote, to be shown among words of ours: it draws nothing, and a terminal obeys none of it."""
+    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
 def progress(ja: str, en: str) -> None:

@@ -15,7 +15,7 @@ from lostphone.commands.ops import Bootstrap, _broker, _connection
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.dead_letters import DeadLetter, read_all, redrive, settled, states
 from lostphone.installation import SERVICES
-from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, progress, result
+from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, foreign, progress, result
 from lostphone.status import Status, data_directory
 from lostphone.topics import BrokerError
 from shared.events.contracts import REDRIVABLE
@@ -163,9 +163,8 @@ def _draw(out: Console, letters: list[DeadLetter]) -> None:
     )
     table = Table(*(str(Sentence(*column)) for column in columns), box=None, pad_edge=False)
     for letter in letters:
-        table.add_row(
-            letter.id, letter.parked_at, letter.type, letter.subject, letter.origin, letter.reason, letter.state
-        )
+        said = (letter.id, letter.parked_at, letter.type, letter.subject, letter.origin, letter.reason, letter.state)
+        table.add_row(*map(foreign, said))
     out.print(table)
 
 
@@ -174,7 +173,7 @@ def _draw_whole(out: Console, letters: list[DeadLetter]) -> None:
         whole = letter.whole()
         headers, value = whole.pop("headers"), whole.pop("value")
         for name, said in [*whole.items(), *headers.items()]:
-            out.print(f"{name}: {said}", markup=False)
+            out.print(f"{foreign(name)}: {foreign(said)}")
         out.print_json(data=value)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.kafka_access import connection_from_environment, running_connection
-from lostphone.screen import CouldNotError, Sentence, console, write_json
+from lostphone.screen import CouldNotError, Sentence, console, foreign, write_json
 from lostphone.status import data_directory
 from lostphone.tail import follow
 from lostphone.topics import BrokerError
@@ -150,5 +150,5 @@ def _draw(out: Console, reading: Reading) -> None:
     when = envelope.time.astimezone().strftime("%H:%M:%S.%f")[:-3]
     name = reading.entry.name if reading.entry is not None else envelope.type
     drill = f" [yellow]{Sentence('訓練', 'DRILL')}[/]" if envelope.drill else ""
-    by = f"[dim]{envelope.actor} · {envelope.organisation}[/]"
-    out.print(f"{when} [green]✓[/] [bold]{name}[/]{drill} {envelope.subject} {by}")
+    by = f"[dim]{foreign(envelope.actor)} · {foreign(envelope.organisation)}[/]"
+    out.print(f"{when} [green]✓[/] [bold]{foreign(name)}[/]{drill} {envelope.subject} {by}")
