@@ -246,8 +246,10 @@ def _ends(kafka: Mapping[str, Any]) -> dict[int, int] | str:
     """The end of each partition of the log, or why it cannot be said."""
     consumer = _client(kafka)
     try:
-        partitions = consumer.list_topics(LOG_TOPIC, timeout=_ANSWER_SECONDS).topics[LOG_TOPIC].partitions
-        places = [TopicPartition(LOG_TOPIC, number) for number in partitions]
+        found = consumer.list_topics(LOG_TOPIC, timeout=_ANSWER_SECONDS).topics[LOG_TOPIC]
+        if found.error is not None:
+            return f"{LOG_TOPIC}: {found.error.str()}"
+        places = [TopicPartition(LOG_TOPIC, number) for number in found.partitions]
         return {place.partition: consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)[1] for place in places}
     except KafkaException as error:
         return str(error.args[0].str())

@@ -91,6 +91,7 @@ class Consumer:
         self._taken: KafkaMessage | None = None
         self._telling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._ends = False
         self._broker = broker(connection, service)
         patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
@@ -114,11 +115,13 @@ class Consumer:
 
     async def start(self) -> None:
         """Join the group. Raises when the cluster cannot be reached."""
+        self._ends = False
         await self._broker.start()
         self._health.check("kafka", self._reach)
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
+        self._ends = True
         if self._telling is not None:
             self._stopping.set()
             await self._telling
@@ -142,10 +145,10 @@ class Consumer:
         if self._refused is not None and time.monotonic() - self._refused[0] < _REFUSED_SECONDS:
             return f"Kafka gives no records: {self._refused[1]}"
         try:
-            await consumer.topics()
+            topics = await consumer.topics()
         except (KafkaError, OSError) as error:
             return f"Kafka cannot be reached: {type(error).__name__}"
-        return None
+        return None if self._topic in topics else f"Kafka shows no topic {self._topic}"
 
     async def _next(self, consumer: AIOKafkaConsumer) -> ConsumerRecord:
         try:
@@ -341,6 +344,8 @@ class Consumer:
             except Exception as error:
                 if not (is_outage(error) or isinstance(error, KafkaError)):
                     raise
+                if self._ends:
+                    return
                 await self._pause(f"positions cannot be read: {type(error).__name__}")
         for place in consumer.assignment().intersection(assigned):
             position = max(positions.get((place.topic, place.partition), 0), first[place])

@@ -140,7 +140,7 @@ async def bus(kafka: str, postgres: str, tmp_path: Path) -> AsyncIterator[Bus]:
         )
     )
     topic = f"test.{name}"
-    _create_topics(kafka, topic, f"{topic}.redrive", dead_letter_topic("notifier"))
+    create_topics(kafka, topic, f"{topic}.redrive", dead_letter_topic("notifier"))
     pools = {service: await connect(dsn, service, max_size=5) for service in _SERVICES}
     try:
         yield Bus(kafka, dsn, topic, keys, KeyRing(keys_file), pools)
@@ -154,7 +154,7 @@ async def bus(kafka: str, postgres: str, tmp_path: Path) -> AsyncIterator[Bus]:
             deleted.result(10)
 
 
-def _create_topics(bootstrap: str, *topics: str) -> None:
+def create_topics(bootstrap: str, *topics: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     there = admin.list_topics(timeout=10).topics
     wanted = [NewTopic(topic, num_partitions=3, replication_factor=1) for topic in topics if topic not in there]

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, TopicAuthorizationFailedError
 from confluent_kafka import Consumer as OtherConsumer
 from confluent_kafka import TopicPartition as OtherPlace
+from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.events import Envelope, Event, Signer
@@ -21,7 +22,7 @@ from shared.messaging import DependencyUnavailableError, Dispatch, Unit
 from shared.messaging.dead_letter import ParkingLimit, dead_letter_topic
 from shared.messaging.kafka import OutgoingRecord
 from shared.telemetry import metrics
-from tests.messaging.conftest import Bus, until
+from tests.messaging.conftest import Bus, create_topics, until
 from tests.messaging.names import NameInBytes, write_any_header_name
 
 
@@ -169,6 +170,18 @@ async def test_readiness_is_red_while_kafka_refuses_to_give_records(
         await until(heard.has_last, "the event after access was given back")
         await hearing.__aexit__(None, None, None)
     assert _parked(bus, incident) == []
+
+
+async def test_readiness_is_red_when_the_topic_is_gone(bus: Bus) -> None:
+    async def red() -> bool:
+        return f"Kafka shows no topic {bus.topic}" in str(await bus.health.ready())
+
+    async with bus.hearing(Dispatch({})):
+        assert not any((await bus.health.ready()).values())
+        admin = AdminClient({"bootstrap.servers": bus.bootstrap})
+        admin.delete_topics([bus.topic])[bus.topic].result(30)
+        await until(red, "readiness red with the reason")
+        create_topics(bus.bootstrap, bus.topic)
 
 
 async def test_events_wait_for_a_table_that_only_the_next_release_makes(bus: Bus, incident: str) -> None:
