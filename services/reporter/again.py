@@ -4,9 +4,11 @@ The restore leaves in `said_after_backup` what is missing. Own events are read f
 no handler waits for them.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 import asyncpg
+import structlog
 
 from services.reporter import store
 from services.reporter.domain.again import Saying, again, opened
@@ -16,10 +18,13 @@ from services.reporter.store import Missing, Told
 from shared.events import Envelope, Event, event_types
 from shared.events.payload import Payload
 from shared.events.reporter import DeviceLost, Door, LossReportAmended, PersonalDataErased, ReportedAs, ReportVerified
-from shared.messaging import Handler, Unit
+from shared.messaging import Handler, Unit, is_outage
 from shared.vault import People, Vault
 
+_START_PAUSE_SECONDS = 1.0
 _OWN = [entry.model for entry in event_types() if entry.writer == "reporter"]
+
+_log = structlog.get_logger()
 
 
 class Again:
@@ -32,8 +37,15 @@ class Again:
 
     @classmethod
     async def load(cls, pool: asyncpg.Pool, vault: Vault, people: People) -> "Again":
-        """What the restore left to be done, if there was one."""
-        return cls(await store.missing(pool), vault, people)
+        """What the restore left to be done, if there was one. Waits for the database."""
+        while True:
+            try:
+                return cls(await store.missing(pool), vault, people)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                _log.warning("database_unreachable", error=type(error).__name__)
+                await asyncio.sleep(_START_PAUSE_SECONDS)
 
     @property
     def handlers(self) -> Mapping[type[Payload], Handler]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from services.reporter.again import Again
 from services.reporter.settings import Settings
 from shared.events import Reading
 from shared.messaging import Unit
@@ -69,12 +70,13 @@ def test_a_service_that_lacks_settings_ends_and_names_them_without_values() -> N
         assert "a-password" not in done.stderr
 
 
-async def test_the_database_ends_right_after_the_first_connection(installation: Installed) -> None:
+@pytest.mark.parametrize("question", [b"clock_timestamp", b"said_after_backup"])
+async def test_the_database_ends_at_the_first_questions_of_a_start(installation: Installed, question: bytes) -> None:
     cut = 0
 
     def first_question(data: bytes) -> bytes | None:
         nonlocal cut
-        if b"clock_timestamp" in data and not cut:
+        if question in data and not cut:
             cut += 1
             return None
         return data
@@ -84,6 +86,7 @@ async def test_the_database_ends_right_after_the_first_connection(installation: 
     async with _between(dsn.hostname, dsn.port or 5432, asked=first_question) as port:
         moved = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{port}").geturl()
         async with open_kit("reporter", _settings(installation, postgres_dsn=moved)) as kit:
+            assert not (await Again.load(kit.pool, kit.vault, kit.people)).handlers
             assert cut == 1
             assert await kit.pool.fetchval("SELECT 1") == 1
 
