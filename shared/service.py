@@ -28,7 +28,7 @@ from shared.messaging.clock import DatabaseClock, running
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
-from shared.messaging.outage import is_outage
+from shared.messaging.outage import is_outage, outlast
 from shared.messaging.redrive import Redrivable
 from shared.messaging.relay import Relay
 from shared.messaging.timer import TimerHandler, Timers
@@ -123,7 +123,7 @@ def service_main[S: ServiceSettings](
 async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool = False) -> AsyncIterator[Kit[S]]:
     """Everything that a composition root stands on, closed in order at the end. Waits for the database."""
     async with AsyncExitStack() as stack:
-        pool, clock = await _connected(name, settings)
+        pool, clock = await outlast(lambda: _connected(name, settings))
         stack.push_async_callback(_close_pool, pool)
         http = await stack.enter_async_context(httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS))
         people = People.from_file(settings.vault_key_file)
@@ -148,19 +148,12 @@ async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool =
 
 
 async def _connected(name: str, settings: ServiceSettings) -> tuple[asyncpg.Pool, DatabaseClock]:
-    while True:
-        try:
-            pool = await connect(settings.postgres_dsn.get_secret_value(), name, max_size=settings.postgres_connections)
-            try:
-                return pool, await _clock_of(pool)
-            except BaseException:
-                pool.terminate()
-                raise
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            _log.warning("database_unreachable", error=type(error).__name__)
-            await asyncio.sleep(_START_PAUSE_SECONDS)
+    pool = await connect(settings.postgres_dsn.get_secret_value(), name, max_size=settings.postgres_connections)
+    try:
+        return pool, await _clock_of(pool)
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 async def _clock_of(pool: asyncpg.Pool) -> DatabaseClock:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from services.reporter import desk_screens, door, http, screens, store
 from services.reporter.acts import Acts
-from services.reporter.again import Again
+from services.reporter.after_restore import AfterRestore
 from services.reporter.cases import Cases
 from services.reporter.desk_screens import DeskScreens
 from services.reporter.disclosing import Disclosing
@@ -63,8 +63,8 @@ async def build(kit: Kit[Settings]) -> Parts:
     pages = Pages(PAGES, PAGES / "words.yaml", zone=zone)
     app.include_router(screens.routes(Screens(doors, pages, zone), doors))
     app.include_router(desk_screens.routes(DeskScreens(desk, pages, zone), desk))
-    again = await Again.load(kit.pool, kit.vault, kit.people)
-    return Parts(sink=Dispatch(handlers(lookup, again), patient=True), app=app)
+    after_restore = await AfterRestore.load(kit.pool, kit.vault, kit.people)
+    return Parts(sink=Dispatch(handlers(lookup, after_restore), patient=True), app=app)
 
 
 def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from services.reporter import store
-from services.reporter.again import Again
+from services.reporter.after_restore import AfterRestore
 from services.reporter.devices import retire_device
 from services.reporter.domain import tracks
 from services.reporter.domain.incident import Decision
@@ -14,7 +14,7 @@ from shared.events.payload import Payload
 from shared.messaging import Handler, Unit
 
 
-def handlers(lookup: Lookup, again: Again) -> Mapping[type[Payload], Handler]:
+def handlers(lookup: Lookup, after_restore: AfterRestore) -> Mapping[type[Payload], Handler]:
     """What this service listens to."""
 
     async def on_device(unit: Unit, facts: DeviceFacts, event: Event) -> None:
@@ -29,7 +29,7 @@ def handlers(lookup: Lookup, again: Again) -> Mapping[type[Payload], Handler]:
             return
         store.heard(unit, incident.id, envelope, payload)
         decision = tracks.hear(incident, payload, envelope.time)
-        if await again.waits_for(unit, incident.id):
+        if await after_restore.waits_for(unit, incident.id):
             decision = Decision(decision.incident)
         await store.record(unit, decision, actor=SERVICE, cause=envelope.id)
 
@@ -38,7 +38,7 @@ def handlers(lookup: Lookup, again: Again) -> Mapping[type[Payload], Handler]:
         DeviceChanged: on_device,
         DeviceRetired: on_device_retired,
         **dict.fromkeys(tracks.HEARD, on_case_event),
-        **again.handlers,
+        **after_restore.handlers,
     }
 
 

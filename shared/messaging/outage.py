@@ -1,7 +1,15 @@
 """Which errors are an outage of something else, and so nobody's fault: the work waits and is done again."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import asyncpg
+import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+
+_PAUSE_SECONDS = 1.0
+
+_log = structlog.get_logger()
 
 
 class DependencyUnavailableError(Exception):
@@ -41,3 +49,15 @@ def is_outage(error: BaseException) -> bool:
         return True
     # asyncpg reports an argument of the wrong type as an InterfaceError that is also a ValueError: that is our bug.
     return isinstance(error, _OUTAGES) and not isinstance(error, ValueError)
+
+
+async def outlast[T](ask: Callable[[], Awaitable[T]]) -> T:
+    """What the database answers, asked again every second while it is away: so a service waits that starts."""
+    while True:
+        try:
+            return await ask()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            _log.warning("database_unreachable", error=type(error).__name__)
+            await asyncio.sleep(_PAUSE_SECONDS)

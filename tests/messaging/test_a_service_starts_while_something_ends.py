@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.reporter.again import Again
+from services.reporter.after_restore import AfterRestore
 from services.reporter.settings import Settings
 from shared.events import Reading
 from shared.messaging import Unit
@@ -86,7 +86,7 @@ async def test_the_database_ends_at_the_first_questions_of_a_start(installation:
     async with _between(dsn.hostname, dsn.port or 5432, asked=first_question) as port:
         moved = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{port}").geturl()
         async with open_kit("reporter", _settings(installation, postgres_dsn=moved)) as kit:
-            assert not (await Again.load(kit.pool, kit.vault, kit.people)).handlers
+            assert not (await AfterRestore.load(kit.pool, kit.vault, kit.people)).handlers
             assert cut == 1
             assert await kit.pool.fetchval("SELECT 1") == 1
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.reporter.domain import assessment, desk, report, tracks, wipe
-from services.reporter.domain.again import Saying, again, opened
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError, Status
+from services.reporter.domain.own_events import Saying, again, opened
 from shared.events import event_types
 from shared.events import mdm_actions as done
 from shared.events import notifier as told

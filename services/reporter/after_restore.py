@@ -4,30 +4,26 @@ The restore leaves in `said_after_backup` what is missing. Own events are read f
 no handler waits for them.
 """
 
-import asyncio
 from collections.abc import Mapping
 
 import asyncpg
-import structlog
 
 from services.reporter import store
-from services.reporter.domain.again import Saying, again, opened
 from services.reporter.domain.incident import Incident
+from services.reporter.domain.own_events import Saying, again, opened
 from services.reporter.intake import ANONYMOUS
 from services.reporter.store import Missing, Told
 from shared.events import Envelope, Event, event_types
 from shared.events.payload import Payload
 from shared.events.reporter import DeviceLost, Door, LossReportAmended, PersonalDataErased, ReportedAs, ReportVerified
-from shared.messaging import Handler, Unit, is_outage
+from shared.messaging import Handler, Unit
+from shared.messaging.outage import outlast
 from shared.vault import People, Vault
 
-_START_PAUSE_SECONDS = 1.0
 _OWN = [entry.model for entry in event_types() if entry.writer == "reporter"]
 
-_log = structlog.get_logger()
 
-
-class Again:
+class AfterRestore:
     """Brings cases back, and carries out erasures again. `missing`: by subject."""
 
     def __init__(self, missing: Mapping[str, Missing], vault: Vault, people: People) -> None:
@@ -36,16 +32,10 @@ class Again:
         self._people = people
 
     @classmethod
-    async def load(cls, pool: asyncpg.Pool, vault: Vault, people: People) -> "Again":
+    async def load(cls, pool: asyncpg.Pool, vault: Vault, people: People) -> "AfterRestore":
         """What the restore left to be done, if there was one. Waits for the database."""
-        while True:
-            try:
-                return cls(await store.missing(pool), vault, people)
-            except Exception as error:
-                if not is_outage(error):
-                    raise
-                _log.warning("database_unreachable", error=type(error).__name__)
-                await asyncio.sleep(_START_PAUSE_SECONDS)
+        missing = await outlast(lambda: store.missing(pool))
+        return cls(missing, vault, people)
 
     @property
     def handlers(self) -> Mapping[type[Payload], Handler]:
