@@ -4,13 +4,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import pytest
 
 from lostphone import addresses, running
 from sandbox.companies import inventory
+from tests.stack.ports import somebody_at
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -57,15 +56,6 @@ class Begun:
     command: Command
     taken: int
     said: str
-
-
-@contextmanager
-def somebody_at(port: int) -> Iterator[None]:
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port))
-        other.listen()
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,12 @@
 """Ports are kept beside the data, chosen anew only when somebody else took them, and never chosen by two."""
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lostphone.embedded import EmbeddedError
 from lostphone.embedded.ports import RANGE, Claims, kept_port, kept_ports
-
-
-@contextmanager
-def somebody_at(port: int) -> Iterator[None]:
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port))
-        other.listen()
-        yield
+from tests.stack.ports import somebody_at
 
 
 def test_the_same_ports_come_back_and_new_names_are_added(tmp_path: Path) -> None:

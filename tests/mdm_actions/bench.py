@@ -18,6 +18,7 @@ from sandbox.tokens import bearer
 from services.mdm_actions.inventory import device_id
 from services.mdm_actions.settings import Settings
 from shared.events import Envelope, Event, Received, Signer, find, read
+from shared.events.mdm_actions import DeviceLocated
 from shared.events.payload import Ownership, Payload
 from shared.events.reporter import DeviceLost, WipeRequested
 from shared.events.wipe import Step, WipeStatement, sign
@@ -258,6 +259,16 @@ class Service:
     async def say(self, payload: Payload, incident: str, organisation: str, *, drill: bool = False) -> None:
         """The reporter says it, and this service hears it."""
         await self.hear(self.written(payload, incident, organisation, drill=drill))
+
+    async def lost_phone(self, company: Company, tag: str = "A-1", **facts: str) -> tuple[str, str, Phone]:
+        """A phone that is lost, locked and located; incident, device and phone."""
+        row = company.row(tag, **facts)
+        await self.import_(company, [row])
+        phone = await self.world.phone(row["udid"])
+        incident, device = new_incident(), company.device(row)
+        await self.say(lost(device), incident, company.name)
+        await self.told(incident, DeviceLocated)
+        return incident, device, phone
 
     async def events(self, subject: str) -> list[Event]:
         """What this service has told about a subject, in order."""

@@ -10,10 +10,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from shared.events.mdm_actions import DeviceLocated, WipeConfirmed, WipeDisarmed
+from shared.events.mdm_actions import WipeConfirmed, WipeDisarmed
 from shared.events.payload import Answer
 from shared.events.reporter import DeviceRecovered
-from tests.mdm_actions.bench import Company, Phone, Service, eventually, lost, new_incident
+from tests.mdm_actions.bench import Company, Phone, Service, eventually
 from tests.mdm_actions.conftest import Serving
 
 
@@ -37,12 +37,7 @@ async def service(serving: Serving) -> AsyncIterator[Service]:
 
 async def _ordered(service: Service, company: Company) -> tuple[str, Phone]:
     """A lost phone that two people ordered to be wiped."""
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident, device = new_incident(), company.device(row)
-    await service.say(lost(device), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, device, phone = await service.lost_phone(company)
     await service.say(company.order(incident, device), incident, company.name)
     await _looked_again(service, incident)
     assert ("wipe", "requested") in await service.commands(incident)

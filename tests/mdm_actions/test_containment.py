@@ -98,12 +98,7 @@ async def test_the_emergency_door_starts_nothing_before_the_desk_verified(servic
 
 
 async def test_the_line_stops_only_after_the_phone_confirmed_its_wipe(service: Service, company: Company) -> None:
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident, device = new_incident(), company.device(row)
-    await service.say(lost(device), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, device, phone = await service.lost_phone(company)
     await phone.tell("offline")
     order = company.order(incident, device)
     await service.say(order, incident, company.name)

@@ -34,12 +34,7 @@ def _recovered() -> DeviceRecovered:
 
 async def _contained(service: Service, company: Company) -> tuple[str, str, Phone]:
     """Locked, located, its line stopped, a wipe armed, and out of reach."""
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident, device = new_incident(), company.device(row)
-    await service.say(lost(device), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, device, phone = await service.lost_phone(company)
     await phone.tell("offline")
     await service.say(_MISUSE, incident, company.name)
     await service.told(incident, CarrierSuspended)

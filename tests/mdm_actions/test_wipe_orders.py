@@ -21,20 +21,9 @@ from shared.events.mdm_actions import (
 )
 from shared.events.payload import Ownership
 from shared.events.reporter import LossReportAmended, WipeWithdrawn
-from tests.mdm_actions.bench import CALLBACK, Company, Phone, Service, eventually, lost, new_incident
+from tests.mdm_actions.bench import CALLBACK, Company, Service, eventually, lost, new_incident
 from tests.mdm_actions.conftest import Serving, approvers_file
 from tests.stack.installed import Installed
-
-
-async def _lost_phone(service: Service, company: Company, tag: str = "A-1", **facts: str) -> tuple[str, str, Phone]:
-    """A phone that is lost, locked and located; incident, device and phone."""
-    row = company.row(tag, **facts)
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident, device = new_incident(), company.device(row)
-    await service.say(lost(device), incident, company.name)
-    await service.told(incident, DeviceLocated)
-    return incident, device, phone
 
 
 async def _refused(service: Service, incident: str, count: int = 1) -> str:
@@ -42,7 +31,7 @@ async def _refused(service: Service, incident: str, count: int = 1) -> str:
 
 
 async def test_an_order_counts_once_however_often_it_is_sent(service: Service, company: Company) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     await phone.tell("offline")
     order = company.order(incident, device)
     await service.say(order, incident, company.name)
@@ -55,7 +44,7 @@ async def test_an_order_counts_once_however_often_it_is_sent(service: Service, c
 
 
 async def test_a_forged_order_reaches_no_phone(service: Service, company: Company, other_company: Company) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     strangers = other_company.order(incident, device, organisation=company.name)
     await service.say(strangers, incident, company.name)
     assert await _refused(service, incident) == "key_unknown"
@@ -80,7 +69,7 @@ async def test_a_personal_phone_is_never_wiped_whatever_is_signed(service: Servi
 
 
 async def test_a_wipe_that_is_withdrawn_is_never_handed_out(service: Service, company: Company) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     await phone.tell("offline")
     order = company.order(incident, device)
     await service.say(order, incident, company.name)
@@ -102,7 +91,7 @@ async def test_a_wipe_that_is_withdrawn_is_never_handed_out(service: Service, co
 
 
 async def test_another_phone_on_the_report_makes_the_signatures_stale(service: Service, company: Company) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     other = company.row("A-2")
     await service.import_(company, [company.row("A-9"), other])
     other_phone = await service.world.phone(other["udid"])
@@ -122,7 +111,7 @@ async def test_another_phone_on_the_report_makes_the_signatures_stale(service: S
 
 
 async def test_an_order_that_ran_out_is_taken_back_and_the_line_stops(service: Service, company: Company) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     await phone.tell("offline")
     await service.say(company.order(incident, device), incident, company.name)
     await service.told(incident, WipeSent)
@@ -137,7 +126,7 @@ async def test_an_order_that_ran_out_is_taken_back_and_the_line_stops(service: S
 
 
 async def test_enrolling_again_drops_the_wipe_and_says_so(service: Service, company: Company) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     await phone.tell("offline")
     await service.say(company.order(incident, device), incident, company.name)
     await service.told(incident, WipeSent)
@@ -151,7 +140,7 @@ async def test_enrolling_again_drops_the_wipe_and_says_so(service: Service, comp
 async def test_a_phone_that_erases_itself_without_a_word_is_not_called_wiped(
     service: Service, company: Company
 ) -> None:
-    incident, device, phone = await _lost_phone(service, company)
+    incident, device, phone = await service.lost_phone(company)
     await phone.behave(vanish_on_erase=True)
     await service.say(company.order(incident, device), incident, company.name)
     await service.told(incident, WipeSent)
@@ -214,7 +203,7 @@ async def test_a_drill_touches_no_phone_and_trips_no_real_breaker(service: Servi
 async def test_a_broken_approvers_file_stops_every_wipe_and_nothing_else(
     service: Service, company: Company, installation: Installed
 ) -> None:
-    incident, device, _ = await _lost_phone(service, company)
+    incident, device, _ = await service.lost_phone(company)
     approvers_file(installation).write_text("{")
     await service.say(company.order(incident, device), incident, company.name)
     assert await _refused(service, incident) == "approvers_file_broken"
@@ -230,7 +219,7 @@ async def test_the_service_does_not_start_on_a_broken_approvers_file(serving: Se
 async def test_a_phone_set_up_anew_since_the_order_is_left_alone(serving: Serving, company: Company) -> None:
     async with serving() as service:
         async with service.timers():
-            incident, device, phone = await _lost_phone(service, company)
+            incident, device, phone = await service.lost_phone(company)
         # Two people signed; before the command leaves, the phone is set up anew by somebody.
         await service.say(company.order(incident, device), incident, company.name)
         await asyncio.sleep(1.1)  # NanoMDM keeps the moment of an enrolment to the second
