@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from services.audit.clerk import Export
+from services.audit.feeds.ocsf_text import neutral, neutral_page
 from services.audit.reader import Published
 from services.audit.story import Step, tell
 from services.audit.tlog import Checkpoint, SignedNote
@@ -53,7 +54,7 @@ def timeline_page(
     )
     tongues = {lang: Translation(words, lang) for lang in _LANGUAGES}
     checkpoint = Checkpoint.parse(SignedNote.parse(published.note).text)
-    return pages.get_template("evidence.html").render(
+    page = pages.get_template("evidence.html").render(
         ja=tongues["ja"],
         en=tongues["en"],
         export=export,
@@ -67,6 +68,7 @@ def timeline_page(
         },
         lines=[_line(pages, tongues, step, shown.get(step.seq, ())) for step in story.steps],
     )
+    return neutral_page(page)
 
 
 def css_string(text: str) -> Markup:
@@ -109,10 +111,13 @@ def _exact(moment: datetime | None) -> str:
 
 def _field(field: Field) -> dict[str, Any]:
     opened = Disclosure.read(field.disclosure) if field.disclosure is not None else None
+    # A form sends its line ends so: they are no character that hides.
+    value = opened.value.replace("\r\n", "\n") if opened else None
     return {
         "digest": field.digest,
         "name": opened.name if opened else None,
-        "value": opened.value if opened else None,
+        "value": value,
+        "is_spelt": value is not None and neutral_page(value) != value,
         "erased_by": field.erased_by,
     }
 
@@ -120,10 +125,11 @@ def _field(field: Field) -> dict[str, Any]:
 def readme(export: Export) -> str:
     """What the bundle proves, in words, and how to check it without us."""
     entries = export.row.n if export.row else 0
+    incident, organisation = neutral(export.incident), neutral(export.organisation)
     return f"""\
 この束について
 
-案件 {export.incident}（組織 {export.organisation}）について記録された全 {entries} 件と、その証明です。
+案件 {incident}（組織 {organisation}）について記録された全 {entries} 件と、その証明です。
 
   * 各項目（entries/）は、署名済みの追記専用ログ（checkpoint）に含まれています（proofs/）。
   * ログが {export.size} 件だった時点で、この案件の記録はちょうど {entries} 件でした。欠けも余分もありません（index/）。
@@ -147,7 +153,7 @@ def readme(export: Export) -> str:
 
 About this bundle
 
-All {entries} entries recorded about the incident {export.incident} of {export.organisation}, and their proofs.
+All {entries} entries recorded about the incident {incident} of {organisation}, and their proofs.
 
   * Each entry (entries/) stands in a signed, append-only log (checkpoint), proved in proofs/.
   * When the log had {export.size} entries, this incident had exactly {entries}: none is missing, none was added

@@ -14,4 +14,13 @@ _UNSAFE = re.compile(
 
 def neutral(text: str, *, limit: int | None = MAX_TEXT) -> str:
     """The same text with each control, bidi and invisible character spelt out, as `<U+202E>`, and bounded."""
-    return _UNSAFE.sub(lambda found: f"<U+{ord(found[0]):04X}>", text[:limit])[:limit]
+    return _spelt(text[:limit], "<U+{:04X}>")[:limit]
+
+
+def neutral_page(html: str) -> str:
+    """The same for a whole page, line by line: line ends are how it is written."""
+    return "\n".join(_spelt(line, "&lt;U+{:04X}&gt;") for line in html.split("\n"))
+
+
+def _spelt(text: str, spelling: str) -> str:
+    return _UNSAFE.sub(lambda found: spelling.format(ord(found[0])), text)
