@@ -54,7 +54,7 @@ def check_bundle(
         trusted = None
         if policy is not None:
             trusted = verify.Policy(policy.read_text(encoding="utf-8"))
-            trusted.logs += [verify.Key.parse(vkey) for vkey in vkeys]
+            trusted.logs += [verify.Key.of_log(vkey) for vkey in vkeys]
         elif vkeys:
             trusted = verify.policy_of(vkeys)
         options = verify.Options(

@@ -132,7 +132,7 @@ def _say(done: int, of: int) -> None:
 
 def _keys(vkeys: list[str]) -> list[VerifierKey]:
     try:
-        return [VerifierKey.parse(line) for vkey in vkeys for line in vkey.split()]
+        return [VerifierKey.of_log(line) for vkey in vkeys for line in vkey.split()]
     except ValueError as error:
         raise CouldNotError(f"検証鍵を読めません: {error}", f"A verifier key cannot be read: {error}") from error
 

@@ -1,6 +1,7 @@
 """Where a log is read from: its HTTP address, or a directory with the same paths."""
 
-import time
+import asyncio
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -8,10 +9,6 @@ from typing import Protocol, Self
 import httpx2
 
 from services.audit.evidence import verify
-
-MAX_BYTES = 32 * 1024 * 1024
-"""More than the largest bundle can have: 256 entries of 64 KB."""
-
 
 _TRIES = 5
 _PAUSE_SECONDS = 0.25
@@ -34,43 +31,68 @@ class HttpSource:
     """A log that is served. `bearer` is an auditor's token: entries are not public."""
 
     def __init__(self, url: str, bearer: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        self._client = httpx2.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=30.0)
+        headers = {"Accept-Encoding": "gzip, identity", **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
+        self._client = httpx2.AsyncClient(base_url=url.rstrip("/") + "/", headers=headers, timeout=30.0)
+        self._patience = verify.PATIENCE_SECONDS
+        # A loop of its own: nothing else can give up an answer that comes byte by byte.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
 
     def read(self, path: str) -> bytes:
         """Raises `UnreadableError`, once what may come back did not."""
-        status, data = self._answer(path)
-        if status != httpx2.codes.OK:
-            raise UnreadableError(f"{path}: HTTP {status} from {self._client.base_url}")
-        return data
+        return asyncio.run_coroutine_threadsafe(self._read(path), self._loop).result()
 
-    def _answer(self, path: str) -> tuple[int, bytes]:
+    async def _read(self, path: str) -> bytes:
         for left in reversed(range(_TRIES)):
             try:
-                with self._client.stream("GET", path) as answer:
-                    if not left or answer.status_code not in _COMES_BACK:
-                        return answer.status_code, _bounded(path, answer)
+                return await self._answer(path, is_last=not left)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 if not left:
                     raise UnreadableError(f"{path}: {type(error).__name__} at {self._client.base_url}") from error
-            time.sleep(_PAUSE_SECONDS * (_TRIES - left))
+            except TimeoutError:
+                raise UnreadableError(f"{path}: {verify.TOO_SLOW}") from None
+            except verify.UnreadableError as error:
+                raise UnreadableError(f"{path}: {error}") from error
+            await asyncio.sleep(_PAUSE_SECONDS * (_TRIES - left))
         raise AssertionError("the last try returns or raises")
+
+    async def _answer(self, path: str, *, is_last: bool) -> bytes:
+        async with asyncio.timeout(self._patience) as limit:
+            try:
+                async with self._client.stream("GET", path) as answer:
+                    if answer.status_code in _COMES_BACK and not is_last:
+                        raise httpx2.HTTPError(f"HTTP {answer.status_code}")
+                    if answer.status_code != httpx2.codes.OK:
+                        there = verify.elsewhere(answer.headers.get("location"))
+                        raise verify.UnreadableError(f"HTTP {answer.status_code} from {self._client.base_url}{there}")
+                    data = await self._body(answer, limit)
+            finally:
+                self._patience = self._left(limit)
+        return verify.unpacked(answer.headers.get("content-encoding", ""), data)
+
+    async def _body(self, answer: httpx2.Response, limit: asyncio.Timeout) -> bytes:
+        """As it comes: it may be without end."""
+        data = bytearray()
+        async for part in answer.aiter_raw():
+            data += part
+            if len(data) > verify.MAX_FILE_BYTES:
+                raise verify.UnreadableError("it is longer than it may be")
+            left = min(verify.PATIENCE_SECONDS, self._left(limit) + len(part) / verify.SLOWEST_BYTES)
+            limit.reschedule(self._loop.time() + left)
+        return bytes(data)
+
+    def _left(self, limit: asyncio.Timeout) -> float:
+        return (limit.when() or 0.0) - self._loop.time()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._client.close()
-
-
-def _bounded(path: str, answer: httpx2.Response) -> bytes:
-    """As it comes: an answer may be without end, and grow a thousandfold where it is unpacked."""
-    data = bytearray()
-    for part in answer.iter_bytes():
-        data += part
-        if len(data) > MAX_BYTES:
-            raise UnreadableError(f"{path}: more than {MAX_BYTES} bytes")
-    return bytes(data)
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class DirectorySource:
@@ -82,7 +104,7 @@ class DirectorySource:
     def read(self, path: str) -> bytes:
         """Raises `UnreadableError`."""
         try:
-            return verify.read_file(self._folder / path, MAX_BYTES)
+            return verify.read_file(self._folder / path, verify.MAX_FILE_BYTES)
         except OSError as error:
             raise UnreadableError(f"{path}: {error.strerror}") from error
         except verify.UnreadableError as error:

@@ -63,7 +63,7 @@ def recover(
     async def run() -> int:
         pool = await connect(settings.postgres_dsn.get_secret_value(), "audit", max_size=2)
         try:
-            keys = [*(key.verifier for key in settings.log_keys()), *map(VerifierKey.parse, vkey or ())]
+            keys = [*(key.verifier for key in settings.log_keys()), *map(VerifierKey.of_log, vkey or ())]
             added = await Recovery(copy, keys, KeyRing(settings.event_keys_file)).run(pool)
             async with pool.acquire() as connection:
                 await Kept(settings.log_state_dir).put_back(connection, keys)
@@ -94,7 +94,7 @@ def begin(
 
     try:
         note = SignedNote.parse(checkpoint.read_bytes())
-        note.verified_by([VerifierKey.parse(key) for key in vkey])
+        note.verified_by([VerifierKey.of_log(key) for key in vkey])
         closed = Checkpoint.parse(note.text)
         asyncio.run(write(closed, bytes(note)))
     except (OSError, ValueError, ForkedError, BegunError) as error:

@@ -1,5 +1,7 @@
 """RFC 3161 timestamps over published checkpoints: a third party's word for when they existed."""
 
+import asyncio
+
 import httpx2
 from cryptography import x509
 from rfc3161_client import (
@@ -9,11 +11,14 @@ from rfc3161_client import (
     VerifierBuilder,
     decode_timestamp_response,
 )
+from rfc3161_client.tsp import PKIStatus
 
 from services.audit.answers import beginning
+from services.audit.feeds.ocsf_text import neutral
 
 _TIMEOUT_SECONDS = 15.0
 MAX_RESPONSE_BYTES = 64 * 1024
+_MAX_WORDS = 200
 
 
 class TimestampError(Exception):
@@ -33,18 +38,23 @@ class Timestamps:
         """The authority's verified response over the SHA-256 of a note. Raises `TimestampError`, also in an outage."""
         request = TimestampRequestBuilder().data(note).hash_algorithm(HashAlgorithm.SHA256).build()
         try:
-            async with self._http.stream(
-                "POST",
-                self._url,
-                content=request.as_bytes(),
-                headers={"Content-Type": "application/timestamp-query"},
-                timeout=_TIMEOUT_SECONDS,
-            ) as answer:
+            async with (
+                # In all: an authority that gives a byte now and then would keep the hourly index waiting as well.
+                asyncio.timeout(_TIMEOUT_SECONDS),
+                self._http.stream(
+                    "POST",
+                    self._url,
+                    content=request.as_bytes(),
+                    headers={"Content-Type": "application/timestamp-query"},
+                    timeout=_TIMEOUT_SECONDS,
+                ) as answer,
+            ):
                 response = await beginning(answer, MAX_RESPONSE_BYTES)
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise TimestampError(f"the timestamping authority cannot be reached: {type(error).__name__}") from error
         if answer.status_code != httpx2.codes.OK or len(response) > MAX_RESPONSE_BYTES:
             raise TimestampError(f"the timestamping authority answered HTTP {answer.status_code}")
+        _is_granted(response)
         builder = VerifierBuilder.from_request(request)
         for root in self._roots:
             builder = builder.add_root_certificate(root)
@@ -53,3 +63,18 @@ class Timestamps:
         except (VerificationError, ValueError) as error:
             raise TimestampError(f"the timestamp does not verify: {error}") from error
         return response
+
+
+def _is_granted(response: bytes) -> None:
+    """Raises `TimestampError` with what the authority says, when it says that it gives no timestamp."""
+    try:
+        answer = decode_timestamp_response(response)
+        status = PKIStatus(answer.status)
+    except ValueError as error:
+        raise TimestampError(f"the timestamping authority's answer is none: {error}") from error
+    if status > PKIStatus.GRANTED_WITH_MODS:
+        said = neutral("".join(f": {text}" for text in answer.status_string[:1]), limit=_MAX_WORDS)
+        raise TimestampError(
+            f"the timestamping authority refused: status {status}, {status.name.lower().replace('_', ' ')}{said}. "
+            "It is asked again; where that does not help, ask whoever runs it, or name another in LOSTPHONE_TSA_URL"
+        )

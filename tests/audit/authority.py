@@ -29,7 +29,7 @@ signer_cert = {folder}/tsa.pem
 signer_key = {folder}/tsa.key
 signer_digest = sha256
 default_policy = 1.2.3.4.1
-digests = sha256
+digests = {digests}
 clock_precision_digits = 3
 ordering = yes
 tsa_name = no
@@ -63,19 +63,19 @@ def _certificates(folder: Path, issuer: str) -> None:
         (folder / f"{name}.key").write_bytes(pem)
 
 
-def _prepare(folder: Path, issuer: str) -> None:
+def _prepare(folder: Path, issuer: str, digests: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _certificates(folder, issuer)
     (folder / "serial").write_text("01\n")
     sent = f"certs = {folder}/{issuer}.pem\n" if issuer != "root" else ""
-    (folder / "openssl.cnf").write_text(_CONFIG.format(folder=folder) + sent)
+    (folder / "openssl.cnf").write_text(_CONFIG.format(folder=folder, digests=digests) + sent)
 
 
 @asynccontextmanager
-async def authority(folder: Path, issuer: str = "root") -> AsyncIterator[tuple[str, Path]]:
+async def authority(folder: Path, issuer: str = "root", digests: str = "sha256") -> AsyncIterator[tuple[str, Path]]:
     """Its address, and the certificate that it is trusted by. `issuer`: of its own certificate; `web` has one of the
-    root that may issue none."""
-    _prepare(folder, issuer)
+    root that may issue none. `digests`: what it certifies; it refuses all others."""
+    _prepare(folder, issuer, digests)
 
     async def stamp(request: Request) -> Response:
         (folder / "query").write_bytes(await request.body())

@@ -283,6 +283,8 @@ async def test_that_there_is_no_such_incident_is_proved_to_the_operator(handed: 
         report = _checked(files)
         assert report.outcome == "proved", report.document()
         assert report.facts["entries"] == 0
+        (chain,) = [check["detail"] for check in report.checks if check["name"] == "chain"]
+        assert chain == f"no entry of {subject} is in the evidence"
         rows = json.loads(files["index/rows.json"])["rows"]
         for row in rows:
             files["index/rows.json"] = verify.canonical({"rows": [one for one in rows if one is not row]})

@@ -2,6 +2,7 @@
 status and a sentence, and nothing in that sentence reaches a terminal as anything but words."""
 
 import asyncio
+import gzip
 import io
 import json
 import os
@@ -25,7 +26,8 @@ from lostphone.verify.bundle import check_bundle
 from sandbox.playing import served
 from services.audit.evidence import verify
 from services.audit.tlog import Policy
-from tests.audit.forger import EXPORT, KEYS, POLICY, Forger
+from tests.audit.dripping import HEAD, dripping
+from tests.audit.forger import EXPORT, KEYS, POLICY, STRANGER, Forger
 
 _VKEY = str(KEYS[0])
 _CLOSED = ["ce_type", verify.CLOSED]
@@ -188,6 +190,14 @@ def test_both_verifiers_of_a_whole_log_say_the_same_of_it(
     assert verify.main(["log", str(place), "--vkey", _VKEY]) == (0 if outcome == "proved" else 1)
 
 
+def test_nothing_is_read_of_a_log_that_nobody_trusted_signed(tmp_path: Path, forger: Forger) -> None:
+    place = forger.save(tmp_path / "log")
+    (place / "checkpoint").write_bytes(forger.note(1 << 40, key=STRANGER, root=bytes(32)))
+    report = verify.check_log(str(place), verify.Options(verify.policy_of([_VKEY])))
+    assert [check["name"] for check in report.checks] == ["signature"]
+    assert _outcomes(place) == ["disproved", "disproved"]
+
+
 def test_a_kind_that_is_half_a_character_is_reported(tmp_path: Path, forger: Forger) -> None:
     forger.headers[4]["k"] = "\\ud800"
     escaped = [leaf.replace(b"\\\\ud800", b"\\ud800") for leaf in forger.leaves()]
@@ -255,7 +265,16 @@ def _served(log: str, token: str | None = None) -> bytes:
         return source.read("checkpoint")
 
 
-async def test_where_a_log_sends_its_readers_on_to_the_token_does_not_go_along() -> None:
+def _read_alone(log: str, token: str | None = None) -> bytes:
+    return verify.reader_of(log, token)("checkpoint")
+
+
+_READERS = pytest.mark.parametrize("read", [_served, _read_alone])
+_UNREADABLE = (UnreadableError, verify.UnreadableError)
+
+
+@_READERS
+async def test_nobody_goes_where_a_log_sends_its_readers_on_to(read: Callable[[str, str], bytes]) -> None:
     seen: list[str | None] = []
 
     def note(request: Request) -> Response:
@@ -263,23 +282,91 @@ async def test_where_a_log_sends_its_readers_on_to_the_token_does_not_go_along()
         return Response(b"a note")
 
     async with _server(note) as other, _server(lambda _: RedirectResponse(f"{other}/checkpoint")) as log:
-        assert await asyncio.to_thread(verify.reader_of(log, "secret"), "checkpoint") == b"a note"
-        with pytest.raises(UnreadableError, match="HTTP 307"):
-            await asyncio.to_thread(_served, log, "secret")
-    assert seen == [None]
+        with pytest.raises(_UNREADABLE, match=f"HTTP 307.*it is at {other}/checkpoint: give that address"):
+            await asyncio.to_thread(read, log, "secret")
+        assert await asyncio.to_thread(read, other, "secret") == b"a note"
+    assert seen == ["Bearer secret"]
 
 
-@pytest.mark.parametrize("read", [_served,
-                                  lambda log: verify.reader_of(log, None)("checkpoint")])  # fmt: skip
-async def test_an_answer_without_end_is_not_waited_for(read: Callable[[str], bytes]) -> None:
-    async def without_end() -> AsyncIterator[bytes]:
-        while True:
-            await asyncio.sleep(0)
-            yield bytes(1 << 20)
+async def _without_end() -> AsyncIterator[bytes]:
+    while True:
+        await asyncio.sleep(0)
+        yield bytes(1 << 20)
 
-    async with _server(lambda _: StreamingResponse(without_end())) as log:
-        with pytest.raises((UnreadableError, verify.UnreadableError), match=r"longer|more than"):
+
+@_READERS
+@pytest.mark.parametrize("status", [200, 307])
+async def test_an_answer_without_end_is_not_waited_for(read: Callable[[str], bytes], status: int) -> None:
+    there = {"Location": "/elsewhere"}
+    async with _server(lambda _: StreamingResponse(_without_end(), status, headers=there)) as log:
+        with pytest.raises(_UNREADABLE, match=r"longer|HTTP 307"):
             await asyncio.to_thread(read, log)
+
+
+@_READERS
+@pytest.mark.parametrize(
+    ("first", "drop"),
+    [
+        (HEAD, b"x"),
+        (b"HTTP/1.1 200 OK\r\n", b"X"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: x\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: x\r\n"),
+    ],
+    ids=["body", "head", "lines of the head", "answers before the answer", "chunks", "trailers"],
+)
+async def test_a_log_that_comes_byte_by_byte_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[str], bytes], first: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(verify, "PATIENCE_SECONDS", 0.5)
+    async with dripping(first, drop) as log:
+        with pytest.raises(_UNREADABLE, match="less than 8192 bytes a second"):
+            await asyncio.to_thread(read, log.rstrip("/"))
+
+
+def test_patience_lasts_as_long_as_enough_comes() -> None:
+    patience = verify.Patience()
+    for _ in range(1000):  # an hour and more, on a line that is just fast enough
+        patience.spend(5.0, 5 * verify.SLOWEST_BYTES)
+    patience.spend(0.0, 1 << 40)  # what came early is no credit for an hour of nothing
+    patience.spend(verify.PATIENCE_SECONDS - 1, 0)
+    with pytest.raises(verify.UnreadableError, match="make a copy"):
+        patience.spend(1.1, 1)
+
+
+@_READERS
+async def test_what_a_server_compresses_unasked_is_read_and_bounded(read: Callable[[str], bytes]) -> None:
+    note = gzip.compress(b"a note")
+    bomb = gzip.compress(bytes(verify.MAX_FILE_BYTES + 1))
+    for body, encoding, said in (
+        (note, "gzip", None),
+        (bomb, "gzip", "longer"),
+        (note[:-1], "gzip", "does not end"),
+        (note + note, "gzip", "does not end"),
+        (b"a note", "gzip", "not compressed"),
+        (b"a note", "br", "not known here: br"),
+    ):
+        async with _server(lambda _, b=body, e=encoding: Response(b, headers={"Content-Encoding": e})) as log:  # type: ignore[misc]
+            if said is None:
+                assert await asyncio.to_thread(read, log) == b"a note"
+                continue
+            with pytest.raises(_UNREADABLE, match=said):
+                await asyncio.to_thread(read, log)
+
+
+@_READERS
+async def test_an_answer_that_breaks_off_is_unreadable_and_no_lie(read: Callable[[str], bytes]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"half a note")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(_UNREADABLE):
+            await asyncio.to_thread(read, url)
 
 
 async def test_a_server_that_speaks_no_http_is_unreadable() -> None:

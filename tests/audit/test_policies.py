@@ -1,12 +1,17 @@
 """Policies are read as c2sp.org/tlog-policy says, by the service and by the verifier that stands alone."""
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
 
+from lostphone.screen import CouldNotError
+from lostphone.verify import app
 from services.audit.evidence import verify
 from services.audit.tlog import Policy, VerifierKey, WitnessKey
+from services.audit.tlog.keys import COSIGNATURE
 from tests.audit.conftest import LOG_KEYS
 
 type Fulfilled = Callable[[str], Callable[[Collection[str]], bool]]
@@ -74,6 +79,33 @@ def test_spaces_tabs_comments_and_names_of_other_scripts_may_stand_there(read: F
 def test_what_a_policy_must_not_say_is_refused(read: Fulfilled, ending: str) -> None:
     with pytest.raises((ValueError, verify.BadError)):
         read("\n".join([*_LINES, ending]))
+
+
+_COSIGNER = VerifierKey(LOG_KEYS[0].verifier.name, COSIGNATURE, LOG_KEYS[0].verifier.public)
+_SAID = "is a witness's"
+
+
+@_BOTH
+def test_a_log_is_not_named_by_the_key_of_a_witness(read: Fulfilled) -> None:
+    """Type 04 is of witnesses, and a statement with the time: no log signs so."""
+    with pytest.raises((ValueError, verify.BadError), match=_SAID):
+        read(f"log {_COSIGNER}\nquorum none\n")
+
+
+@pytest.mark.parametrize("given", ["--vkey", "--policy"])
+def test_neither_verifier_takes_the_key_of_a_witness_for_one_of_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    (tmp_path / "policy").write_text(f"log {_COSIGNER}\nquorum none\n")
+    (tmp_path / "bundle.zip").write_bytes(b"")
+    options = [given, str(_COSIGNER) if given == "--vkey" else str(tmp_path / "policy")]
+    for command, place in (("log", tmp_path), ("bundle", tmp_path / "bundle.zip")):
+        assert verify.main([command, str(place), *options]) == 2
+        assert _SAID in capsys.readouterr().out
+        with pytest.raises(CouldNotError, match=_SAID):
+            CliRunner().invoke(
+                app, [str(place), *options, "--data-dir", str(tmp_path)], standalone_mode=False, catch_exceptions=False
+            )
 
 
 def test_a_witness_that_is_named_by_a_key_of_a_log_cosigns_under_the_other_id() -> None:

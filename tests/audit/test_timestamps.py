@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
+from services.audit import timestamps
 from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence import verify
@@ -21,6 +22,7 @@ from services.audit.timestamps import TimestampError, Timestamps
 from shared.telemetry import Health
 from tests.audit.authority import authority
 from tests.audit.conftest import BLINDING, LOG_KEYS, Bench
+from tests.audit.dripping import dripping
 
 _ONE = "0192f0c1-0000-7000-8000-000000000001"
 _VKEY = str(LOG_KEYS[0].verifier)
@@ -81,6 +83,50 @@ async def test_a_certificate_that_may_issue_none_makes_no_authority(tmp_path: Pa
         stamp = verify.Stamp((await http.post(url, content=query)).content)
     with pytest.raises(verify.BadError, match="may issue none"):
         stamp.verifies([root.read_bytes()])
+
+
+async def test_a_refusal_of_the_authority_is_told_with_its_status_and_what_to_do(bench: Bench, tmp_path: Path) -> None:
+    said = r"status 2, rejection: Message digest algorithm is not supported\."
+    await bench.record(bench.writers.record("DeviceLocked", _ONE))
+    await bench.publish()
+    clerk = Clerk(bench.units, bench.timeline, LeafBuilder(BLINDING))
+    query = TimestampRequestBuilder().data(b"note").hash_algorithm(HashAlgorithm.SHA256).build().as_bytes()
+    async with authority(tmp_path / "tsa", digests="sha512") as (url, root), httpx2.AsyncClient() as http:
+        stamps = Timestamps(url, root.read_bytes(), http)
+        health = Health()
+        hourly = Hourly(bench.dsn, clerk, bench.reader, stamps, Kept(tmp_path / "outside"), health)
+        async with bench.pool.acquire() as connection:
+            await hourly.stamp(SimpleNamespace(connection=connection), stamps)  # type: ignore[arg-type]
+        refusal = (await http.post(url, content=query)).content
+    reason = health.failing()["timestamps"]
+    assert re.search(said, reason)
+    assert "LOSTPHONE_TSA_URL" in reason
+    with pytest.raises(verify.BadError, match=said + r".*ask .* for a bundle"):
+        verify.Stamp(refusal)
+
+
+async def test_an_authority_that_gives_a_byte_now_and_then_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timestamps, "_TIMEOUT_SECONDS", 0.3)
+    async with authority(tmp_path / "tsa") as (_, root), dripping() as url, httpx2.AsyncClient() as http:
+        with pytest.raises(TimestampError, match="TimeoutError"):
+            await Timestamps(url, root.read_bytes(), http).stamp(b"note")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (b"\x30\x03\x02\x01\x03", "status 3, waiting;"),
+        (b"\x30\x03\x02\x01\x7f", "status 127;"),
+        (b"\x30\x04\x02\x02\x00\x00", "status 0;"),
+        (b"\x30\x07\x02\x01\x02\x30\x02\x0c\x00", "status 2, rejection;"),
+        (b"\x30\x08\x02\x01\x02\x30\x03\x0c\x01\xff", "status 2, rejection: \ufffd;"),
+    ],
+)  # fmt: skip
+def test_a_refusal_of_any_form_names_its_status(status: bytes, said: str) -> None:
+    with pytest.raises(verify.BadError, match=re.escape(said)):
+        verify.Stamp(b"\x30" + bytes([len(status)]) + status)
 
 
 async def test_whatever_a_timestamp_is_the_verifier_says_so(tmp_path: Path) -> None:

@@ -27,24 +27,32 @@ import base64
 import binascii
 import hashlib
 import http.client
+import io
 import itertools
 import json
 import re
+import socket
 import stat
 import struct
 import sys
+import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 PROVED, DISPROVED, UNDECIDED, UNCHECKED = "proved", "disproved", "not_decidable", "not_checked"
 EXIT = {PROVED: 0, DISPROVED: 1, UNDECIDED: 2}
 BUNDLE_FORMAT = "lostphone.evidence/v1"
-MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""More than the largest bundle of entries can have: 256 of 64 KB."""
+PATIENCE_SECONDS, SLOWEST_BYTES = 60.0, 8 * 1024
+"""A log that is served may be so many seconds behind one that gives so many bytes a second."""
+TOO_SLOW = f"it gives less than {SLOWEST_BYTES} bytes a second: make a copy of the log in files, and check that"
 MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
 MAX_BUNDLE_FILES = 65_535
 MAX_LOG_SIZE = 1 << 40
@@ -234,6 +242,14 @@ class Key:
             raise BadError(f"the verifier key of {name} does not match its own id")
         return key
 
+    @classmethod
+    def of_log(cls, text: str) -> "Key":
+        """The key of a log: what a witness signs with says something else."""
+        key = cls.parse(text)
+        if key.kind == COSIGNATURE:
+            raise BadError(f"the key of {key.name} is a witness's (type 04); a log's is of type Ed25519 or ML-DSA-44")
+        return key
+
     def __str__(self) -> str:
         return f"{self.name} ({self.keyid.hex()})"
 
@@ -328,7 +344,7 @@ class Policy:
     def _line(self, words: list[str]) -> None:
         known = {*self.witnesses, *self.groups, "none"}
         if words[0] == "log" and len(words) in (2, 3):
-            self.logs.append(Key.parse(words[1]))
+            self.logs.append(Key.of_log(words[1]))
         elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in known:
             key = Key.parse(words[2])
             kind = COSIGNATURE if key.kind == ED25519 else key.kind
@@ -896,6 +912,8 @@ class Bundle:
         for leaf in stray:
             if leaf.header.get("i") != f"org-{self.manifest['organisation']}":
                 self.report.offend("chain", "it is of another incident", leaf.seq)
+        if not entries:
+            return f"no entry of {self.manifest['incident']} is in the evidence"
         return f"{len(entries)} entries, n from 0 to {len(entries) - 1}, each naming the one before"
 
     def _index(self) -> str:
@@ -1221,13 +1239,26 @@ _CONTENT_TYPE, _MESSAGE_DIGEST = "2a864886f70d010903", "2a864886f70d010904"
 _TST_INFO = "2a864886f70d0109100104"
 
 
+_STATUS = dict(enumerate(("rejection", "waiting", "revocation warning", "revocation notification"), 2))
+
+
+def _refusal(status: Sequence[Der]) -> str:
+    """What an authority answered in place of a timestamp, and what the reader can do."""
+    number = int.from_bytes(status[0].content, "big")
+    texts = [text.content.decode(errors="replace") for part in status[1:] if part.tag == 0x30 for text in part.parts()]
+    named = f", {_STATUS[number]}" if number in _STATUS else ""
+    words = f": {' '.join(texts)[:200]}" if any(texts) else ""
+    return f"status {number}{named}{words}; it certifies nothing: ask whoever handed this out for a bundle with a timestamp that was granted"
+
+
 class Stamp:
     """A timestamp response: what it is over, and when."""
 
     def __init__(self, response: bytes) -> None:
-        status, token = Der(response).parts()
+        status, *tokens = Der(response).parts()
         if status.parts()[0].content not in (b"\x00", b"\x01"):
-            raise BadError("the authority did not grant the timestamp")
+            raise BadError(f"the authority did not grant the timestamp: {_refusal(status.parts())}")
+        (token,) = tokens
         signed = token.parts()[1].parts()[0].parts()
         self._signers, self._certificates = signed[-1].parts(), [part for part in signed if part.tag == 0xA0]
         kind, wrapped = signed[2].parts()
@@ -1363,21 +1394,134 @@ def reader_of(place: str, token: str | None) -> Callable[[str], bytes]:
 
         return read_path
 
+    patience = Patience()
+    opener = urllib.request.build_opener(_Http(patience), _Https(patience), _Stays)
+    headers = {"Accept-Encoding": "gzip, identity", **({"Authorization": f"Bearer {token}"} if token else {})}
+
     def read_address(path: str) -> bytes:
-        request = urllib.request.Request(f"{place.rstrip('/')}/{path}")  # noqa: S310 - http or https, see above
-        if token:
-            # Where the log sends its readers on to, the token does not go along.
-            request.add_unredirected_header("Authorization", f"Bearer {token}")
+        request = urllib.request.Request(f"{place.rstrip('/')}/{path}", headers=headers)  # noqa: S310 - http or https, see above
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                data: bytes = answer.read(MAX_FILE_BYTES + 1)
+            with opener.open(request, timeout=30) as answer:
+                data = _body(answer)
+                return unpacked(answer.headers.get("Content-Encoding", ""), data)
+        except urllib.error.HTTPError as error:
+            raise UnreadableError(f"{path}: HTTP {error.code}{elsewhere(error.headers.get('Location'))}") from None
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             raise UnreadableError(f"{path}: {error}") from None
-        if len(data) > MAX_FILE_BYTES:
-            raise UnreadableError(f"{path} is longer than it may be")
-        return data
+        except UnreadableError as error:
+            raise UnreadableError(f"{path}: {error}") from None
 
     return read_address
+
+
+def elsewhere(location: str | None) -> str:
+    """What to do where a log sends its readers on: whoever asks decides whom else to ask, and who is shown a token."""
+    return f"; it is at {location[:200]}: give that address" if location else ""
+
+
+def unpacked(encoding: str, data: bytes) -> bytes:
+    """What a server compressed, which tlog-tiles lets it do unasked. Raises `UnreadableError`."""
+    if encoding in ("", "identity"):
+        return data
+    if encoding != "gzip":
+        raise UnreadableError(f"it is compressed in a way that is not known here: {encoding[:40]}")
+    gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        data = gzip.decompress(data, MAX_FILE_BYTES + 1)
+    except zlib.error as error:
+        raise UnreadableError(f"it is not compressed as its server says: {error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise UnreadableError("it is longer than it may be")
+    if not gzip.eof or gzip.unused_data:
+        raise UnreadableError("what its server compressed does not end where it should")
+    return data
+
+
+def _body(answer: http.client.HTTPResponse) -> bytes:
+    data = bytearray()
+    while part := answer.read(65_536):
+        data += part
+        if len(data) > MAX_FILE_BYTES:
+            raise UnreadableError("it is longer than it may be")
+    if answer.length:
+        raise UnreadableError(f"{answer.length} bytes of it did not come")
+    return bytes(data)
+
+
+class Patience:
+    """What is left of the reader's patience with one server: it grows with what comes."""
+
+    def __init__(self) -> None:
+        self.left = PATIENCE_SECONDS
+
+    def spend(self, seconds: float, came: int) -> None:
+        """Raises `UnreadableError` when none is left."""
+        self.left = min(PATIENCE_SECONDS, self.left - seconds + came / SLOWEST_BYTES)
+        if self.left <= 0:
+            raise UnreadableError(TOO_SLOW)
+
+
+class _Coming(io.RawIOBase):
+    """All that comes of one answer, its head as well: no more than a file may have, and not too slowly."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, patience: Patience) -> None:
+        self._raw, self._sock, self._patience = raw, sock, patience
+        self._room = MAX_FILE_BYTES + 65_536
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(self._patience.left)
+        since = time.monotonic()
+        try:
+            count = self._raw.readinto(buffer) or 0
+        except TimeoutError:
+            raise UnreadableError(TOO_SLOW) from None
+        self._patience.spend(time.monotonic() - since, count)
+        self._room -= count
+        if self._room < 0:
+            raise UnreadableError("it is longer than it may be")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, patience: Patience, sock: socket.socket, *more: Any, **named: Any) -> None:
+        super().__init__(sock, *more, **named)
+        self.fp = io.BufferedReader(_Coming(self.fp.detach(), sock, patience))
+
+
+def _connection(kind: Callable[..., http.client.HTTPConnection], patience: Patience, host: str, **named: Any) -> Any:
+    connection = kind(host, **named)
+    connection.response_class = partial(_Answer, patience)  # type: ignore[assignment] # it makes one
+    return connection
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, patience: Patience) -> None:
+        super().__init__()
+        self._kind = partial(_connection, http.client.HTTPConnection, patience)
+
+    def http_open(self, request: Any) -> Any:
+        return self.do_open(self._kind, request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, patience: Patience) -> None:
+        super().__init__()
+        self._kind = partial(_connection, http.client.HTTPSConnection, patience)
+
+    def https_open(self, request: Any) -> Any:
+        return self.do_open(self._kind, request)
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Nowhere else is asked; what would be sent along, and how much of it, is not ours to say."""
 
 
 def tile_path(kind: str, index: int, width: int) -> str:
@@ -1454,23 +1598,10 @@ class BrokenError(Exception):
 def check_log(place: str, options: Options) -> Report:
     """Derive a whole log again from its entries."""
     report, read = Report(), reader_of(place, options.token)
-    try:
-        note = Note(read("checkpoint"))
-        checkpoint = Checkpoint(note.text)
-        report.facts = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
-        if checkpoint.size > MAX_LOG_SIZE:
-            raise BadError("the log says that it is larger than any log")
-    except (BadError, UnreadableError) as error:
-        report.offend("signature", str(error)) if isinstance(error, BadError) else None
-        report.conclude("signature", "", str(error))
+    checkpoint = _judged(report, read, options.policy)
+    if checkpoint is None:
         return report
-    policy = options.policy
-    for name, step in (
-        ("signature", lambda one: _log_signatures(one, note, checkpoint)),
-        ("quorum", lambda one: _quorum(one, note)),
-    ):
-        _judge(report, name, policy, step)
-    earlier, before = _earlier(report, options, policy, checkpoint)
+    earlier, before = _earlier(report, options, options.policy, checkpoint)
     walk, tree, tiles, unread = Walk(report, read), Frontier(), Tiles(report, read), None
     try:
         for seq, leaf, hashed in entries_of(read, checkpoint.size):
@@ -1506,6 +1637,25 @@ def check_log(place: str, options: Options) -> Report:
         report.conclude(name, detail, unread)
     report.facts["kinds"] = dict(sorted(walk.kinds.items()))
     return report
+
+
+def _judged(report: Report, read: Callable[[str], bytes], policy: Policy | None) -> Checkpoint | None:
+    """The newest checkpoint, unless it cannot be read, or is a stranger's: his log may be as long as he likes."""
+    try:
+        note = Note(read("checkpoint"))
+        checkpoint = Checkpoint(note.text)
+        report.facts = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
+        if checkpoint.size > MAX_LOG_SIZE:
+            raise BadError("the log says that it is larger than any log")
+    except (BadError, UnreadableError) as error:
+        report.offend("signature", str(error)) if isinstance(error, BadError) else None
+        report.conclude("signature", "", str(error))
+        return None
+    _judge(report, "signature", policy, lambda one: _log_signatures(one, note, checkpoint))
+    if report.offences:
+        return None
+    _judge(report, "quorum", policy, lambda one: _quorum(one, note))
+    return checkpoint
 
 
 def _judge(report: Report, name: str, policy: Policy | None, step: Callable[[Policy], str]) -> None:
@@ -1699,7 +1849,7 @@ def _options(given: argparse.Namespace) -> Options:
     policy = None
     if given.policy:
         policy = Policy(Path(given.policy).read_text(encoding="utf-8"))
-        policy.logs += [Key.parse(vkey) for vkey in given.vkey]
+        policy.logs += [Key.of_log(vkey) for vkey in given.vkey]
     elif given.vkey:
         policy = policy_of(given.vkey)
     return Options(

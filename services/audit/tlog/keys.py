@@ -61,6 +61,14 @@ class VerifierKey:
             raise ValueError(f"the verifier key of {name} does not match its own id")
         return key
 
+    @classmethod
+    def of_log(cls, vkey: str) -> "VerifierKey":
+        """The key of a log. Raises `ValueError` for the key of a witness, too: type 04 signs no checkpoint as a log."""
+        key = cls.parse(vkey)
+        if key.type == COSIGNATURE:
+            raise ValueError(f"the key of {key.name} is a witness's (type 04); a log's is of type Ed25519 or ML-DSA-44")
+        return key
+
     def verifies(self, text: str, signature: bytes) -> bool:
         """Whether this key signed the note's text."""
         try:

@@ -66,7 +66,7 @@ class Policy:
             try:
                 match words:
                     case ["log", vkey] | ["log", vkey, _]:
-                        logs.append(_new(VerifierKey.parse(vkey), logs))
+                        logs.append(_new(VerifierKey.of_log(vkey), logs))
                     case ["witness", name, vkey, *url] if len(url) <= 1:
                         _fresh(name, witnesses, groups)
                         key = _new(_cosigner(vkey), [witness.key for witness in witnesses.values()])
