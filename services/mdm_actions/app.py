@@ -54,7 +54,7 @@ async def build(kit: Kit[Settings], *, log_topic: str = LOG_TOPIC) -> Parts:
         kit,
         title="mdm_actions",
         larger={http.IMPORT_PATH: http.MAX_IMPORT_BYTES},
-        request_seconds=_IMPORT_SECONDS,
+        slower={http.IMPORT_PATH: _IMPORT_SECONDS},
     )
     inventory = Inventory(kit.units, kit.vault, kit.people)
     app.include_router(http.router(kit.units, kit.identity, settlement, inventory))

@@ -55,13 +55,14 @@ def create_app(
     max_body: int = MAX_BODY_BYTES,
     larger: Mapping[str, int] | None = None,
     request_seconds: float = REQUEST_SECONDS,
+    slower: Mapping[str, float] | None = None,
     static: Path | None = None,
 ) -> FastAPI:
     """An application with sign-in, problem details, bounds, health, metrics and security headers.
 
     Every route is guarded against forged forms, but those under `/webhooks/`, which prove their sender themselves.
-    `larger` names paths (regular expressions) that take longer bodies. `static` is a folder of the service's own files,
-    served under `/files`.
+    `larger` names paths (regular expressions) that take longer bodies, `slower` those that may take more seconds than
+    `request_seconds`. `static` is a folder of the service's own files, served under `/files`.
     """
     app = FastAPI(
         title=f"Lostphone {title}",
@@ -83,7 +84,7 @@ def create_app(
         app.mount("/files", StaticFiles(directory=static), name="files")
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=max_body, larger=larger)
-    app.add_middleware(Deadline, seconds=request_seconds)
+    app.add_middleware(Deadline, seconds=request_seconds, slower=slower)
     app.add_middleware(Observed, form_action=kit.identity.provider.issuer)
     return app
 

@@ -57,19 +57,25 @@ class BodyLimit:
 class Deadline:
     """503 when the answer has not begun after so many seconds, a slow body included; what has begun to be sent, to a
     client that reads slowly, is broken off after `ANSWER_SECONDS`.
+
+    `slower` names paths, as regular expressions, whose work takes longer.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(
+        self, app: ASGIApp, seconds: float = REQUEST_SECONDS, slower: Mapping[str, float] | None = None
+    ) -> None:
         self._app = app
         self._seconds = seconds
+        self._slower = [(re.compile(path), limit) for path, limit in (slower or {}).items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         begun = False
+        seconds = next((limit for path, limit in self._slower if path.fullmatch(scope["path"])), self._seconds)
         try:
-            async with asyncio.timeout(self._seconds) as deadline:
+            async with asyncio.timeout(seconds) as deadline:
 
                 async def started(message: Message) -> None:
                     nonlocal begun

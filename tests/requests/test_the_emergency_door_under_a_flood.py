@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from shared.telemetry.logs import configure_logs
 from shared.web import Budget, RateLimit, create_app
@@ -158,6 +159,24 @@ async def test_a_body_that_does_not_come_is_answered_after_the_deadline(
     ):
         writer.write(_HEAD + b"\r\n{")
         assert (await reader.readline()).startswith(b"HTTP/1.1 503")
+
+
+async def test_a_webhook_whose_body_does_not_come_holds_no_place_as_long_as_an_import_may(
+    installed: Installed, issuer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(create_app.__kwdefaults__, "request_seconds", 0.5)
+    nanomdm = {
+        "nanomdm_url": "http://127.0.0.1:1",
+        "nanomdm_dsn": SecretStr("postgresql://nobody@127.0.0.1:1/nowhere"),
+        "nanomdm_api_key": SecretStr("any"),
+        "nanomdm_webhook_key": SecretStr("shared"),
+    }
+    async with (
+        service_at("mdm_actions", installed, issuer, tmp_path, **nanomdm) as door,
+        _connected(door.url) as (reader, writer),
+    ):
+        writer.write(_HEAD.replace(b"/v1/emergency-reports", b"/webhooks/nanomdm") + b"\r\n{")
+        assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 503")
 
 
 async def test_the_address_is_that_of_the_connection_unless_a_named_proxy_says_otherwise(

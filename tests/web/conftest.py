@@ -106,7 +106,9 @@ def request_seconds() -> float:
 @pytest.fixture
 def app(kit: Kit, tmp_path: Path, request_seconds: float) -> FastAPI:
     pages = _pages(tmp_path)
-    app = create_app(kit, title="reporter", max_body=10_000, request_seconds=request_seconds)
+    app = create_app(
+        kit, title="reporter", max_body=10_000, request_seconds=request_seconds, slower={"/imports/.+": 60}
+    )
 
     @app.get("/me")
     async def me(person: Annotated[Person, Depends(kit.identity.require())]) -> dict[str, Any]:
@@ -138,6 +140,7 @@ def _add_forms(app: FastAPI, identity: Identity, pages: Pages) -> None:
     async def report(report: Report) -> Report:
         return report
 
+    @app.post("/imports/mdm")
     @app.post("/webhooks/mdm")
     async def webhook(request: Request) -> int:
         return len(await request.body())

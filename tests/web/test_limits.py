@@ -1,5 +1,6 @@
 """Bounds: bytes, seconds, and how often."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -35,6 +36,18 @@ async def test_an_answer_that_does_not_begin_in_time_is_503(client: httpx2.Async
     answer = await client.get("/cases/slow")
     assert (answer.status_code, answer.json()["code"]) == (503, "too_slow")
     assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize("request_seconds", [0.0])
+async def test_a_path_that_is_known_to_take_longer_has_its_own_deadline(client: httpx2.AsyncClient) -> None:
+    assert (await client.post("/webhooks/mdm", content=_late())).status_code == 503
+    assert (await client.post("/imports/mdm", content=_late())).json() == 2
+
+
+async def _late() -> AsyncIterator[bytes]:
+    yield b"x"
+    await asyncio.to_thread(lambda: None)
+    yield b"y"
 
 
 async def test_too_many_requests_are_429_with_a_time_to_wait(app: FastAPI, client: httpx2.AsyncClient) -> None:
