@@ -28,17 +28,20 @@ class LogEnd:
         self._topic = topic
 
     async def is_reached(self, pool: asyncpg.Pool, subject: str) -> bool:
-        """Whether the service has taken every record of the subject's partition that can be read now.
+        """Whether the service has taken every record of the subject's partition. What nobody can read yet, because a
+        transaction before it goes on, was not taken.
 
         Raises `DependencyUnavailableError` when the cluster does not say; within ten seconds.
         """
         positions = await read_positions(pool)
-        client = self._client()
+        client = self._client(self._topic, isolation_level="read_committed")
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):
                 await client.start()
                 place = self._place_of(client, subject.encode())
-                end = (await client.end_offsets([place]))[place]
+                end = await self._end(place)
+                if (await client.end_offsets([place]))[place] < end:
+                    return False
                 taken = positions.get((place.topic, place.partition), 0)
                 return taken >= end or not await _holds_a_record(client, place, taken, end)
         except (KafkaError, OSError) as error:
@@ -46,13 +49,22 @@ class LogEnd:
         finally:
             await client.stop()
 
-    def _client(self) -> AIOKafkaConsumer:
+    async def _end(self, place: TopicPartition) -> int:
+        """Behind all that lies there, read or not."""
+        client = self._client(isolation_level="read_uncommitted")
+        try:
+            await client.start()
+            return int((await client.end_offsets([place]))[place])
+        finally:
+            await client.stop()
+
+    def _client(self, *topics: str, isolation_level: str) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
-            self._topic,
+            *topics,
             **self._connection.options(),
             group_id=None,
             auto_offset_reset="latest",
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             client_id="lostphone-log-end",
         )
 

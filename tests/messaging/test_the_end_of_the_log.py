@@ -1,7 +1,8 @@
 """A service can say whether it has heard all that the log holds about a subject now."""
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from shared.events.reporter import IncidentReopened
 from shared.messaging import DependencyUnavailableError, Dispatch
@@ -51,6 +52,44 @@ async def test_a_record_that_was_not_taken_lies_before_the_end_and_the_end_of_a_
 
         await until(taken, "the committed record was taken")
     assert await end.is_reached(pool, incident)
+
+
+async def test_what_lies_behind_a_transaction_that_goes_on_was_not_heard_though_nobody_can_read_it(
+    bus: Bus, incident: str
+) -> None:
+    end, pool = LogEnd(bus.connection, bus.topic), bus.pools["notifier"]
+    producer = Producer(
+        {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(bus.topic, b"{}", incident.encode())
+    producer.flush(10)
+    async with bus.relaying():
+        await bus.say(IncidentReopened(reason="found"), subject=incident)
+        await until(lambda: _is_behind(end, bus, incident), "a wipe would not know of it")
+    producer.abort_transaction()
+    async with bus.hearing(Dispatch({})):
+        await until(lambda: end.is_reached(pool, incident), "it can be read now, and was")
+
+
+async def test_a_deleted_beginning_holds_nothing_that_could_be_heard(bus: Bus, incident: str) -> None:
+    end, pool = LogEnd(bus.connection, bus.topic), bus.pools["notifier"]
+    producer = Producer({"bootstrap.servers": bus.bootstrap, "partitioner": "murmur2", "log_level": 0})
+    places: list[TopicPartition] = []
+    for _ in range(2):
+        producer.produce(
+            bus.topic,
+            b"{}",
+            incident.encode(),
+            on_delivery=lambda error, it: places.append(TopicPartition(bus.topic, it.partition(), it.offset() + 1)),
+        )
+        producer.flush(10)
+    assert not await end.is_reached(pool, incident)
+    admin = AdminClient({"bootstrap.servers": bus.bootstrap})
+    for last, reached in zip(places, (False, True), strict=True):
+        admin.delete_records([last])[last].result(10)
+        assert await end.is_reached(pool, incident) is reached
 
 
 @pytest.mark.parametrize(("bootstrap", "topic"), [("127.0.0.1:1", "any"), (None, "a.topic.that.is.not.there")])
