@@ -27,6 +27,7 @@ from lostphone.backup import LOG_FILE, BackupError, run, unpack
 from lostphone.closed_log import NothingToCloseError, set_aside
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.installation import SERVICES
+from lostphone.refill import fill
 from lostphone.timeline_again import record_again
 from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
@@ -198,7 +199,7 @@ async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) 
     if LOG_FILE not in manifest["files"]:
         raise BackupError("the broker's log is empty and the backup holds none: restore the log first")
     found = backup_log.read_file(folder / LOG_FILE)
-    written = await asyncio.to_thread(backup_log.fill, target.kafka, found, exactly=frozenset({LOG_TOPIC}))
+    written = await asyncio.to_thread(fill, target.kafka, found, exactly=frozenset({LOG_TOPIC}))
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
     try:
         await connection.execute(_REFEED)

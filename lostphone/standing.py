@@ -15,7 +15,7 @@ from typing import Any, Literal
 import asyncpg
 import orjson
 import yaml
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from lostphone.status import Status
 from shared.events import LOG_TOPIC
@@ -126,7 +126,7 @@ async def look(status: Status, kafka: Mapping[str, Any]) -> Standing:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             findings.append(Finding("database_away", "person", name, {"reason": type(error).__name__}))
         if isinstance(ends, dict) and "positions" in figures:
-            figures |= await asyncio.to_thread(_lag, kafka, figures["positions"], ends)
+            figures |= await asyncio.to_thread(lag, kafka, figures["positions"], ends)
         figures.pop("positions", None)
         findings += _late(name, figures)
         services[name] = figures
@@ -237,6 +237,8 @@ def _client(kafka: Mapping[str, Any]) -> Consumer:
             "enable.auto.commit": False,
             "log_level": 0,
             "socket.timeout.ms": 5_000,
+            "auto.offset.reset": "earliest",  # where the beginning was deleted
+            "enable.partition.eof": True,
             **kafka,
         }
     )
@@ -257,22 +259,30 @@ def _ends(kafka: Mapping[str, Any]) -> dict[int, int] | str:
         consumer.close()
 
 
-def _lag(kafka: Mapping[str, Any], positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[str, Any]:
+def lag(
+    kafka: Mapping[str, Any], positions: Mapping[int, int], ends: Mapping[int, int], topic: str = LOG_TOPIC
+) -> dict[str, Any]:
     """Records of the log not yet taken, and the age in seconds of the oldest of them."""
     behind = {number: end - positions.get(number, 0) for number, end in ends.items() if positions.get(number, 0) < end}
-    lag = sum(behind.values())
-    if not lag:
+    if not behind:
         return {"lag": 0, "lag_age": 0.0}
     consumer = _client(kafka)
     try:
-        consumer.assign([TopicPartition(LOG_TOPIC, number, positions.get(number, 0)) for number in behind])
+        consumer.assign([TopicPartition(topic, number, positions.get(number, 0)) for number in behind])
         waiting, oldest = set(behind), time.time()
         deadline = time.monotonic() + _ANSWER_SECONDS
         while waiting and time.monotonic() < deadline:
             record = consumer.poll(0.2)
-            if record is not None and record.error() is None and record.partition() in waiting:
-                waiting.discard(record.partition())
+            if record is None or (number := record.partition() or 0) not in waiting:
+                continue
+            if (error := record.error()) is None:
                 oldest = min(oldest, record.timestamp()[1] / 1000)
-        return {"lag": lag, "lag_age": max(0.0, time.time() - oldest)}
+            elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its name in librdkafka
+                continue
+            waiting.discard(number)
+            # From the first record on: the end of a transaction, and what was deleted, are none.
+            behind[number] = max(0, ends[number] - (record.offset() or 0))
+        lag = sum(behind.values())
+        return {"lag": lag, "lag_age": max(0.0, time.time() - oldest) if lag else 0.0}
     finally:
         consumer.close()

@@ -171,7 +171,7 @@ class Consumer:
         if await self._took(batch):
             self._pauses = 0
             self._health.ok("consumer")
-            self._observe(batch)
+            await self._observe(batch)
             self._acknowledge(message)
             return
         metrics.OLDEST_UNPROCESSED.set(age(batch))
@@ -314,16 +314,19 @@ class Consumer:
         _log.warning("consumption_paused", reason=reason, seconds=seconds)
         await asyncio.sleep(seconds)
 
-    def _observe(self, batch: Sequence[Received]) -> None:
+    async def _observe(self, batch: Sequence[Received]) -> None:
         consumer = self._subscriber.consumer
         if consumer is None:
             return
         behind = False
         for record in lasts(batch):
-            highwater = consumer.highwater(TopicPartition(record.topic, record.partition))
+            place = TopicPartition(record.topic, record.partition)
+            highwater = consumer.highwater(place) if place in consumer.assignment() else None
             if highwater is not None:
-                metrics.LAG.labels(record.topic, str(record.partition)).set(highwater - record.offset - 1)
-                behind = behind or highwater > record.offset + 1
+                # Not the record's offset: the end of a transaction may lie behind it.
+                lag = max(0, highwater - await consumer.position(place))
+                metrics.LAG.labels(record.topic, str(record.partition)).set(lag)
+                behind = behind or lag > 0
         # What is waiting is about as old as the last that was taken.
         metrics.OLDEST_UNPROCESSED.set(age(lasts(batch)) if behind else 0.0)
 

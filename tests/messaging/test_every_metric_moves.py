@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.group import LeaveGroupRequest
+from confluent_kafka import Producer as StrangeProducer
 from confluent_kafka.admin import AdminClient
 
 from shared.events import Event, Signer
@@ -125,6 +126,26 @@ async def test_a_consumer_that_pauses_tells_how_old_the_record_is_that_waits(bus
         over.set()
         await until(is_done, "nothing waits")
     assert "lostphone_consumer_lag_records" in _told()
+
+
+async def test_the_end_of_a_transaction_is_no_record_that_a_service_is_behind_by(bus: Bus, incident: str) -> None:
+    stranger = StrangeProducer({"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "log_level": 0})
+    stranger.init_transactions()
+    stranger.begin_transaction()
+    for number in range(2):
+        stranger.produce(bus.topic, b"{}", incident.encode(), partition=number)
+    stranger.commit_transaction()
+
+    async def taken() -> bool:
+        return await bus.position() == 2
+
+    def lag(number: int) -> float | None:
+        labels = {"topic": bus.topic, "partition": str(number)}
+        return metrics.REGISTRY.get_sample_value("lostphone_consumer_lag_records", labels)
+
+    async with bus.hearing(Dispatch({})):
+        await until(taken, "both were taken")
+    assert (lag(0), lag(1)) == (0, 0)
 
 
 async def test_a_relay_that_cannot_reach_kafka_counts_it(bus: Bus, incident: str) -> None:
