@@ -108,7 +108,7 @@ class Handlers:
         case = known.case
         if not case.genuine and case.assessment is None:
             return
-        await self._duties.run(unit, known, known_at=known_at or unit.now, cause=cause)
+        await self._duties.run(unit, known, known_at=known_at or case.reported_at or unit.now, cause=cause)
 
     async def _await_assessment(self, unit: Unit, known: Incident) -> None:
         case = known.case
@@ -127,7 +127,7 @@ class Handlers:
             await unit.lock(timer.subject)
             known = await store.incident(unit.connection, timer.subject)
             if known is not None and known.case.assessment is None and known.case.genuine and known.case.live:
-                at = known.case.known_at or unit.now
+                at = known.case.known_at or known.case.reported_at or unit.now
                 await self._duties.run(unit, known, known_at=at, overdue_assessment=True, cause=None)
                 await self._alerts.open(unit, known.scope, "assessment_missing")
             await unit.finish(timer)

@@ -6,7 +6,7 @@ enumeration value as `other`, so that an addition inside a major version never b
 """
 
 import re
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
@@ -60,8 +60,23 @@ def _in_years(moment: date) -> date:
     return moment
 
 
+def _if_in_years(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.year in YEARS else None
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """The moment as a clock there shows it; as it stands where the calendar ends, for earlier releases took those."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
+
+
 ToldInstant = Annotated[Instant, AfterValidator(_in_years)]
 """A moment as somebody tells it to us."""
+
+SeenInstant = Annotated[Instant | None, AfterValidator(_if_in_years)]
+"""A moment that somebody told, when it is known. What no calendar shows, and earlier releases took, is not known."""
 
 ToldDay = Annotated[Day, AfterValidator(_in_years)]
 """A day as somebody tells it to us."""

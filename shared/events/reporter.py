@@ -19,6 +19,7 @@ from shared.events.payload import (
     PersonRef,
     ProofLevel,
     Reference,
+    SeenInstant,
     Sha256,
 )
 from shared.events.registry import event
@@ -126,9 +127,9 @@ class LossFacts(Payload):
     holder: PersonRef | None = Field(None, description="Who held it, when the inventory or the sign-in says.")
     holder_name: Digest | None = Field(None, description="Who held it, as typed.")
     callback: Digest = Field(description="A way to reach the reporter that is not the lost phone.")
-    noticed_at: Instant | None = None
-    last_seen_from: Instant | None = None
-    last_seen_to: Instant | None = None
+    noticed_at: SeenInstant = None
+    last_seen_from: SeenInstant = None
+    last_seen_to: SeenInstant = None
     cause: Cause = Cause.UNKNOWN
     intoxication: Answer = Answer.UNKNOWN
     malicious_intent: Answer = Answer.UNKNOWN

@@ -25,6 +25,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from shared.events.payload import in_zone
 from shared.web import csrf
 from shared.web.identity import sign_in_path
 from shared.web.language import COOKIE, LANGUAGES, Language, language
@@ -122,7 +123,7 @@ def when(moment: datetime | None, *, zone: ZoneInfo, lang: Language) -> Markup:
     """A moment for people, to the minute, with its zone; a dash when there is none."""
     if moment is None:
         return Markup("–")
-    local = moment.astimezone(zone)
+    local = in_zone(moment, zone)
     if lang == "ja":
         text = f"{local.year}年{local.month}月{local.day}日（{_WEEKDAYS[local.weekday()]}）{local:%H:%M}"
     else:

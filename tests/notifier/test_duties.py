@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.notifier.domain.case import Case
 from services.notifier.domain.facts import facts_of
 from services.notifier.domain.rules import RulePack
 from services.notifier.rulebook import Rulebook
@@ -45,6 +46,20 @@ def test_the_same_eighty_on_a_stolen_phone_owe_a_report_within_sixty_days() -> N
     final = found["JP-APPI-2"].due
     assert final is not None
     assert final.date().isoformat() == "2027-01-22"
+
+
+def test_a_phone_that_was_missed_in_the_year_1_is_owed_for_as_one_of_which_nobody_said_when() -> None:
+    case = case_of(lost(noticed_at="0001-01-01T00:00:00+14:00"), assessed())
+    unknown = case_of(lost(noticed_at=None), assessed())
+    assert case == unknown
+    assert duties(case) == duties(unknown)
+    kept = case.model_dump() | {"noticed_at": "0001-01-01T00:00:00+14:00", "known_at": "0001-01-01T00:00:00+14:00"}
+    assert Case.model_validate(kept).noticed_at is None, "as an earlier release kept it"
+    assert Case.model_validate(kept).known_at is None
+
+
+def test_a_leak_that_was_known_in_the_year_1_is_asked_about_under_the_laws_of_then() -> None:
+    assert _of(case_of(lost(cause="theft"), assessed(known_at="0001-01-01T00:00:00+14:00"))) == set()
 
 
 @pytest.mark.parametrize(("people", "owed"), [(1000, False), (1001, True)])

@@ -67,6 +67,41 @@ async def test_the_emergency_form_leads_to_the_receipt(reporter: Reporter, acme:
         assert again.headers["location"] == sent.headers["location"]
 
 
+_YEAR_1 = "0001-01-01T00:00:00+14:00"
+"""No such moment is in Japan's calendar, nor in UTC's."""
+
+
+async def test_a_case_of_an_earlier_release_that_holds_a_moment_of_the_year_1_is_shown(
+    reporter: Reporter, acme: str
+) -> None:
+    desk = await reporter.someone(acme, DESK)
+    report = {"reported_as": "proxy", "holder_name": "x", "phone": "09012345678", "callback": "0312345678"}
+    accepted = await desk.post("/v1/reports", report)
+    path = f"/v1/incidents/{accepted['incident']}"
+    await desk.post(f"{path}/police", {"kind": "lost_property", "reception_number": "R-1", "prefecture": "tokyo"})
+    seen = f"jsonb_build_object('noticed_at', '{_YEAR_1}', 'last_seen_from', '{_YEAR_1}', 'last_seen_to', '{_YEAR_1}')"
+    await reporter.kit.pool.execute(
+        f"""UPDATE incident SET state = jsonb_set(jsonb_set(state, '{{facts}}', state->'facts' || {seen}),
+            '{{police,0,filed_at}}', '"{_YEAR_1}"') WHERE incident = $1""",
+        accepted["incident"],
+    )
+    await reporter.kit.pool.execute(
+        f"UPDATE report SET facts = facts || {seen} WHERE incident = $1", accepted["incident"]
+    )
+    case = await desk.get(path)
+    assert case["noticed_at"] is None
+    assert "noticed_at" in case["unknown"]
+    assert [police["filed_at"] for police in case["police"]] == [_YEAR_1]
+    await desk.get("/v1/incidents")
+    receipt = await reporter.nobody().get(f"/v1/receipts/{accepted['receipt_code']}")
+    assert "不明" in receipt["police_text"]["ja"]
+    for lang in ("en", "ja"):
+        await _page(desk, f"/incidents/{accepted['incident']}", lang=lang)
+        await _page(desk, "/incidents", lang=lang)
+        await _page(reporter.nobody(), f"/receipt?code={accepted['receipt_code']}", lang=lang)
+    await desk.post(f"{path}/amend", {"cause": "theft"})
+
+
 async def test_a_form_without_its_own_token_is_refused(reporter: Reporter, acme: str) -> None:
     await reporter.phone(acme)
     answers = {"organisation": acme, "reported_as": "holder", "holder_name": "x", "phone": "y", "callback": "z"}

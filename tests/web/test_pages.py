@@ -131,3 +131,6 @@ def test_moments_and_days_are_written_for_people() -> None:
     assert 'datetime="2026-11-24T23:40:00+09:00"' in when(moment, zone=TOKYO, lang="ja")
     assert "2026年11月27日（金）" in day(date(2026, 11, 27), lang="ja")
     assert when(None, zone=TOKYO, lang="ja") == "–"
+    # No such day in Japan: as it stands.
+    assert "1年1月1日（月）00:00" in when(datetime.fromisoformat("0001-01-01T00:00:00+14:00"), zone=TOKYO, lang="ja")
+    assert "9999, 20:00 UTC" in when(datetime(9999, 12, 31, 20, tzinfo=UTC), zone=TOKYO, lang="en")

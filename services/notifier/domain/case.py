@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from shared.events import mdm_actions, reporter
-from shared.events.payload import Answer, Payload, ProofLevel
+from shared.events.payload import Answer, Payload, ProofLevel, SeenInstant
 from shared.events.reporter import Attached, Cause, DataItem, Door, LeakAssessed, Place
 
 
@@ -55,9 +55,9 @@ class Case(_Fact):
     state: CaseState = CaseState.OPEN
     door: Door = Door.OTHER
     verified: bool = False
-    noticed_at: datetime | None = None
+    noticed_at: SeenInstant = None
     reported_at: datetime | None = None
-    known_at: datetime | None = None
+    known_at: SeenInstant = None
     cause: Cause = Cause.UNKNOWN
     intoxication: Answer = Answer.UNKNOWN
     malicious_intent: Answer = Answer.UNKNOWN

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.events.payload import in_zone
+
 _DAY = timedelta(days=1)
 _END_OF_DAY = time(23, 59, 59)
 _OFFICE_CLOSES = time(17, 0)
@@ -48,7 +50,7 @@ class Deadline(BaseModel):
 
     def due(self, known_at: datetime, calendar: Calendar) -> datetime:
         """The last moment, in the zone of the calendar. Limits in days end at 23:59:59 of the last day."""
-        known = known_at.astimezone(calendar.zone)
+        known = in_zone(known_at, calendar.zone)
         if self.unit == "hours":
             # Elapsed time, so that a change to summer time neither gives nor takes an hour.
             return datetime.fromtimestamp(known.timestamp() + self.count * 3600, calendar.zone)
@@ -74,7 +76,7 @@ def last_call(known_at: datetime, due: datetime, calendar: Calendar) -> datetime
     None when the last day is open, and when that moment had passed before the duty was known: a loss on a Friday night
     that is to be told within a day.
     """
-    day = due.astimezone(calendar.zone).date()
+    day = in_zone(due, calendar.zone).date()
     if not calendar.closed(day):
         return None
     call = datetime.combine(calendar.last_open(day), _OFFICE_CLOSES, calendar.zone)

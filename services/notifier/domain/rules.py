@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from services.notifier.domain.deadline import Calendar, Deadline
 from services.notifier.domain.facts import NO, UNKNOWN, YES, Facts, both, either, opposite
 from shared.events.notifier import DutyOpened
-from shared.events.payload import Answer
+from shared.events.payload import Answer, in_zone
 
 _NAMESPACE = UUID("3b0e8f6e-52ad-5f2b-9d4e-7c1f0a9b6d21")
 
@@ -239,7 +239,7 @@ def decide(
     """
     opened = []
     for jurisdiction in jurisdictions:
-        day = known_at.astimezone(jurisdiction.calendar.zone).date()
+        day = in_zone(known_at, jurisdiction.calendar.zone).date()
         for rule in jurisdiction.pack.rules:
             if not rule.holds_on(day) or (only_report and rule.basis == "assessment"):
                 continue
@@ -281,7 +281,7 @@ def _found(
         provisional=verdict.answer is UNKNOWN,
         reasons=list(verdict.reasons),
         assessment_version=assessment_version,
-        known_at=known_at.astimezone(calendar.zone),
+        known_at=in_zone(known_at, calendar.zone),
         # A contract may name fewer hours than the alarm.
         soft_due=_earlier(soft, due) if soft else None,
         due=due,

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from services.notifier.domain.case import Case
 from services.notifier.domain.facts import passcode_with_phone
-from shared.events.payload import Answer, EncryptionLevel, ProofLevel
+from shared.events.payload import Answer, EncryptionLevel, ProofLevel, in_zone
 from shared.events.reporter import Cause, DataItem, Place
 
 type Language = Literal["ja", "en"]
@@ -70,7 +70,7 @@ CAUSES: dict[Cause, Words] = {
 
 def moment(at: datetime, language: Language) -> str:
     """A time as documents write it, in Japan's zone."""
-    local = at.astimezone(_ZONE)
+    local = in_zone(at, _ZONE)
     if language == "ja":
         return f"{local.year}年{local.month}月{local.day}日 {local.hour}時{local.minute:02}分"
     return f"{local.day} {local:%B} {local.year}, {local:%H:%M} JST"
@@ -78,7 +78,7 @@ def moment(at: datetime, language: Language) -> str:
 
 def day(at: datetime, language: Language) -> str:
     """A date as documents write it, in Japan's zone."""
-    local = at.astimezone(_ZONE)
+    local = in_zone(at, _ZONE)
     return f"{local.year}年{local.month}月{local.day}日" if language == "ja" else f"{local.day} {local:%B} {local.year}"
 
 
