@@ -7,7 +7,8 @@ that got through, so it asks the provider before it does anything again.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -23,6 +24,7 @@ from services.mdm_actions.store import Case, Command
 from shared.events.mdm_actions import SuspensionTrigger
 from shared.messaging import DependencyUnavailableError, Timer, TimerHandler, Unit, Units
 from shared.messaging.log_end import LogEnd
+from shared.postgres import Together
 
 _log = structlog.get_logger()
 
@@ -30,6 +32,10 @@ _RETRY_FIRST = timedelta(seconds=1)
 _RETRY_MOST = timedelta(minutes=5)
 _WEBHOOK_FIRST = 5
 """What a device answered comes by webhook: it is looked for so many times later, in case that was lost."""
+_STRIDES = 20
+_LONGEST_STRIDE = timedelta(seconds=0.25)
+"""Looks fall on the same moments, a twentieth of their pause apart, and at most this."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _LATE_WORD = timedelta(hours=24)
 """A phone may have fetched a wipe just before it was taken back: its word is waited for this long."""
 _LATE_PAUSE = timedelta(minutes=1)
@@ -60,6 +66,7 @@ class Commands:
         self._log_end = log_end
         self._watch_first = watch_first
         self._watch_most = watch_most
+        self._commands = Together(partial(store.commands, units.pool))
 
     def timers(self) -> Mapping[str, TimerHandler]:
         """The handlers by kind of timer."""
@@ -137,7 +144,7 @@ class Commands:
     async def _put(self, case: Case, command: Command, last_look: Outcome | None, *, ask_first: bool) -> Said:
         if last_look:
             # It may have left before; then it is taken back below, otherwise it never leaves.
-            return await self._outside.ask(case, command) or last_look
+            return await self._outside.ask(command) or last_look
         if command.kind is Kind.WIPE:
             presence = await self._outside.look(command)
             if not presence.enrolled:
@@ -153,7 +160,8 @@ class Commands:
             await unit.arm(case.incident, command.timer("disarm"), unit.now)
             return
         first = self._watch_first * (_WEBHOOK_FIRST if command.kind in DEVICE_KINDS else 1)
-        await unit.arm(case.incident, command.timer("watch"), unit.now + first, {"pause": first.total_seconds()})
+        look_at = _with_others(unit.now + first, first)
+        await unit.arm(case.incident, command.timer("watch"), look_at, {"pause": first.total_seconds()})
         if await self._last_look(unit, case, command):
             await unit.arm(case.incident, command.timer("disarm"), unit.now)
 
@@ -172,9 +180,11 @@ class Commands:
 
     async def watch(self, timer: Timer) -> None:
         """Ask what became of a command, so that a webhook that was lost loses nothing."""
-        case, command = await self._standing(timer)
+        command = await self._commands.of(timer.name.partition(":")[2])
+        if command is None:
+            raise _no_command(timer)
         try:
-            said = await self._look(case, command)
+            said = await self._look(command)
         except ProviderUnavailableError as error:
             await self._try_later(timer, str(error))
             return
@@ -183,7 +193,7 @@ class Commands:
         pause = timedelta(seconds=float(timer.payload.get("pause", self._watch_first.total_seconds())))
         following = {"pause": min(pause * 2, self._watch_most).total_seconds()}
         if _is_watched(command, self._units.now()) and _is_no_news(command, said):
-            await self._units.again(timer, self._units.now() + pause, following)
+            await self._units.again(timer, _with_others(self._units.now() + pause, pause), following)
             return
         async with self._units.begin() as unit:
             case, command = await _load(unit, timer)
@@ -202,10 +212,10 @@ class Commands:
             raise _no_command(timer)
         return found
 
-    async def _look(self, case: Case, command: Command) -> Said | None:
+    async def _look(self, command: Command) -> Said | None:
         if not _is_watched(command, self._units.now()):
             return None
-        said = await self._outside.ask(case, command)
+        said = await self._outside.ask(command)
         if said is None and command.kind in DEVICE_KINDS:
             return Outcome(State.SUPERSEDED, reason="unknown_to_server")
         return said
@@ -237,7 +247,7 @@ class Commands:
             await store.save_command(unit, replace(command, disarming_at=unit.now), "disarm")
         try:
             taken_back = await self._outside.disarm(command)
-            said = None if taken_back else await self._outside.ask(case, command)
+            said = None if taken_back else await self._outside.ask(command)
         except ProviderUnavailableError as error:
             await self._try_later(timer, str(error))
             return
@@ -308,6 +318,12 @@ async def _load(unit: Unit, timer: Timer) -> tuple[Case, Command]:
 
 def _no_command(timer: Timer) -> LookupError:
     return LookupError(f"timer {timer.name} of {timer.subject} has no command")
+
+
+def _with_others(at: datetime, pause: timedelta) -> datetime:
+    """The next moment from `at` on that other looks fall on as well: what is due together is asked in one go."""
+    stride = min(pause / _STRIDES, _LONGEST_STRIDE)
+    return at + (_EPOCH - at) % stride
 
 
 def _is_watched(command: Command, now: datetime) -> bool:

@@ -76,7 +76,7 @@ class Outside:
     async def perform(self, case: Case, command: Command, *, ask_first: bool) -> Said:
         """Have it done. `ask_first`: an earlier call may have got through, so look before doing it again."""
         if ask_first:
-            said = await self.ask(case, command)
+            said = await self.ask(command)
             if said is not None and _done(command, said):
                 return said
         with self._call(command, command.kind.value):
@@ -89,9 +89,9 @@ class Outside:
                     order = DeviceOrder(command.id, command.kind, _message(case))
                     await self._mdm(command).enqueue(command.target, order)
                     return Outcome(State.QUEUED)
-        return await self.ask(case, command) or Outcome(State.QUEUED)
+        return await self.ask(command) or Outcome(State.QUEUED)
 
-    async def ask(self, case: Case, command: Command) -> Said | None:
+    async def ask(self, command: Command) -> Said | None:
         """What became of it; None when the provider knows nothing of it, or cannot be asked."""
         with self._call(command, "ask"):
             match command.kind:

@@ -163,6 +163,12 @@ async def standing(pool: asyncpg.Pool, command: str) -> tuple[Case, Command] | N
     return _both(row) if row else None
 
 
+async def commands(pool: asyncpg.Pool, names: list[str]) -> dict[str, Command]:
+    """These commands as they stand; the next moment they may be others."""
+    rows = await pool.fetch(f"{_COMMAND} WHERE command = ANY ($1)", names)
+    return {row["command"]: read_command(row) for row in rows}
+
+
 def _both(row: asyncpg.Record) -> tuple[Case, Command]:
     _, *values = row
     split = len(_CASE_COLUMNS)

@@ -25,7 +25,7 @@ from shared.events.payload import Payload
 from shared.events.registry import EventType, find
 from shared.messaging.clock import DatabaseClock
 from shared.messaging.timer import LEASE, Timer, TimerLostError, Timers
-from shared.postgres import Line
+from shared.postgres import Line, Together
 from shared.telemetry import current_traceparent
 
 # In one order, so that two units that share subjects never wait for each other: phones (`device-…`) before incidents.
@@ -70,10 +70,23 @@ WITH armed AS (
 SELECT subject, name, armed, traceparent FROM armed UNION ALL SELECT subject, name, NULL, NULL FROM finished
 """
 
+# A timer that somebody holds is being set anew or taken away: to wait for it could be to wait for each other. Should
+# that come to nothing, the lease brings it back.
 _AGAIN = """
-UPDATE timer SET due_at = $1, payload = $2, attempt = 0, armed = DEFAULT
-WHERE subject = $3 AND name = $4 AND armed = $5 AND attempt = $6
+WITH mine AS (
+    SELECT subject, name, given.due_at, given.payload
+    FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::integer[])
+        AS given (due_at, payload, subject, name, armed, attempt)
+    JOIN timer USING (subject, name, armed, attempt)
+    FOR UPDATE OF timer SKIP LOCKED
+)
+UPDATE timer SET due_at = mine.due_at, payload = mine.payload::jsonb, attempt = 0, armed = DEFAULT
+FROM mine WHERE timer.subject = mine.subject AND timer.name = mine.name
 """
+
+
+type _Setting = tuple[datetime, str, str, str, int, int]
+"""When a timer fires again, with which payload; its subject, name, setting and attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +298,7 @@ class Units:
         self._notify = notify
         self._log_topic = log_topic
         self.clock = clock or DatabaseClock()
+        self._again = Together(self._set_again)
 
     def now(self) -> datetime:
         """This moment, in UTC, by the clock of the units."""
@@ -309,10 +323,15 @@ class Units:
             self._wake_timers(unit.armed)
 
     async def again(self, timer: Timer, due_at: datetime, payload: dict[str, Any]) -> None:
-        """Have a timer that fired fire again then, where nothing else is to be kept: one statement without a unit.
-        Where it was taken away or set anew meanwhile, or fires anew, that stands."""
-        await self.pool.execute(_AGAIN, due_at, payload, timer.subject, timer.name, timer.armed, timer.attempt)
+        """Have a timer that fired fire again then, where nothing else is to be kept: one statement without a unit, for
+        all who ask for it at once. Where it was taken away or set anew meanwhile, or fires anew, that stands."""
+        told = orjson.dumps(payload).decode()
+        await self._again.of((due_at, told, timer.subject, timer.name, timer.armed, timer.attempt))
         self._wake_timers(due_at)
+
+    async def _set_again(self, settings: list[_Setting]) -> Mapping[_Setting, None]:
+        await self.pool.execute(_AGAIN, *map(list, zip(*settings, strict=True)))
+        return {}
 
     def _wake_timers(self, due_at: datetime) -> None:
         if self.timers is None or self.timers.wakes_for(due_at):

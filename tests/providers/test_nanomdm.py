@@ -1,5 +1,6 @@
 """Apple devices through a real NanoMDM with PostgreSQL storage: what its answers and its silences mean."""
 
+import asyncio
 import logging
 import plistlib
 from datetime import UTC, datetime, timedelta
@@ -219,6 +220,32 @@ async def test_when_the_answer_is_lost_the_command_is_found_by_asking_and_may_be
     await phone.tell("online")
     await phone.outcome(order.command, ended)
     assert await phone.obeyed() == ["DeviceLock"]
+
+
+async def test_commands_that_are_asked_about_together_cost_one_statement(bench: Bench, nanomdm_database: str) -> None:
+    phones = [await bench.phone() for _ in range(3)]
+    commands = [
+        await phone.order(kind) for phone, kind in zip(phones, (Kind.LOST_MODE, Kind.LOCK, Kind.LOCK), strict=True)
+    ]
+    for phone, command in zip(phones[:2], commands[:2], strict=True):
+        await phone.outcome(command, ended)
+    statements: list[str] = []
+
+    async def watched(connection: asyncpg.Connection) -> None:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+
+    async with asyncpg.create_pool(nanomdm_database, min_size=1, max_size=1, init=watched) as pool:
+        devices = NanoMDM(httpx2.AsyncClient(), bench.url, "unused", pool)
+        statements.clear()
+        said = await asyncio.gather(
+            *(devices.outcome(phone.udid, command) for phone, command in zip(phones, commands, strict=True)),
+            # Another phone's command is not this one's, though both are asked about.
+            devices.outcome(phones[0].udid, commands[1]),
+        )
+    done, also_done, open_or_done, mixed_up = said
+    assert (done and done.state, also_done and also_done.state) == (State.SUCCEEDED, State.SUCCEEDED)
+    assert (open_or_done is not None, mixed_up) == (True, None)
+    assert len([statement for statement in statements if "view_queue" in statement]) == 1
 
 
 async def test_a_command_that_never_arrived_is_unknown(bench: Bench) -> None:

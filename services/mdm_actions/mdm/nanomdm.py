@@ -30,6 +30,7 @@ from services.mdm_actions.providers import (
     ProviderUnavailableError,
 )
 from shared.events.payload import YEARS
+from shared.postgres import Together
 
 _UDID = re.compile(r"[A-Za-z0-9-]{1,80}")
 """No comma: NanoMDM would take `a,b` for two devices."""
@@ -56,8 +57,8 @@ _REASONS = {
 """Apple's MCMDMErrorDomain."""
 
 _OUTCOME = """
-SELECT active, status, result, result_updated_at AT TIME ZONE 'UTC' AS at
-FROM view_queue WHERE id = $1 AND command_uuid = $2
+SELECT id, command_uuid, active, status, result, result_updated_at AT TIME ZONE 'UTC' AS at
+FROM view_queue WHERE id = ANY ($1) AND command_uuid = ANY ($2)
 """
 
 _LOOK = """
@@ -83,6 +84,7 @@ class NanoMDM:
         self._url = url.rstrip("/")
         self._auth = ("nanomdm", api_key)
         self._database = database
+        self._outcomes = Together(self._read_outcomes)
 
     async def probe(self) -> None:
         await self._one("SELECT 1")
@@ -118,7 +120,7 @@ class NanoMDM:
         # 500 with nothing but a push error: queued all the same. The device is woken later, or connects by itself.
 
     async def outcome(self, udid: str, command: UUID) -> Outcome | None:
-        row = await self._one(_OUTCOME, udid, _name(command))
+        row = await self._outcomes.of((udid, _name(command)))
         if row is None:
             return None
         match row["status"]:
@@ -146,9 +148,18 @@ class NanoMDM:
         except httpx2.HTTPError as error:
             raise ProviderUnavailableError("NanoMDM cannot be reached") from error
 
+    async def _read_outcomes(self, asked: list[tuple[str, str]]) -> dict[tuple[str, str], asyncpg.Record]:
+        udids, commands = zip(*asked, strict=True)
+        rows = await self._rows(_OUTCOME, list(udids), list(commands))
+        return {(row["id"], row["command_uuid"]): row for row in rows}
+
     async def _one(self, query: str, *values: str) -> asyncpg.Record | None:
+        rows = await self._rows(query, *values)
+        return rows[0] if rows else None
+
+    async def _rows(self, query: str, *values: str | list[str]) -> list[asyncpg.Record]:
         try:
-            return await self._database.fetchrow(query, *values)
+            return await self._database.fetch(query, *values)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ProviderUnavailableError("NanoMDM's database cannot be reached") from error
 
