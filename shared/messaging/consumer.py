@@ -43,6 +43,8 @@ _TELL_LIMIT_SECONDS = 10.0
 _GATHER_SECONDS = 0.2
 _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
+_STRETCH = 8
+"""So many records are read before anything else of the process goes on."""
 _REFUSED_SECONDS = 15.0
 """FastStream asks again every five seconds; when nothing is refused for so long, all is well again."""
 _TRIES_ALONE = 3
@@ -265,12 +267,20 @@ class Consumer:
 
     async def _take(self, batch: Sequence[Received]) -> None:
         with metrics.BATCH.time():
-            readings = {
-                place_of(record): read(record, self._keyring) for record in batch if record.topic == self._topic
-            }
+            readings = await self._read(batch)
             at_once = await self._took_at_once(batch, list(readings.values()))
             new = batch if at_once else await self._took_in_unit(batch, readings)
         count(batch, new, readings.values())
+
+    async def _read(self, batch: Sequence[Received]) -> dict[Place, Reading]:
+        """What those of the log say. Signatures take long, and others of the process have their turn meanwhile."""
+        readings: dict[Place, Reading] = {}
+        for number, record in enumerate(batch):
+            if number % _STRETCH == _STRETCH - 1:
+                await asyncio.sleep(0)
+            if record.topic == self._topic:
+                readings[place_of(record)] = read(record, self._keyring)
+        return readings
 
     async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
         sink = self._sink
