@@ -176,7 +176,7 @@ async def acknowledged(installed: Installed, number: int) -> None:
     kafka = KafkaConnection(installed.status.kafka.bootstrap)
     units = Units(pool, Signer("reporter", Ed25519PrivateKey.generate()), log_topic=topic)
     clocked = _Clocked(kafka)
-    relaying = asyncio.create_task(Relay(dsn, "reporter", clocked, units.relay_wake, Health()).run())
+    relaying = asyncio.create_task(Relay(dsn, "reporter", clocked, units.in_hand, Health()).run())
     plain = AIOKafkaProducer(**kafka.options(), acks="all", enable_idempotence=True)
     await plain.start()
     payload = DeviceLost.model_validate(next(e for e in event_types() if e.model is DeviceLost).example)

@@ -250,7 +250,7 @@ class Running[S: ServiceSettings]:
         if "relay" in self._only:
             producer = Producer(settings.kafka(), f"lostphone-{self._name}-relay")
             dsn = settings.postgres_dsn.get_secret_value()
-            work.append(("relay", Relay(dsn, self._name, producer, kit.units.relay_wake, kit.health).run()))
+            work.append(("relay", Relay(dsn, self._name, producer, kit.units.in_hand, kit.health).run()))
         if "timers" in self._only:
             work.append(("timers", Timers(kit.units, self._parts.timers, kit.health).run()))
         if "background" in self._only:

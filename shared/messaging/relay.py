@@ -2,7 +2,8 @@
 
 One relay of a service is active at a time, by an advisory lock on the connection that it reads with; another
 process takes over when that connection is lost. Rows are read while they exist and deleted once acknowledged. There
-is no cursor: a slower transaction with a smaller number would be skipped for ever.
+is no cursor: a slower transaction with a smaller number would be skipped for ever. What its own process has just
+committed it has in hand, and need not read where nothing waits before it.
 """
 
 import asyncio
@@ -13,12 +14,12 @@ import orjson
 import structlog
 from aiokafka.errors import KafkaError
 
+from shared.messaging.in_hand import MOST, InHand, Sendable
 from shared.messaging.kafka import OutgoingRecord, Producer
 from shared.messaging.outage import is_outage
 from shared.postgres import COMMAND_SECONDS, VANISHED_CLIENT
 from shared.telemetry import Health, metrics
 
-_BATCH = 500
 _POLL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _SEND_LIMIT_SECONDS = 60.0
@@ -30,14 +31,16 @@ _log = structlog.get_logger()
 
 
 class Relay:
-    """The relay of one service. `wake` is set by whoever committed something in this process."""
+    """The relay of one service. `in_hand`: what this process commits."""
 
-    def __init__(self, dsn: str, schema: str, producer: Producer, wake: asyncio.Event, health: Health) -> None:
+    def __init__(self, dsn: str, schema: str, producer: Producer, in_hand: InHand, health: Health) -> None:
         self._dsn = dsn
         self._schema = schema
         self._producer = producer
-        self._wake = wake
+        self._in_hand = in_hand
         self._health = health
+        self._found: set[int] = set()
+        """The places that the last look gave."""
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
@@ -56,6 +59,7 @@ class Relay:
             await self._producer.close()
 
     async def _serve(self) -> None:
+        self._in_hand.look()
         connection = await asyncpg.connect(
             self._dsn,
             timeout=10,
@@ -72,59 +76,54 @@ class Relay:
             await connection.set_type_codec(
                 "jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads
             )
-            await connection.add_listener(f"{self._schema}_work", lambda *_: self._wake.set())
+            await connection.add_listener(f"{self._schema}_work", lambda *_: self._in_hand.look())
             while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"{self._schema}-relay"):
                 self._health.ok("relay")
                 await asyncio.sleep(_POLL_SECONDS)
             while True:
-                self._wake.clear()
-                # What is committed while a batch is under way sets `wake` again.
-                if await self._relay_batch(connection) < _BATCH:
-                    self._health.ok("relay")
-                    await self._wait()
+                await self._relay(connection)
+                self._health.ok("relay")
+                await self._in_hand.wait(_POLL_SECONDS)
         finally:
             # Closing gives the lock back; a cancelled task that kept its connection would block every other relay.
             await asyncio.shield(_close(connection))
 
-    async def _relay_batch(self, connection: asyncpg.Connection) -> int:
-        """Send the oldest rows; how many there were."""
-        rows = await connection.fetch(_READ, _BATCH)
-        if not rows:
-            return 0
-        records = [
-            OutgoingRecord(
-                row["topic"],
-                row["key"].encode(),
-                [(name, text.encode()) for name, text in row["headers"]],
-                row["value"],
-            )
-            for row in rows
-        ]
+    async def _relay(self, connection: asyncpg.Connection) -> None:
+        """Send what is in hand, or the oldest rows of the outbox."""
+        batch = self._in_hand.take()
+        if batch is None:
+            batch = [_sendable(row) for row in await connection.fetch(_READ, MOST)]
+            self._found = {sendable.place for sendable in batch}
+            if len(batch) == MOST:
+                self._in_hand.look()
+        else:
+            # A row can be found before its unit hears that it has committed.
+            batch = [sendable for sendable in batch if sendable.place not in self._found]
+        if not batch:
+            return
         async with asyncio.timeout(_SEND_LIMIT_SECONDS):
-            errors = await self._producer.send(records)
-        await connection.execute(_DELETE, _acknowledged(rows, errors))
+            errors = await self._producer.send([sendable.record for sendable in batch])
+        await connection.execute(_DELETE, _acknowledged(batch, errors))
         failed = next((error for error in errors if error is not None), None)
         if failed is not None:
             raise failed
-        metrics.RELAYED.labels(rows[0]["topic"]).inc(len(rows))
-        return len(rows)
-
-    async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
-        except TimeoutError:
-            return
+        metrics.RELAYED.labels(batch[0].record.topic).inc(len(batch))
 
 
-def _acknowledged(rows: Sequence[asyncpg.Record], errors: Sequence[BaseException | None]) -> list[int]:
-    """The rows before the first error of their key: deleting one behind it would let it overtake."""
-    failed: set[str] = set()
+def _sendable(row: asyncpg.Record) -> Sendable:
+    headers = [(name, text.encode()) for name, text in row["headers"]]
+    return Sendable(row["place"], OutgoingRecord(row["topic"], row["key"].encode(), headers, row["value"]))
+
+
+def _acknowledged(batch: Sequence[Sendable], errors: Sequence[BaseException | None]) -> list[int]:
+    """The places before the first error of their key: deleting one behind it would let it overtake."""
+    failed: set[bytes | None] = set()
     done: list[int] = []
-    for row, error in zip(rows, errors, strict=True):
+    for sendable, error in zip(batch, errors, strict=True):
         if error is not None:
-            failed.add(row["key"])
-        elif row["key"] not in failed:
-            done.append(row["place"])
+            failed.add(sendable.record.key)
+        elif sendable.record.key not in failed:
+            done.append(sendable.place)
     return done
 
 

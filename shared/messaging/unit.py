@@ -9,7 +9,7 @@ Nothing of it happens unless all of it does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,9 +24,14 @@ from shared.events import LOG_TOPIC, Envelope, Signer
 from shared.events.payload import Payload
 from shared.events.registry import EventType, find
 from shared.messaging.clock import DatabaseClock
+from shared.messaging.in_hand import InHand, Sendable
+from shared.messaging.kafka import OutgoingRecord
 from shared.messaging.timer import LEASE, Timer, TimerLostError, Timers
 from shared.postgres import Line, Together
 from shared.telemetry import current_traceparent
+
+_TURNS = 4
+"""Of the event loop, until what was said is on its way to Kafka: it goes before the answer to whoever asked for it."""
 
 # In one order, so that two units that share subjects never wait for each other: phones (`device-…`) before incidents.
 _LOCK = """
@@ -37,6 +42,7 @@ RETURNING subject, last
 
 # How a unit ends, in one statement: what it does to timers, of which none is in two of the three lists, and what it
 # says, under sequences that it knows from its locks. A timer that is fired at once is written as leased by its firing.
+# Of events, the places in the outbox when none about their subjects waits there already.
 _END = """
 WITH armed AS (
     INSERT INTO timer (subject, name, due_at, payload, traceparent, attempt)
@@ -66,8 +72,10 @@ WITH armed AS (
     FROM unnest($16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
         WITH ORDINALITY AS given (event_id, topic, key, headers, value, number)
     ORDER BY number
+    RETURNING event_id, place
 )
 SELECT subject, name, armed, traceparent FROM armed UNION ALL SELECT subject, name, NULL, NULL FROM finished
+UNION ALL SELECT NULL, event_id, place, NULL FROM sent WHERE NOT EXISTS (SELECT FROM outbox WHERE key = ANY ($14))
 """
 
 # A timer that somebody holds is being set anew or taken away: to wait for it could be to wait for each other. Should
@@ -134,6 +142,8 @@ class Unit:
     """When the earliest timer is due that was set and is not fired at once."""
     fired: list[Timer] = field(default_factory=list)
     """Timers that are leased for this process, to be fired when the unit has committed."""
+    sendable: list[Sendable] = field(default_factory=list)
+    """All events of the unit in their order, when nothing about their subjects waits before them."""
     _counts: list[Counter] = field(default_factory=list)
 
     async def lock(self, *subjects: str) -> None:
@@ -223,7 +233,7 @@ class Unit:
         fired = [state for state in self._timers.values() if isinstance(state, Timer)]
         gone = [key for key, state in self._timers.items() if state is None]
         due = [key for *key, state in armed if state.due_at <= self.now][:room]
-        outbox = [self._row(outgoing) for outgoing in self._outgoing]
+        outbox = [(outgoing.envelope.id, self._record(outgoing)) for outgoing in self._outgoing]
         spoken = sorted({outgoing.envelope.subject for outgoing in self._outgoing})
         rows = await self.connection.fetch(
             _END,
@@ -242,7 +252,8 @@ class Unit:
             LEASE,
             spoken,
             [self._last[subject] for subject in spoken],
-            *([row[column] for row in outbox] for column in range(5)),
+            [event_id for event_id, _ in outbox],
+            *_columns([record for _, record in outbox]),
         )
         ended = {(row["subject"], row["name"]): row for row in rows}
         for timer in fired:
@@ -255,6 +266,9 @@ class Unit:
                 self.fired.append(Timer(subject, name, state.due_at, 1, state.payload, *setting))
             else:
                 self.armed = min(self.armed or state.due_at, state.due_at)
+        places = {row["name"]: row["armed"] for row in rows if row["subject"] is None}
+        if places:
+            self.sendable = [Sendable(places[event_id], record) for event_id, record in outbox]
 
     async def _must_have_changed(self, timer: Timer) -> None:
         """Disarmed or set anew meanwhile: what it fired for is done, and the new setting stands. Else it was lost."""
@@ -264,14 +278,24 @@ class Unit:
         if current == timer.armed:
             raise TimerLostError(timer)
 
-    def _row(self, outgoing: _Outgoing) -> tuple[str, str, str, str, bytes]:
+    def _record(self, outgoing: _Outgoing) -> OutgoingRecord:
         subject = outgoing.envelope.subject
         self._last[subject] += 1
         envelope = replace(outgoing.envelope, sequence=self._last[subject])
         headers, value = envelope.sign(self._signer, outgoing.payload)
         topic = outgoing.entry.type if outgoing.entry.writer == "audit" else self._log_topic
-        told = orjson.dumps([[name, data.decode()] for name, data in headers]).decode()
-        return envelope.id, topic, subject, told, value
+        return OutgoingRecord(topic, subject.encode(), headers, value)
+
+
+def _columns(records: Sequence[OutgoingRecord]) -> tuple[list[Any], ...]:
+    """Topics, keys, headers and values, as the outbox takes them."""
+    told = [[[name, (data or b"").decode()] for name, data in record.headers] for record in records]
+    return (
+        [record.topic for record in records],
+        [(record.key or b"").decode() for record in records],
+        [orjson.dumps(headers).decode() for headers in told],
+        [record.value for record in records],
+    )
 
 
 class Units:
@@ -290,7 +314,7 @@ class Units:
         self.pool = pool
         self.line = Line(pool)
         """For a sink that takes batches without a unit; the consume loop gives it back."""
-        self.relay_wake = asyncio.Event()
+        self.in_hand = InHand()
         self.timer_wake = asyncio.Event()
         self.timers: Timers | None = None
         """Those that run in this process."""
@@ -318,9 +342,17 @@ class Units:
         if timers is not None:
             timers.fire(unit.fired)
         if spoke:
-            self.relay_wake.set()
+            self._hand_over(unit.sendable)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
         if unit.armed is not None:
             self._wake_timers(unit.armed)
+
+    def _hand_over(self, sendable: Sequence[Sendable]) -> None:
+        if sendable:
+            self.in_hand.give(sendable)
+        else:
+            self.in_hand.look()
 
     async def again(self, timer: Timer, due_at: datetime, payload: dict[str, Any]) -> None:
         """Have a timer that fired fire again then, where nothing else is to be kept: one statement without a unit, for

@@ -128,7 +128,7 @@ async def at_work(audit: Audit) -> AsyncIterator[Producer]:
         topic=topic,
         group=f"{topic}-{secrets.token_hex(4)}",
     )
-    relay = Relay(audit.bench.dsn, "audit", relaying, audit.kit.units.relay_wake, audit.kit.health)
+    relay = Relay(audit.bench.dsn, "audit", relaying, audit.kit.units.in_hand, audit.kit.health)
     await consumer.start()
     tasks = [asyncio.ensure_future(start()) for start in (*audit.parts.background, relay.run)]
     try:

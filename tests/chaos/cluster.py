@@ -219,7 +219,7 @@ async def _through(cluster: Cluster, dsn: str, folder: Path, seconds: float) -> 
     connection, health = KafkaConnection(cluster.bootstrap), Health()
     speaking, hearing = await connect(dsn, "reporter", max_size=4), await connect(dsn, "notifier", max_size=4)
     load = _Load(Units(speaking, Signer("reporter", key), log_topic=topic))
-    relay = Relay(dsn, "reporter", Producer(connection, "cluster-relay"), load.units.relay_wake, health)
+    relay = Relay(dsn, "reporter", Producer(connection, "cluster-relay"), load.units.in_hand, health)
     dead = Producer(connection, "cluster-dead-letters")
     units = Units(hearing, Signer("notifier", Ed25519PrivateKey.generate()), log_topic=topic)
     letters = DeadLetters("notifier", dead)

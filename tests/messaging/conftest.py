@@ -11,11 +11,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shared.events import KeyRing, Signer
+from shared.events import KeyRing, Received, Signer
 from shared.events.payload import Payload
 from shared.events.signing import key_id
 from shared.messaging import Scope, Units
@@ -77,7 +78,7 @@ class Bus:
     @asynccontextmanager
     async def relaying(self, service: str = "reporter") -> AsyncIterator[Relay]:
         relay = Relay(
-            self.dsn, service, Producer(self.connection, f"relay-{service}"), self.speaker.relay_wake, self.health
+            self.dsn, service, Producer(self.connection, f"relay-{service}"), self.speaker.in_hand, self.health
         )
         task = asyncio.create_task(relay.run())
         try:
@@ -113,6 +114,27 @@ class Bus:
 
     async def position(self, service: str = "notifier") -> int:
         return await self.pools[service].fetchval("SELECT coalesce(sum(next_offset), 0)::bigint FROM position") or 0
+
+
+async def all_records(bus: Bus) -> list[Received]:
+    """What lies in the topic, in the order of each partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus.bootstrap)
+    await consumer.start()
+    try:
+        places = [TopicPartition(bus.topic, partition) for partition in range(3)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        found: list[Received] = []
+        while len(found) < sum(ends.values()):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(
+                    Received(r.topic, r.partition, r.offset, r.timestamp, r.key, tuple(r.headers), r.value)
+                    for r in records
+                )
+        return found
+    finally:
+        await consumer.stop()
 
 
 @pytest.fixture

@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Consumer as OtherConsumer
 from confluent_kafka import TopicPartition as OtherPlace
 
-from shared.events import Event, Reading, Received, Rejection, read
+from shared.events import Event, Reading, Rejection, read
 from shared.events.reporter import IncidentReopened, LineResumptionRequested
 from shared.messaging import Dispatch, Scope, Unit
 from shared.messaging.kafka import OutgoingRecord
-from tests.messaging.conftest import Bus, until
+from tests.messaging.conftest import Bus, all_records, until
 
 
 class Notebook:
@@ -52,26 +51,6 @@ class Notebook:
         return condition
 
 
-async def _all_records(bus: Bus) -> list[Received]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bus.bootstrap)
-    await consumer.start()
-    try:
-        places = [TopicPartition(bus.topic, partition) for partition in range(3)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
-        found: list[Received] = []
-        while len(found) < sum(ends.values()):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found.extend(
-                    Received(r.topic, r.partition, r.offset, r.timestamp, r.key, tuple(r.headers), r.value)
-                    for r in records
-                )
-        return found
-    finally:
-        await consumer.stop()
-
-
 async def test_events_of_a_subject_arrive_in_order_with_gapless_sequences(bus: Bus, incident: str) -> None:
     notebook = Notebook(bus)
     await notebook.prepare()
@@ -82,7 +61,7 @@ async def test_events_of_a_subject_arrive_in_order_with_gapless_sequences(bus: B
     assert await notebook.reasons(incident) == [f"r{number}" for number in range(40)]
     sequences = [
         event.envelope.sequence
-        for record in await _all_records(bus)
+        for record in await all_records(bus)
         if isinstance(event := read(record, bus.keyring), Event)
     ]
     assert sequences == list(range(1, 41))
@@ -206,7 +185,7 @@ async def test_a_batch_that_was_taken_changes_nothing_when_it_is_offered_once_mo
             await bus.say(IncidentReopened(reason=f"r{number}"), subject=incident)
             await until(notebook.has(incident, number + 1), "one after the other")
     before = await _heard_up_to(bus)
-    readings = [read(record, bus.keyring) for record in await _all_records(bus)]
+    readings = [read(record, bus.keyring) for record in await all_records(bus)]
     assert not await notebook.dispatch.take_at_once(bus.hearer, readings)
     assert await _heard_up_to(bus) == before
     assert await notebook.reasons(incident) == ["r0", "r1", "r2"]

@@ -151,7 +151,7 @@ async def test_the_end_of_a_transaction_is_no_record_that_a_service_is_behind_by
 async def test_a_relay_that_cannot_reach_kafka_counts_it(bus: Bus, incident: str) -> None:
     before = _told()
     nowhere = Producer(KafkaConnection(f"127.0.0.1:{free_port()}"), "relay")
-    relay = asyncio.create_task(Relay(bus.dsn, "reporter", nowhere, bus.speaker.relay_wake, bus.health).run())
+    relay = asyncio.create_task(Relay(bus.dsn, "reporter", nowhere, bus.speaker.in_hand, bus.health).run())
     try:
         await bus.say(IncidentReopened(reason="x"), subject=incident)
         await _moved(before, "relay_failures_total")

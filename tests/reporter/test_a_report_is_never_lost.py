@@ -175,7 +175,7 @@ async def test_a_report_reaches_the_log_over_kafka(reporter: Reporter, acme: str
 
     kit = reporter.kit
     producer = Producer(kit.settings.kafka(), "test-reporter-relay")
-    relay = Relay(reporter.installed.dsn("reporter"), "reporter", producer, kit.units.relay_wake, kit.health)
+    relay = Relay(reporter.installed.dsn("reporter"), "reporter", producer, kit.units.in_hand, kit.health)
     consumer = AIOKafkaConsumer(
         "lostphone.log.v1", bootstrap_servers=reporter.installed.bootstrap, auto_offset_reset="latest"
     )

@@ -23,6 +23,7 @@ from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.feeds.replay import from_own_topics, from_timeline
 from services.audit.timeline import Timeline
 from shared.events import event_types
+from shared.messaging.in_hand import InHand
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from shared.messaging.relay import Relay
 from shared.telemetry import Health
@@ -99,7 +100,7 @@ async def _feed(bench: Bench, bootstrap: str, version: OcsfVersion = OcsfVersion
 
 async def _relayed(bench: Bench, bootstrap: str) -> None:
     """Send what lies in the outbox."""
-    relay = Relay(bench.dsn, "audit", Producer(KafkaConnection(bootstrap), "test-siem"), asyncio.Event(), Health())
+    relay = Relay(bench.dsn, "audit", Producer(KafkaConnection(bootstrap), "test-siem"), InHand(), Health())
     work = asyncio.ensure_future(relay.run())
     await eventually(lambda: bench.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
     work.cancel()
