@@ -32,6 +32,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What no attribute may hold (CloudEvents 1.0, type String), nor a text of PostgreSQL in the case of NUL."""
 
 
+class Unopened(bytes):
+    """A batch of records as it lies in Kafka, in the place of what it holds: unpacked it is longer than a batch may be,
+    or damaged."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """One Kafka record, as it lay in its partition."""
@@ -168,6 +175,8 @@ def _unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
     """Headers and value in binary mode; a structured record is turned into one."""
     if received.value is None:
         raise _NotAnEventError("value_null")
+    if isinstance(received.value, Unopened):
+        raise _NotAnEventError("batch_not_unpacked")
     if len(received.value) > MAX_VALUE_BYTES:
         raise _NotAnEventError("value_too_large")
     if len(received.headers) > _MAX_HEADERS:

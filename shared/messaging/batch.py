@@ -19,6 +19,11 @@ def received(record: ConsumerRecord) -> Received:
     )
 
 
+def length(record: ConsumerRecord) -> int:
+    """Of all that somebody may make long."""
+    return len(record.key or b"") + len(record.value or b"") + sum([len(data or b"") for _, data in record.headers])
+
+
 def firsts(batch: Sequence[Received]) -> list[Received]:
     return list({(record.topic, record.partition): record for record in reversed(batch)}.values())
 

@@ -23,7 +23,7 @@ from faststream import AckPolicy
 from faststream.kafka.annotations import KafkaMessage
 
 from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
-from shared.messaging.batch import Place, age, count, firsts, lasts, place_of, received
+from shared.messaging.batch import Place, age, count, firsts, lasts, length, place_of, received
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
 from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
@@ -35,6 +35,9 @@ from shared.messaging.unit import Unit, Units
 from shared.telemetry import Health, metrics
 
 MAX_BATCH = 500
+_MOST_BYTES = 8 * 1024 * 1024
+_AT_ONCE = 25
+"""A batch ends at so many bytes, which are counted after so many records: each may be as long as a batch of Kafka."""
 _LONGEST_PAUSE = timedelta(seconds=5)
 """Far below `max_poll_interval_ms`: a paused consumer stays in its group."""
 _TELL_SECONDS = 0.5
@@ -188,7 +191,7 @@ class Consumer:
         until = time.monotonic() + _GATHER_SECONDS
         while self._urgent and len(records) < MAX_BATCH and not any(map(self._is_urgent, records)):
             seconds = until - time.monotonic()
-            if seconds <= 0:
+            if seconds <= 0 or sum(map(length, records)) >= _MOST_BYTES:
                 break
             records += await _ready(consumer, MAX_BATCH - len(records), seconds)
         return records
@@ -389,5 +392,15 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka s
 
 async def _ready(consumer: AIOKafkaConsumer, most: int, seconds: float = 0.0) -> list[ConsumerRecord]:
     """What lies ready behind the first record, in the order of each partition, or comes within so many seconds."""
-    more = await consumer.getmany(timeout_ms=int(seconds * 1000), max_records=most)
-    return [record for records in more.values() for record in records]
+    found: list[ConsumerRecord] = []
+    held = 0
+    while held < _MOST_BYTES and len(found) < most:
+        wanted = min(_AT_ONCE, most - len(found))
+        more = await consumer.getmany(timeout_ms=int(seconds * 1000), max_records=wanted)
+        records = [record for records in more.values() for record in records]
+        found += records
+        held += sum(map(length, records))
+        if len(records) < wanted:
+            break
+        seconds = 0.0
+    return found

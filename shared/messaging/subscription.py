@@ -10,7 +10,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 from faststream.security import SASLScram512
 
-from shared.messaging.header_names import read_any_header_name
+from shared.messaging.fetched import read_whatever_is_fetched
 from shared.messaging.kafka import KafkaConnection
 
 _log = structlog.get_logger()
@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 
 def broker(connection: KafkaConnection, service: str) -> KafkaBroker:
     """What subscribers of this service are made with."""
-    read_any_header_name()
+    read_whatever_is_fetched()
     options: dict[str, Any] = connection.options()
     if connection.security == "SASL_SSL":
         security = SASLScram512(

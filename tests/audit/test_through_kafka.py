@@ -1,6 +1,7 @@
 """From a record in Kafka to a signed checkpoint and the topics for integrators, with all parts at work."""
 
 import asyncio
+import struct
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -200,6 +201,27 @@ async def test_reading_the_partition_again_records_and_feeds_nothing_again(audit
     assert after[:100] == before
     assert len(after) == 150
     assert {entry["kind"] for entry in after} == {"event"}
+
+
+async def test_what_is_huge_unpacked_is_evidence_as_it_lies_in_kafka(audit: Audit, tmp_path: Path) -> None:
+    incident, topic = _incident(tmp_path), audit.bench.writers.topic
+    lost, locked = (audit.bench.writers.record(name, incident) for name in ("DeviceLost", "DeviceLocked"))
+    bootstrap = audit.kit.settings.kafka_bootstrap
+    writer = AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type="zstd", max_request_size=1 << 30)
+    async with at_work(audit) as producer, writer:
+        await producer.send([outgoing(lost, topic)])
+        partition = (await writer.send_and_wait(topic, bytes(100 << 20), key=incident.encode())).partition
+        await producer.send([outgoing(locked, topic)])
+        await eventually(lambda: _is(audit, 3))
+        entries = await audit.bench.entries()
+        assert [(entry["kind"], entry["n"]) for entry in entries] == [("event", 0), ("unparsed", None), ("event", 1)]
+        header, key, value = entries[1]["leaf"].split(b"\n", 2)
+        said = orjson.loads(header)
+        assert (said["reason"], said["p"], said["o"]) == ("batch_not_unpacked", partition, 1)
+        assert orjson.loads(key) == {"h": [], "key": None}
+        assert value[8:12] == struct.pack(">i", len(value) - 12), "the batch, with the length that Kafka gives it"
+        report = await asyncio.to_thread(_verify, audit, await audit.token(OPERATOR, "auditor"))
+        assert report.exit_status == 0, report.document()
 
 
 async def test_the_feed_begins_again_where_kafka_had_acknowledged(audit: Audit, tmp_path: Path) -> None:
