@@ -307,9 +307,9 @@ class Consumer:
         return new
 
     async def _park(self, record: Received, error: Exception) -> None:
-        original = record
-        if record.topic == self._topic:
-            self._limit.park()
+        original, is_in_log = record, record.topic == self._topic
+        if is_in_log:
+            self._limit.must_allow_one()
         else:
             # Somebody asked for this one; that it fails again says nothing about those in the log.
             metrics.REDRIVEN.labels("failed").inc()
@@ -318,6 +318,8 @@ class Consumer:
         async with self._units.begin() as unit:
             await claim(unit, [record])
             await remember(unit, original, self._keyring, error)
+        if is_in_log:
+            self._limit.parked()
 
     async def _pause(self, reason: str) -> None:
         self._pauses += 1

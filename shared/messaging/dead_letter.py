@@ -44,7 +44,7 @@ class ParkingLimit:
             self._row = 0
             self._recent.extend([False] * count)
 
-    def park(self) -> None:
+    def must_allow_one(self) -> None:
         """One more is to be parked. Raises `TooManyDeadLettersError` when that is one too many."""
         parked = sum(self._recent) + 1
         too_large_a_share = parked >= self._at_least and parked > self._share * (len(self._recent) + 1)
@@ -53,6 +53,9 @@ class ParkingLimit:
                 f"{self._row} records in a row and {parked - 1} of the last {len(self._recent)} could not be handled; "
                 "mend the deployment and restart it: the records are still in the log"
             )
+
+    def parked(self) -> None:
+        """It was: only now, for while it cannot be, it is tried again and again."""
         self._row += 1
         self._recent.append(True)
 

@@ -89,9 +89,16 @@ class Bus:
 
     @asynccontextmanager
     async def hearing(
-        self, sink: Sink, *, limit: ParkingLimit | None = None, service: str = "notifier", redrive: bool = False
+        self,
+        sink: Sink,
+        *,
+        limit: ParkingLimit | None = None,
+        service: str = "notifier",
+        redrive: bool = False,
+        parking: KafkaConnection | None = None,
     ) -> AsyncIterator[Consumer]:
-        producer = Producer(self.connection, f"dead-letters-{service}")
+        """`parking`: another broker for what is parked."""
+        producer = Producer(parking or self.connection, f"dead-letters-{service}")
         consumer = Consumer(
             service,
             self.connection,

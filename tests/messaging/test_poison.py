@@ -20,10 +20,11 @@ from shared.events import Envelope, Event, Signer
 from shared.events.reporter import IncidentReopened
 from shared.messaging import DependencyUnavailableError, Dispatch, Unit
 from shared.messaging.dead_letter import ParkingLimit, dead_letter_topic
-from shared.messaging.kafka import OutgoingRecord
+from shared.messaging.kafka import KafkaConnection, OutgoingRecord
 from shared.telemetry import metrics
 from tests.messaging.conftest import Bus, create_topics, until
 from tests.messaging.names import NameInBytes, write_any_header_name
+from tests.stack.service import free_port
 
 
 class Heard:
@@ -221,6 +222,27 @@ async def test_a_bad_deployment_stops_at_the_limit_and_keeps_the_log(bus: Bus, i
             await bus.say(IncidentReopened(reason="last"), subject=incident)
             await until(heard.has_last, "the rest after the mended deployment")
     assert heard.reasons == [*(f"r{number}" for number in range(3, 12)), "last"]
+
+
+async def test_a_record_that_cannot_be_parked_yet_counts_once_however_often_it_is_tried(
+    bus: Bus, incident: str
+) -> None:
+    heard, paused = Heard(), metrics.PAUSES._value.get()
+
+    async def tried() -> bool:
+        return metrics.PAUSES._value.get() >= paused + 4
+
+    nowhere = KafkaConnection(f"127.0.0.1:{free_port()}")
+    dispatch, limit = Dispatch({IncidentReopened: heard.handle}), ParkingLimit(in_a_row=1)
+    async with bus.relaying():
+        async with bus.hearing(dispatch, limit=limit, parking=nowhere):
+            await bus.say(IncidentReopened(reason="poison"), subject=incident)
+            await until(tried, "it was tried again")
+            assert "mend the deployment" not in str(bus.health.failing())
+        async with bus.hearing(dispatch, limit=limit):
+            await bus.say(IncidentReopened(reason="last"), subject=incident)
+            await until(heard.has_last, "the record behind it")
+    assert len(_parked(bus, incident)) == 1
 
 
 @dataclass(frozen=True)
