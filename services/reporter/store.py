@@ -82,6 +82,19 @@ async def load_joinable(connection: Connection, organisation: str, device: str, 
     return Incident.model_validate(state) if state is not None else None
 
 
+async def others_open(connection: Connection, incident: Incident) -> list[str]:
+    """Other open cases about the same phone: one that was read again after a restore meets what was reported since."""
+    rows = await connection.fetch(
+        "SELECT incident FROM incident WHERE organisation = $1 AND device = $2 AND drill = $3 AND joinable "
+        "AND incident <> $4 ORDER BY reported_at",
+        incident.organisation,
+        incident.facts.device,
+        incident.drill,
+        incident.id,
+    )
+    return [row["incident"] for row in rows]
+
+
 async def queue(connection: Connection, organisation: str, *, ended: bool | None, limit: int) -> list[Incident]:
     """Cases, newest first."""
     rows = await connection.fetch(

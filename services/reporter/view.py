@@ -100,6 +100,7 @@ class Views:
             device = await find_device(unit.connection, incident.facts.device, incident.organisation)
             told = await store.reports(unit.connection, incident.id)
             entries = await store.entries(unit.connection, incident.id)
+            others = await store.others_open(unit.connection, incident)
             opened = await self._contact(unit, incident, told, acting) if with_contact else {}
             now = unit.now
         return self._summary(incident, device.facts if device else None, now) | {
@@ -134,6 +135,7 @@ class Views:
             "ended_at": incident.ended_at,
             "outcome": incident.outcome,
             "brought_back": incident.brought_back,
+            "others_open": others,
             "missing_for_closing": desk.missing_for_closing(incident) if incident.ended is None else [],
             "entries": [_entry(entry) for entry in entries],
             "now": now,

@@ -194,6 +194,27 @@ async def test_reading_the_log_once_more_changes_nothing(
         assert await _shown(again, acme, incident) == before
 
 
+async def test_a_report_that_came_before_its_earlier_case_was_read_again_is_shown_beside_it(
+    reporter: Reporter, restored: Restore, acme: str, log: Log
+) -> None:
+    report = {"reported_as": "proxy", "holder_name": "鈴木", "callback": "0312345678"}
+    report["device"] = await reporter.phone(acme)
+    earlier = (await (await reporter.someone(acme)).post("/v1/reports", report))["incident"]
+    async with restored() as again:
+        desk = await again.someone(acme, DESK, LEAD)
+        later = (await desk.post("/v1/reports", report))["incident"]
+        assert later != earlier, "nothing tells of the earlier one yet"
+        await _read_again(again, log.records)
+        for case, other in ((earlier, later), (later, earlier)):
+            assert (await desk.get(f"/v1/incidents/{case}"))["others_open"] == [other]
+            page = await desk.http.get(f"/incidents/{case}", headers={"Authorization": f"Bearer {desk.token}"})
+            assert f'href="/incidents/{other}"' in page.text
+        assert (await desk.post("/v1/reports", report))["incident"] == later, "it is the newest that goes on"
+        await desk.post(f"/v1/incidents/{later}/cancel", {"reason": "duplicate"})
+        assert (await desk.get(f"/v1/incidents/{earlier}"))["others_open"] == []
+        assert (await desk.post("/v1/reports", report))["incident"] == earlier
+
+
 async def test_whoever_was_erased_after_the_backup_is_erased_again(
     reporter: Reporter, restored: Restore, acme: str, log: Log
 ) -> None:
