@@ -241,14 +241,14 @@ class Consumer:
 
     async def _take_all(self, batch: Sequence[Received]) -> None:
         try:
-            await self._take(batch)
+            new = await self._take(batch)
         except Exception as error:
             if is_outage(error):
                 raise
             metrics.RETRIED.labels(batch[0].topic).inc(len(batch))
             _log.warning("batch_failed", records=len(batch), error=type(error).__name__)
         else:
-            self._limit.handled(len(batch))
+            self._limit.handled(new)
             return
         for record in batch:
             await self._take_alone(record)
@@ -256,7 +256,7 @@ class Consumer:
     async def _take_alone(self, record: Received) -> None:
         for attempt in range(1, _TRIES_ALONE + 1):
             try:
-                await self._take([record])
+                new = await self._take([record])
             except Exception as error:
                 if is_outage(error):
                     raise
@@ -265,15 +265,17 @@ class Consumer:
                     return
                 await asyncio.sleep(_TRY_PAUSE_SECONDS)
             else:
-                self._limit.handled(1)
+                self._limit.handled(new)
                 return
 
-    async def _take(self, batch: Sequence[Received]) -> None:
+    async def _take(self, batch: Sequence[Received]) -> int:
+        """How many of them had not been taken before."""
         with metrics.BATCH.time():
             readings = await self._read(batch)
             at_once = await self._took_at_once(batch, list(readings.values()))
             new = batch if at_once else await self._took_in_unit(batch, readings)
         count(batch, new, readings.values())
+        return len(new)
 
     async def _read(self, batch: Sequence[Received]) -> dict[Place, Reading]:
         """What those of the log say. Signatures take long, and others of the process have their turn meanwhile."""

@@ -224,6 +224,26 @@ async def test_a_bad_deployment_stops_at_the_limit_and_keeps_the_log(bus: Bus, i
     assert heard.reasons == [*(f"r{number}" for number in range(3, 12)), "last"]
 
 
+async def test_a_record_that_comes_a_second_time_does_not_break_a_row_of_those_that_fail(
+    bus: Bus, incident: str
+) -> None:
+    async def stopped() -> bool:
+        return "mend the deployment" in str(bus.health.failing())
+
+    async def is_parked() -> bool:
+        return len(_parked(bus, incident)) == 1
+
+    limit = ParkingLimit(in_a_row=1)
+    async with bus.relaying(), bus.hearing(Dispatch({IncidentReopened: Heard().handle}), limit=limit) as consumer:
+        await bus.say(IncidentReopened(reason="poison"), subject=incident)
+        await until(is_parked, "the first is parked")
+        # As when partitions are assigned while a record is under way.
+        await consumer._subscriber.consumer.seek_to_beginning()
+        await bus.say(IncidentReopened(reason="poison"), subject=incident)
+        await until(stopped, "two in a row are too many")
+    assert len(_parked(bus, incident)) == 1
+
+
 async def test_a_record_that_cannot_be_parked_yet_counts_once_however_often_it_is_tried(
     bus: Bus, incident: str
 ) -> None:
