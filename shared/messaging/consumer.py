@@ -205,7 +205,8 @@ class Consumer:
     def _acknowledge(self, message: KafkaMessage) -> None:
         """Tell Kafka, for display, beside the work: the truth is in the database, and each batch would wait for it."""
         self._taken = message
-        if self._telling is None or self._telling.done():
+        # Once it ends, the client would be closed under it, and leave a connection open.
+        if not self._ends and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:

@@ -218,3 +218,22 @@ async def test_what_a_handler_adds_twice_is_parked_alone(bus: Bus, incident: str
             await bus.say(IncidentReopened(reason=reason), subject=incident)
         await until(notebook.has(incident, 2), "the first and the last")
     assert await notebook.reasons(incident) == ["same-1", "last"]
+
+
+async def test_a_consumer_that_has_stopped_tells_kafka_nothing_more(bus: Bus, incident: str) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(unit: Unit, payload: IncidentReopened, event: Event) -> None:
+        begun.set()
+        await go_on.wait()
+
+    async with bus.relaying(), bus.hearing(Dispatch({IncidentReopened: handle})) as consumer:
+        await bus.say(IncidentReopened(reason="last"), subject=incident)
+        await begun.wait()
+        stopping = asyncio.create_task(consumer.stop())
+        await asyncio.sleep(0)
+        go_on.set()
+        await stopping
+        # It would open a connection that nobody closes.
+        assert consumer._telling is None or consumer._telling.done()
+    assert await bus.position() == 1
