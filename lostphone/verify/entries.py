@@ -15,6 +15,8 @@ from services.audit.tlog import leaf_hash as hash_of
 from shared.events import Event, KeyRing, Received, read
 from shared.events.reporter import IncidentClosed
 
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading an entry raises that has another shape, or nests without end."""
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAMES_CLOSED = IncidentClosed.event_type.encode()
 _IN_CHAINS = (Kind.EVENT, Kind.SEAL)
@@ -52,7 +54,9 @@ class Entries:
         try:
             header = open_header(leaf)
             kind = Kind(header.get("of") or header["k"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+            if kind is Kind.DETACHED:
+                raise ValueError("what is detached is of another kind, too")
+        except _MALFORMED:
             self._offend("chains", "既知の種類の項目ではありません", "it is not a leaf of a kind that is known", seq)
             return
         self.kinds[kind] += 1
@@ -69,7 +73,7 @@ class Entries:
                 self._restore(seq, header)
             if kind is Kind.EVENT and self.keyring is not None:
                 self._event(seq, open_leaf(leaf, data), self.keyring)
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        except _MALFORMED:
             self._offend("chains", "種類に必要な見出しがありません", "its header lacks what its kind needs", seq)
 
     def finish(self) -> None:

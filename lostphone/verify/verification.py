@@ -8,6 +8,7 @@ from lostphone.verify.entries import Entries
 from lostphone.verify.report import Offence, Report
 from lostphone.verify.source import Source, UnreadableError
 from services.audit.tlog import (
+    BundleError,
     Checkpoint,
     CheckpointError,
     Edge,
@@ -178,19 +179,12 @@ class _Walk:
         width = min(TILE_WIDTH, self._checkpoint.size - start)
         index = start // TILE_WIDTH
         served = self._source.read(str(TilePath(0, index, width)))
+        is_whole = len(served) == width * HASH_BYTES
         try:
             leaves = unpack_bundle(self._source.read(str(TilePath(None, index, width))))
-        except ValueError as error:
-            self._offend("leaves", f"束 {index} が壊れています", f"bundle {index}: {error}", start)
-            raise UnreadableError(f"bundle {index} is damaged") from error
-        if len(leaves) != width or len(served) != width * HASH_BYTES:
-            self._offend(
-                "leaves",
-                f"束またはタイル {index} に {width} 件がありません",
-                f"bundle or tile {index} does not have {width} entries",
-                start,
-            )
-            raise UnreadableError(f"bundle or tile {index} is damaged")
+        except BundleError as error:
+            leaves, is_whole = error.leaves, False
+        is_whole, leaves = is_whole and len(leaves) <= width, leaves[:width]
         hashes = leaf_hashes(leaves)
         for at, (leaf, hashed) in enumerate(zip(leaves, hashes, strict=True)):
             if hashed != served[at * HASH_BYTES : (at + 1) * HASH_BYTES]:
@@ -201,6 +195,20 @@ class _Walk:
                     start + at,
                 )
             self._entries.take(start + at, leaf, hashed)
+        if len(leaves) < width:
+            ends = start + len(leaves)
+            self._offend(
+                "leaves", f"{ends} 番: 束がその途中で終わっています", f"entry {ends}: the bundle ends inside it", ends
+            )
+            raise UnreadableError(f"bundle {index} is damaged")
+        if not is_whole:
+            self._offend(
+                "leaves",
+                f"束またはタイル {index} に {width} 件より多くあります",
+                f"bundle or tile {index} does not have {width} entries",
+                start,
+            )
+            raise UnreadableError(f"bundle or tile {index} is damaged")
         self._grow(hashes, earlier)
 
     def _grow(self, hashes: list[bytes], earlier: list[Checkpoint]) -> None:

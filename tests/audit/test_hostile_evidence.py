@@ -25,7 +25,7 @@ from lostphone.verify import DirectorySource, HttpSource, UnreadableError, app, 
 from lostphone.verify.bundle import check_bundle
 from sandbox.playing import served
 from services.audit.evidence import verify
-from services.audit.tlog import Policy
+from services.audit.tlog import Policy, pack_bundle
 from tests.audit.dripping import HEAD, dripping
 from tests.audit.forger import EXPORT, KEYS, POLICY, STRANGER, Forger
 
@@ -177,6 +177,9 @@ def _headers(change: Callable[[list[Any]], object]) -> Callable[[Forger], None]:
         (lambda forger: forger.rests.__setitem__(EXPORT, b" "), "disproved"),
         (lambda forger: forger.headers[4].update(p="0"), "disproved"),
         (lambda forger: forger.headers[4].update(s=["x"]), "disproved"),
+        (lambda forger: forger.headers[EXPORT].update(k="detached"), "disproved"),
+        (lambda forger: forger.headers[4].update(sha256=["x"], size=0), "disproved"),
+        (lambda forger: forger.headers[2].update(m="application/cloudevents+json"), "proved"),
     ],
 )
 def test_both_verifiers_of_a_whole_log_say_the_same_of_it(
@@ -196,6 +199,61 @@ def test_nothing_is_read_of_a_log_that_nobody_trusted_signed(tmp_path: Path, for
     report = verify.check_log(str(place), verify.Options(verify.policy_of([_VKEY])))
     assert [check["name"] for check in report.checks] == ["signature"]
     assert _outcomes(place) == ["disproved", "disproved"]
+
+
+def _named(place: Path) -> list[int | None]:
+    """The entry that each of them names."""
+    alone = verify.check_log(str(place), verify.Options(verify.policy_of([_VKEY]))).document()["first_offence"]
+    offence = run(DirectorySource(place), KEYS).first_offence
+    assert alone is not None
+    assert offence is not None
+    return [alone["seq"], offence.seq]
+
+
+_DEEP = b"[" * 25_000 + b"]" * 25_000
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        b'{"k":"event","x":' + _DEEP + b"}\n{}\n",
+        b'{"k":"event","m":null}\n{"key":"","h":' + _DEEP + b"}\n" + verify.CLOSED.encode(),
+        b'{"k":"event","m":"application/cloudevents+json"}\n{"key":"","h":[]}\n["' + verify.CLOSED.encode() + b'",'
+        + _DEEP + b"]",
+        _DEEP,
+    ],
+)  # fmt: skip
+def test_an_entry_that_nests_without_end_is_named_by_both(tmp_path: Path, forger: Forger, leaf: bytes) -> None:
+    leaves = forger.leaves()
+    leaves[4] = leaf
+    forger.leaves = lambda: leaves  # type: ignore[method-assign]
+    place = forger.save(tmp_path / "log")
+    assert _outcomes(place) == ["disproved", "disproved"]
+    assert _named(place) == [4, 4]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 700, 2000])
+def test_where_a_bundle_of_entries_breaks_off_both_name_the_entry(tmp_path: Path, forger: Forger, cut: int) -> None:
+    place = forger.save(tmp_path / "log")
+    (bundle,) = (place / "tile/entries").glob("*.p/*")
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole[:-cut])
+    broken = 0
+    while len(whole[:-cut]) >= len(pack_bundle(forger.leaves()[: broken + 1])):
+        broken += 1
+    assert _named(place) == [broken, broken]
+    bundle.write_bytes(whole + b"x")
+    assert _named(place) == [0, 0]
+
+
+def test_a_log_that_shrank_is_named_alike(tmp_path: Path, forger: Forger) -> None:
+    kept = forger.note()
+    del forger.headers[EXPORT], forger.rests[EXPORT]
+    place = forger.save(tmp_path / "log")
+    report = verify.check_log(str(place), verify.Options(verify.policy_of([_VKEY]), [kept]))
+    offence = run(DirectorySource(place), KEYS, earlier=[kept]).first_offence
+    assert offence is not None
+    assert report.document()["first_offence"]["seq"] == offence.seq == EXPORT
 
 
 def test_a_kind_that_is_half_a_character_is_reported(tmp_path: Path, forger: Forger) -> None:

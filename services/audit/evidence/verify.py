@@ -590,12 +590,13 @@ class Walk:
                 self.report.offend("seals", f"{subject} was closed by it, and no seal follows", seq)
 
     def _detached(self, leaf: Leaf) -> None:
-        digest = leaf.header["sha256"]
+        digest = str(leaf.header["sha256"])
         # It becomes a path: a log must not choose which.
         data = self.fetch(f"detached/{digest}") if re.fullmatch(r"[0-9a-f]{64}", digest) else b""
-        if hashlib.sha256(data).hexdigest() != leaf.header["sha256"] or len(data) != leaf.header["size"]:
+        if hashlib.sha256(data).hexdigest() != digest or len(data) != leaf.header["size"]:
             self.report.offend("detached", "its detached part is not the one that it names", leaf.seq)
-        leaf.detached = data
+        else:
+            leaf.detached = data
 
     def _chain(self, leaf: Leaf) -> None:
         subject, n, prev = leaf.header["i"], leaf.header["n"], leaf.header["prev"]
@@ -1687,7 +1688,9 @@ def _earlier(
                 others.append(older)
                 continue
             if older.size > newest.size:
-                raise BadError(f"the log had {older.size} entries before, and has {newest.size} now")
+                shrunk = f"the log had {older.size} entries before, and has {newest.size} now"
+                report.offend("consistency", shrunk, newest.size)
+                continue
             if older.size in found and found[older.size].root != older.root:
                 raise BadError(f"two roots were signed for the size {older.size}: the log was forked")
             found[older.size] = older

@@ -10,11 +10,12 @@ from services.audit.tlog.note import NoteError, SignedNote
 from services.audit.tlog.policy import Policy, PolicyError
 from services.audit.tlog.proof import Proofs, verify_consistency, verify_inclusion
 from services.audit.tlog.proof_file import ProofFile
-from services.audit.tlog.tiles import Tile, TilePath, pack_bundle, unpack_bundle
+from services.audit.tlog.tiles import BundleError, Tile, TilePath, pack_bundle, unpack_bundle
 from services.audit.tlog.tree import EMPTY_ROOT, Edge, leaf_hash, leaf_hashes, node_hash
 
 __all__ = [
     "EMPTY_ROOT",
+    "BundleError",
     "Checkpoint",
     "CheckpointError",
     "Edge",

@@ -85,16 +85,24 @@ def pack_bundle(leaves: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
+class BundleError(ValueError):
+    """A bundle ends in the middle of a leaf; `leaves` are those before."""
+
+    def __init__(self, leaves: list[bytes]) -> None:
+        super().__init__("the bundle ends inside an entry")
+        self.leaves = leaves
+
+
 def unpack_bundle(bundle: bytes) -> list[bytes]:
-    """The leaves of a bundle. Raises `ValueError` when it ends in the middle of one."""
+    """The leaves of a bundle. Raises `BundleError`."""
     leaves: list[bytes] = []
     at, end = 0, len(bundle)
     while at < end:
         start = at + 2
         if start > end:
-            raise ValueError("the bundle ends inside a length")
+            raise BundleError(leaves)
         at = start + (bundle[at] << 8 | bundle[at + 1])
         if at > end:
-            raise ValueError("the bundle ends inside an entry")
+            raise BundleError(leaves)
         leaves.append(bundle[start:at])
     return leaves
