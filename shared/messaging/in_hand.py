@@ -6,6 +6,7 @@ the subject. Everything else is looked for, and so is all that is in hand when t
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.messaging.kafka import OutgoingRecord
@@ -52,8 +53,6 @@ class InHand:
         return None if look else taken
 
     async def wait(self, seconds: float) -> None:
-        """Until there is something; after so many seconds the relay has to look."""
-        try:
+        """Until there is something, at most so many seconds."""
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            self._look = True

@@ -7,6 +7,7 @@ committed it has in hand, and need not read where nothing waits before it.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import asyncpg
@@ -41,6 +42,7 @@ class Relay:
         self._health = health
         self._found: set[int] = set()
         """The places that the last look gave."""
+        self._looked_at = time.monotonic()
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out."""
@@ -90,8 +92,12 @@ class Relay:
 
     async def _relay(self, connection: asyncpg.Connection) -> None:
         """Send what is in hand, or the oldest rows of the outbox."""
+        if time.monotonic() - self._looked_at >= _POLL_SECONDS:
+            # Others write to the outbox as well, and there may be something in hand all the time.
+            self._in_hand.look()
         batch = self._in_hand.take()
         if batch is None:
+            self._looked_at = time.monotonic()
             batch = [_sendable(row) for row in await connection.fetch(_READ, MOST)]
             self._found = {sendable.place for sendable in batch}
             if len(batch) == MOST:

@@ -72,6 +72,39 @@ async def test_without_a_relay_no_more_than_a_batch_is_kept_in_memory(bus: Bus) 
     assert in_hand.take() == []
 
 
+async def test_what_others_wrote_is_found_while_this_process_speaks_all_the_time(bus: Bus) -> None:
+    other = Bus(bus.bootstrap, bus.dsn, bus.topic, bus.keys, bus.keyring, bus.pools)
+    silent = asyncio.Event()
+
+    async def speak() -> None:
+        number = 0
+        while not silent.is_set():
+            number += 1
+            await bus.say(_said(number), subject=f"0192f0c1-0000-7000-8000-{number:012}")
+
+    async with bus.relaying():
+        await until(lambda: _is_relaying(bus), "the relay has the lock")
+        speaking = asyncio.create_task(speak())
+        try:
+            await other.say(_said(), subject="device-other")
+            await until(lambda: _is_sent(bus, "device-other"), "another process's event is sent", 20)
+        finally:
+            silent.set()
+            await speaking
+
+
+async def _is_relaying(bus: Bus) -> bool:
+    held = (
+        "SELECT count(*) > 0 FROM pg_locks JOIN pg_database ON oid = database "
+        "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )
+    return bool(await bus.pools["reporter"].fetchval(held))
+
+
+async def _is_sent(bus: Bus, subject: str) -> bool:
+    return bool(await bus.pools["reporter"].fetchval("SELECT count(*) = 0 FROM outbox WHERE key = $1", subject))
+
+
 async def test_two_processes_of_a_service_never_overtake_each_other(bus: Bus) -> None:
     """One of them has the relay. Each subject's sequences lie in the log in order, each once."""
     other = Bus(bus.bootstrap, bus.dsn, bus.topic, bus.keys, bus.keyring, bus.pools)
