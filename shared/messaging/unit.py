@@ -341,12 +341,12 @@ class Units:
         unit.committed()
         if timers is not None:
             timers.fire(unit.fired)
+        if unit.armed is not None:
+            self._wake_timers(unit.armed)
         if spoke:
             self._hand_over(unit.sendable)
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
-        if unit.armed is not None:
-            self._wake_timers(unit.armed)
 
     def _hand_over(self, sendable: Sequence[Sendable]) -> None:
         if sendable:
