@@ -162,7 +162,8 @@ def _identity(
     if topic == TIMELINE_TOPIC:
         return topic, key, orjson.loads(value or b"")["leaf"]
     if topic == OCSF_TOPIC:
-        return topic, key, orjson.loads(value or b"")["metadata"]["uid"]
+        # What others write there need not be OCSF.
+        return topic, key, orjson.loads(value or b"").get("metadata", {}).get("uid", "")
     return topic, key, (dict(headers)["ce_id"] or b"").decode()
 
 
