@@ -25,6 +25,31 @@ async def test_without_any_webhook_the_reconciler_hears_everything(serving: Serv
         await service.told(incident, DeviceLocated)
 
 
+async def test_looks_at_commands_that_nobody_answers_fall_on_the_same_moments(
+    serving: Serving, company: Company
+) -> None:
+    """On multiples of a twentieth of their pause, which is 0.25 s at first here and then 0.2 s."""
+    async with serving(webhooks=False) as service, service.timers():
+        incidents = [new_incident() for _ in range(3)]
+        rows = [company.row(f"A-{number}") for number in range(3)]
+        await service.import_(company, rows)
+        for row, incident in zip(rows, incidents, strict=True):
+            await (await service.world.phone(row["udid"])).tell("offline")
+            await service.say(lost(company.device(row)), incident, company.name)
+
+        async def strays() -> list[int]:
+            # A look that is under way is leased, and set anew when it ends.
+            looks = await service.kit.pool.fetch(
+                "SELECT (extract(epoch FROM due_at) * 1000000)::bigint % 2500 AS stray FROM timer "
+                "WHERE subject = ANY ($1) AND name LIKE 'watch:%' AND attempt = 0 "
+                "AND (payload->>'pause')::float8 = 0.2",
+                incidents,
+            )
+            return [row["stray"] for row in looks]
+
+        assert set(await eventually(strays, lambda found: len(found) >= 3)) == {0}
+
+
 class _DiesAfterTheCall(httpx2.AsyncBaseTransport):
     """The process ends whenever one of these calls has arrived, before its answer is read."""
 
