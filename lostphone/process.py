@@ -72,7 +72,7 @@ class Program:
         """Start it without waiting: a service comes up also while Kafka or the database is away."""
         pid = self.child.start(self._command, environment=self._environment())
         if self._nice:
-            yield_to_others(pid, self._nice)
+            _yield_to_others(pid, self._nice)
 
     def await_ready(self, within: float) -> None:
         deadline = time.monotonic() + within
@@ -90,7 +90,7 @@ class Program:
         return self.child.stop(within=_GRACE_SECONDS)
 
 
-def yield_to_others(pid: int, nice: int) -> None:
+def _yield_to_others(pid: int, nice: int) -> None:
     """Have the process that leads a session, and has no threads yet, let others go first by so much more than we do."""
     nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
     os.setpriority(os.PRIO_PROCESS, pid, nice)
