@@ -16,10 +16,12 @@ import asyncpg
 import httpx2
 import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 TOPIC = "bench.bare"
+SIGNATURE = "signature"
 TABLES = """
 CREATE SCHEMA bench;
 CREATE TABLE bench.report (id text PRIMARY KEY, body jsonb NOT NULL);
@@ -85,8 +87,11 @@ async def work(dsn: str, bootstrap: str, nanomdm: str, api_key: str) -> None:
             task.add_done_callback(calls.discard)
 
 
-async def drain(dsn: str, bootstrap: str, topic: str, group: str, wanted: int) -> float:
-    """The bare batch loop: whole batches decoded and committed in one transaction. Records a second."""
+async def drain(
+    dsn: str, bootstrap: str, topic: str, group: str, wanted: int, *, signer: Ed25519PublicKey | None = None
+) -> float:
+    """The bare batch loop: whole batches decoded and committed in one transaction. Records a second. `signer`: each
+    record's value is checked against the signature in its header `SIGNATURE`."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -102,6 +107,8 @@ async def drain(dsn: str, bootstrap: str, topic: str, group: str, wanted: int) -
             began = began or asyncio.get_running_loop().time()
             rows = []
             for record in records:
+                if signer is not None:
+                    signer.verify(dict(record.headers)[SIGNATURE], record.value)
                 json.loads(record.value)
                 key = (record.key or b"").decode()
                 rows.append((record.topic, record.partition, record.offset, key, record.value.decode()))

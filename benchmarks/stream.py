@@ -60,20 +60,21 @@ async def _prepared(installed: Installed) -> None:
 
 async def events(installed: Installed, number: int, rounds: int) -> None:
     """Records that lie in a topic: audit's own sink, and a service whose handler keeps one row for each event, against
-    the bare batch loop over the same topic."""
+    the bare batch loop over the same topic, and against one that checks a signature of each record too."""
     progress(f"{number} events through one service …")
     await _prepared(installed)
     ours: dict[str, list[float]] = {"audit": [], "handlers": []}
     theirs: list[float] = []
+    checking: list[float] = []
+    bootstrap = installed.status.kafka.bootstrap
     for _ in range(rounds):
         topic = f"bench.{secrets.token_hex(4)}"
         records = Records()
-        await asyncio.to_thread(_fill, installed.status.kafka.bootstrap, topic, records, number)
-        theirs.append(
-            await bare.drain(
-                installed.superuser(_DATABASE), installed.status.kafka.bootstrap, topic, secrets.token_hex(4), number
-            )
-        )
+        await asyncio.to_thread(_fill, bootstrap, topic, records, number)
+        for signer, rates in ((None, theirs), (records.private_key().public_key(), checking)):
+            dsn, group = installed.superuser(_DATABASE), secrets.token_hex(4)
+            rates.append(await bare.drain(dsn, bootstrap, topic, group, number, signer=signer))
+            await installed.query(_DATABASE, "TRUNCATE bench.event")
         ours["audit"].append(
             await _through(
                 installed, "audit", Timeline(LeafBuilder(BLINDING)), records=records, topic=topic, number=number
@@ -84,9 +85,9 @@ async def events(installed: Installed, number: int, rounds: int) -> None:
                 installed, "reporter", Dispatch({DeviceLost: _keep}), records=records, topic=topic, number=number
             )
         )
-        await installed.query(_DATABASE, "TRUNCATE bench.event")
     for name, rates in ours.items():
         say(compared(f"events_through_{name}", rates, theirs, aim=0.5))
+        say(compared(f"events_through_{name}_beside_checks", rates, checking))
 
 
 async def _keep(unit: Unit, _payload: DeviceLost, event: Event) -> None:
@@ -97,8 +98,12 @@ def _fill(bootstrap: str, topic: str, records: Records, number: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
     producer = FastProducer({"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "zstd"})
+    key = records.private_key()
     for record in records.take(number):
-        headers: list[tuple[str, str | bytes | None]] = [*record.headers]
+        headers: list[tuple[str, str | bytes | None]] = [
+            *record.headers,
+            (bare.SIGNATURE, key.sign(record.value or b"")),
+        ]
         while True:
             try:
                 producer.produce(topic, record.value, record.key, partition=record.partition, headers=headers)
