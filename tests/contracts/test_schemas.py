@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
+from services.audit.domain.leaf import Kind
 from services.audit.feeds.timeline_entry import TimelineEntry
 from shared.events import EventType, event_types
 from shared.events.contracts.sample import value_of
@@ -113,3 +114,9 @@ def test_the_timeline_schema_is_that_of_the_record_audit_writes() -> None:
     model = TimelineEntry.model_json_schema(mode="serialization")
     assert set(schema["properties"]) == set(model["properties"])
     assert schema["required"] == model["required"]
+
+
+def test_the_timeline_schema_names_every_kind_of_entry_that_audit_feeds() -> None:
+    # A detached entry is fed under the kind that it would have.
+    named = timeline_schema()["properties"]["kind"]["x-extensible-enum"]
+    assert set(named) == set(Kind) - {Kind.DETACHED}

@@ -39,7 +39,7 @@ def document() -> dict[str, Any]:
             "kafka": {
                 "host": "{bootstrap}",
                 "protocol": "kafka-secure",
-                "description": "SASL_SSL with SCRAM-SHA-512; `lostphone status --json` names the address.",
+                "description": "SASL_SSL with SCRAM-SHA-512; the operator names the address. Compression is zstd.",
                 "variables": {"bootstrap": {"default": "localhost:9092"}},
                 "security": [{"$ref": "#/components/securitySchemes/scram"}],
             }
@@ -165,13 +165,13 @@ def _trait() -> dict[str, Any]:
         "ce_id": {**text, "description": "UUIDv7; unique together with ce_source."},
         "ce_source": {**text, "description": "/lostphone/<service>, the writer."},
         "ce_type": {**text, "description": "The event type; also the name of its topic."},
-        "ce_subject": {**text, "description": "Incident id, device-<id>, or org-<id>; the record key."},
+        "ce_subject": {**text, "description": "Incident id, device-<id>, org-<id>, or log; the record key."},
         "ce_partitionkey": {**text, "description": "The same as ce_subject."},
         "ce_time": {"type": "string", "format": "date-time"},
         "ce_sequence": {
             "type": "string",
             "pattern": "^[0-9]{10}$",
-            "description": "Gapless per (ce_source, ce_subject): a gap is a loss, a repeat is a duplicate.",
+            "description": "Gapless per (ce_source, ce_subject) over all types; a repeat is a duplicate.",
         },
         "ce_organisation": {**text, "description": "Whose incident it is."},
         "ce_actor": {**text, "description": "person-<ref>/<role>, service/<name> or anonymous/reporter."},
@@ -179,7 +179,7 @@ def _trait() -> dict[str, Any]:
         "ce_causationid": {**text, "description": "ce_id of the event that this one answers."},
         "ce_traceparent": {**text, "description": "W3C trace context."},
         "ce_dataschema": {"type": "string", "format": "uri"},
-        "ce_keyid": {**text, "description": "Which key signed; `lostphone status --json` gives the public keys."},
+        "ce_keyid": {**text, "description": "Which key signed; `event-keys.json` holds the public keys."},
         "ce_signature": {**text, "description": "Ed25519, base64; see docs/events/README.md."},
     }
     optional = {"ce_causationid", "ce_traceparent", "ce_dataschema"}

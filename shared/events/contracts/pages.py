@@ -6,7 +6,7 @@ import orjson
 
 from shared.events.contracts.sample import headers_of, value_of
 from shared.events.contracts.schemas import flat, schema_of
-from shared.events.contracts.topics import SERVICES, Topic, topics
+from shared.events.contracts.topics import PARTITIONS, SERVICES, Topic, topics
 from shared.events.registry import EventType, Writer, event_types
 
 _GENERATED = (
@@ -16,24 +16,42 @@ _GENERATED = (
 _HOW_TO_READ = """
 ## How to read them
 
-Binary CloudEvents 1.0: the record's value is plain JSON, the attributes are `ce_*` headers, the key is the subject.
+Binary CloudEvents 1.0: the record's value is plain JSON, the attributes are `ce_*` headers, the key is the subject,
+`content-type` is `application/json`. `lostphone.timeline.v1` ([what it holds](../timeline.md#lostphonetimelinev1)) and
+`lostphone.ocsf.v1` ([the feed](../siem.md)) are plain JSON too, without `ce_*` headers.
 
-- **At least once.** Drop a record whose (`ce_source`, `ce_id`) you have seen.
-- **Order** holds inside a key. `ce_sequence` counts without gaps per (`ce_source`, `ce_subject`), ten digits: a gap is
-  a loss, a repeat is a duplicate. Readers of several type topics put events of one source in order by it.
+- **At least once.** Drop a record whose (`ce_source`, `ce_id`) you have seen: it comes again with the same bytes.
+- **Order** holds inside a key. `ce_sequence` counts per (`ce_source`, `ce_subject`), ten digits, from 1, without gaps
+  over all types of that source: who reads all of them sees a loss as a gap; who reads some, only the order. Readers of
+  several type topics put events of one source in order by it. Whether anything of an incident is missing tells the
+  timeline topic: `n` counts the incident's entries from 0 without gaps, and `event.id` says which event each one is.
 - **Only what is recorded goes out.** A type topic carries the bytes, headers and id that the log has, after the entry
-  stands in the timeline. `lostphone.timeline.v1` says where.
+  stands in the timeline. `lostphone.timeline.v1` says where; its record may come before or after the event's own.
 - **Drills** carry `ce_drill: true`. Leave them out of anything that acts.
 - **No personal data.** People are random-looking references; a commitment is the SHA-256 of a disclosure (RFC 9901,
   4.2.1) that lies in the vault. Erasure destroys what it commits to, and the event stays whole.
+- **Compression** is zstd on every topic. librdkafka, Java, franz-go and aiokafka (with its extra) read it as they are;
+  kafkajs stops at the first record with `ZSTD compression not implemented` until it is given a codec.
+
+## Access
+
+An integrator reads the topics of event types and the timeline, not the log, as the principal `integrator-<name>`, in
+consumer groups `integrator-<name>.<anything>` (`acls.yaml`). The operator of the installation
+[makes it](../security.md#the-bus) and hands over the broker's address, a file with name, password and settings
+(SASL_SSL, SCRAM-SHA-512), the broker's CA, and `event-keys.json`, the public keys. Topics are never created by clients.
 
 ## Who wrote it
 
-`ce_signature` is Ed25519 (base64) under the key that `ce_keyid` names; `lostphone status --json` lists the public keys
-and the service of each. What is signed, byte for byte: the tag `lostphone.event.v1\\n`; then the record key; then the
-number of headers as 4 bytes big-endian; then each `ce_*` header but `ce_signature`, sorted by name, as name and value;
-then the record value. Key, names, values and value are each preceded by their length as 4 bytes big-endian. Check too
-that `ce_source` is `/lostphone/<service of the key>`, and that this service is the registered writer of the type.
+`ce_signature` is Ed25519 (base64) under the key that `ce_keyid` names. `event-keys.json` says for each key id the
+public key (32 bytes, base64) and its service; on the installation's machine `lostphone status --json` has the same
+under `events.keys`. A service may get a new key: at a key id that you do not know, ask for the file anew before you
+doubt the record.
+
+What is signed, byte for byte: the tag `lostphone.event.v1\\n`; then the record key; then the number of headers as
+4 bytes big-endian; then each `ce_*` header but `ce_signature`, sorted by name, as name and value; then the record
+value. Key, names, values and value are each preceded by their length as 4 bytes big-endian. Check too that `ce_source` is
+`/lostphone/<service of the key>`, and that this service is the registered writer of the type (the table above;
+`x-writer` in `asyncapi.yaml`).
 
 ## What may change
 
@@ -69,7 +87,8 @@ def _overview(writers: list[Writer]) -> str:
             for entry in event_types()
             if entry.writer == writer
         ]
-    lines += [_HOW_TO_READ, "## Topics\n", "| topic | holds | kept |", "|---|---|---|"]
+    lines += [_HOW_TO_READ, "## Topics\n", f"Each has {PARTITIONS} partitions.\n"]
+    lines += ["| topic | holds | kept |", "|---|---|---|"]
     types = {entry.type for entry in event_types()}
     lines += [f"| `{topic.name}` | {topic.holds} | {_kept(topic)} |" for topic in topics() if topic.name not in types]
     lines.append("| `lostphone.<event>.v1` | One per event type above. | 90 days |\n")

@@ -7,6 +7,9 @@ from shared.events.registry import TIMELINE_TOPIC, EventType
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _BASE = "https://lostphone.example/schemas"
 _HASH = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_OF_RECORDS = ["event", "unparsed", "unverified", "duplicate", "gap", "seal"]
+_OF_THE_LOG_ITSELF = ["index", "export", "erasure", "hold", "key", "anchor", "restore"]
+_KINDS = _OF_RECORDS + _OF_THE_LOG_ITSELF
 
 
 def schema_of(entry: EventType) -> dict[str, Any]:
@@ -40,13 +43,16 @@ def timeline_schema() -> dict[str, Any]:
             "log": {**text, "description": "The log's origin; absent in records before this field."},
             "seq": {**number, "description": "Where it stands in the log, from 0."},
             "size": {**number, "minimum": 1, "description": "The smallest size of the log that has it: seq + 1."},
-            "kind": {**text, "x-extensible-enum": ["event", "unparsed", "unverified", "duplicate", "gap", "seal"]},
+            "kind": {**text, "x-extensible-enum": _KINDS},
             "leaf": {**_HASH, "description": "Its leaf hash (RFC 6962)."},
             "incident": {**text, "description": "The subject whose chain it stands in; absent outside every chain."},
             "n": {**number, "description": "Its place in that chain, from 0."},
             "prev": {**_HASH, "description": "Leaf hash of the entry before it in the chain."},
             "organisation": {**text, "description": "Of verified events and of seals."},
-            "topic": {**text, "description": "Where the record lay in Kafka; absent for a seal."},
+            "topic": {
+                **text,
+                "description": "Where the record lay in Kafka; absent for a seal and for what the log says of itself.",
+            },
             "partition": number,
             "offset": number,
             "event": {
