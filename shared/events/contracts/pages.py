@@ -47,11 +47,11 @@ public key (32 bytes, base64) and its service; on the installation's machine `lo
 under `events.keys`. A service may get a new key: at a key id that you do not know, ask for the file anew before you
 doubt the record.
 
-What is signed, byte for byte: the tag `lostphone.event.v1\\n`; then the record key; then the number of headers as
-4 bytes big-endian; then each `ce_*` header but `ce_signature`, sorted by name, as name and value; then the record
-value. Key, names, values and value are each preceded by their length as 4 bytes big-endian. Check too that `ce_source` is
-`/lostphone/<service of the key>`, and that this service is the registered writer of the type (the table above;
-`x-writer` in `asyncapi.yaml`).
+What is signed, byte for byte: the tag `lostphone.event.v1\\n`; then the record key; then the number of headers as 4
+bytes big-endian; then each `ce_*` header but `ce_signature`, sorted by name, as name and value; then the record
+value. Key, names, values and value are each preceded by their length as 4 bytes big-endian. Check too that
+`ce_source` is `/lostphone/<service of the key>`, and that this service is the registered writer of the type (the
+table above; `x-writer` in `asyncapi.yaml`).
 
 ## What may change
 
