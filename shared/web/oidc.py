@@ -22,6 +22,8 @@ ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
 LEEWAY_SECONDS = 60
 _KEYS_SECONDS = 3600
 _REFRESH_PAUSE_SECONDS = 5
+_AFTER_FAILURE_SECONDS = 30
+"""A provider that is away is asked for its keys this often: each request would wait for it."""
 _MAX_TOKEN = 16_384
 
 
@@ -40,6 +42,7 @@ class Provider:
         self._metadata: dict[str, Any] | None = None
         self._keys: KeySet | None = None
         self._keys_at = 0.0
+        self._failed_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def metadata(self) -> dict[str, Any]:
@@ -128,18 +131,24 @@ class Provider:
         return await self.verify(token, nonce=nonce)
 
     async def _keys_for(self, token: str) -> KeySet:
-        """The provider's keys, fetched anew when old, or when the token names one that is not among them."""
+        """The provider's keys, fetched anew when old, or when the token names one that is not among them.
+
+        One request at a time waits for the provider; none that comes meanwhile and whose key is known does.
+        """
+        if self._keys is not None and self._lock.locked() and not _unknown(token, self._keys):
+            return self._keys
         async with self._lock:
-            age = time.monotonic() - self._keys_at
-            if (
-                self._keys is None
-                or age > _KEYS_SECONDS
-                or (_unknown(token, self._keys) and age > _REFRESH_PAUSE_SECONDS)
-            ):
+            if self._keys is None or self._is_due(token, self._keys):
                 await self._fetch_keys()
             if self._keys is None:
                 raise _unavailable("the provider has no keys")
             return self._keys
+
+    def _is_due(self, token: str, keys: KeySet) -> bool:
+        now = time.monotonic()
+        age = now - self._keys_at
+        old = age > _KEYS_SECONDS or (_unknown(token, keys) and age > _REFRESH_PAUSE_SECONDS)
+        return old and now - self._failed_at > _AFTER_FAILURE_SECONDS
 
     async def _fetch_keys(self) -> None:
         try:
@@ -147,6 +156,7 @@ class Provider:
             self._keys = KeySet.import_key_set(document)  # type: ignore[arg-type]
             self._keys_at = time.monotonic()
         except Problem:
+            self._failed_at = time.monotonic()
             if self._keys is None:
                 raise
 

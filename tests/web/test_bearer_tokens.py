@@ -1,5 +1,6 @@
 """Bearer tokens: only what this issuer signed for this client and is valid now counts."""
 
+import asyncio
 import base64
 import hmac
 import time
@@ -73,9 +74,17 @@ class KeysOnLoopback:
         self.key = ECKey.generate_key("P-256", auto_kid=True)
         self.published = KeySet([self.key])
         self.fetched = 0
+        self.tried = 0
         self.up = True
+        self.silent: asyncio.Event | None = None
+        """While it is set and has not happened, nothing is answered."""
+        self.asked = asyncio.Event()
 
     async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.tried += 1
+        if self.silent is not None:
+            self.asked.set()
+            await self.silent.wait()
         if not self.up:
             raise httpx2.ConnectError("down", request=request)
         if request.url.path.endswith("openid-configuration"):
@@ -173,7 +182,25 @@ async def test_known_keys_go_on_verifying_while_the_provider_is_away(keys: KeysO
     await provider.verify(keys.token())
     keys.up = False
     provider._keys_at -= 4000
-    assert await provider.verify(keys.token())
+    before = keys.tried
+    for _ in range(3):
+        assert await provider.verify(keys.token())
+    assert keys.tried == before + 1, "it is not asked for every request"
+
+
+async def test_no_request_waits_for_another_that_asks_a_silent_provider(
+    keys: KeysOnLoopback, provider: Provider
+) -> None:
+    await provider.verify(keys.token())
+    provider._keys_at -= 4000
+    keys.silent = asyncio.Event()
+    waiting = asyncio.create_task(provider.verify(keys.token()))
+    await keys.asked.wait()
+    async with asyncio.timeout(10):
+        assert await provider.verify(keys.token())
+    assert not waiting.done()
+    keys.silent.set()
+    assert await waiting
 
 
 async def test_a_provider_that_was_never_reached_is_503_not_401(kit: Any, app: Any, client: httpx2.AsyncClient) -> None:
