@@ -53,7 +53,8 @@ class Findings(BaseModel):
 
 
 def prefill(incident: Incident, now: datetime) -> LeakAssessed:
-    """The next version as far as intake, snapshot and proofs carry it; headcounts come from the last version."""
+    """The next version as far as intake, snapshot and proofs carry it; what those do not know comes from the last
+    version. Protection is found anew each time, for the signature under the exemption stands for one version."""
     facts, tracks = incident.facts, incident.tracks
     last = incident.assessments[-1] if incident.assessments else None
     items = set(facts.data_items)
@@ -61,7 +62,7 @@ def prefill(incident: Incident, now: datetime) -> LeakAssessed:
     return LeakAssessed(
         version=len(incident.assessments) + 1,
         leak=last.leak if last else Leak.SUSPECTED,
-        left_organisation=_left_organisation(incident),
+        left_organisation=_known(_left_organisation(incident), last.left_organisation if last else None),
         people=last.people if last else None,
         people_certain=last.people_certain if last else False,
         records=last.records if last else None,
@@ -69,7 +70,7 @@ def prefill(incident: Incident, now: datetime) -> LeakAssessed:
         data_items=sorted(items | set(last.data_items if last else ())),
         special_care=_held(DataItem.HEALTH in items, last.special_care if last else None),
         property_damage=_held(DataItem.PAYMENT in items, last.property_damage if last else None),
-        wrongful_purpose=_wrongful_purpose(incident),
+        wrongful_purpose=_known(_wrongful_purpose(incident), last.wrongful_purpose if last else None),
         my_number=_held(DataItem.MY_NUMBER in items, last.my_number if last else None),
         my_number_people=last.my_number_people if last else None,
         entrusted=last.entrusted if last else Answer.UNKNOWN,
@@ -144,6 +145,11 @@ def _must_support_exemption(shown: ProtectionFacts) -> None:
     ]
     if missing:
         raise RefusedError("exemption_not_shown", missing=missing)
+
+
+def _known(shown: Answer, before: Answer | None) -> Answer:
+    """What the case shows, and else what was found before: what a reporter denies takes back no finding."""
+    return shown if shown is Answer.YES or before in (None, Answer.UNKNOWN) else before
 
 
 def _held(named: bool, before: Answer | None) -> Answer:

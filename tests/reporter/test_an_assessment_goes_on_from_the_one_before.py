@@ -1,0 +1,43 @@
+"""What the privacy officer found once is not asked again: the next version goes on from it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.reporter.domain import report
+from services.reporter.domain.assessment import Findings, YesNo, assess
+from services.reporter.domain.incident import By, Incident
+from shared.events.payload import Answer
+from shared.events.reporter import Cause, Door, LossFacts
+
+_OFFICER = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
+_NOW = datetime(2026, 11, 24, 14, 40, tzinfo=UTC)
+
+
+def _reported(**facts: object) -> Incident:
+    answers = report.Report(reported_as="holder", phone="iPhone", callback="0312345678")
+    told = LossFacts.model_validate({"callback": "H" * 43} | facts)
+    by = By(_OFFICER, _NOW)
+    incident = "0192f0c1-0000-7000-8000-000000000001"
+    return report.accept(incident, "acme-kk", answers, told, by, door=Door.SIGNED_IN).incident
+
+
+def _assessed(incident: Incident, **findings: object) -> Incident:
+    later = By(_OFFICER, _NOW + timedelta(hours=len(incident.assessments)))
+    return assess(incident, Findings.model_validate(findings), later).incident
+
+
+@pytest.mark.parametrize("found", ["yes", "no"])
+@pytest.mark.parametrize("name", ["wrongful_purpose", "left_organisation", "special_care", "entrusted"])
+def test_a_finding_stands_in_the_next_version(name: str, found: YesNo) -> None:
+    first = _assessed(_reported(malicious_intent="no"), **{name: found})
+    second = _assessed(first, people=80, people_certain=True)
+    assert len(second.assessments) == 2
+    assert getattr(second.assessments[-1], name) is Answer(found)
+
+
+def test_what_became_known_since_goes_before_an_earlier_finding() -> None:
+    first = _assessed(_reported(), wrongful_purpose="no", left_organisation="no")
+    stolen = report.amend(first, {"cause": Cause.THEFT}, By(_OFFICER, _NOW)).incident
+    second = _assessed(stolen, people=80).assessments[-1]
+    assert (second.wrongful_purpose, second.left_organisation) == (Answer.YES, Answer.YES)
