@@ -241,8 +241,7 @@ def proposal(found: Proposal, incident: Incident, now: datetime) -> dict[str, An
         "proof": found.outcome.proof.value,
         "at": found.outcome.at,
         "live": found.live,
-        "withdrawable": found.state.value in ("proposed", "requested")
-        and found.outcome.state not in ("confirmed", "failed", "expired", "disarmed", "refused"),
+        "withdrawable": wipe.withdrawable(found),
         "end_reason": found.end_reason or found.outcome.reason,
     }
 

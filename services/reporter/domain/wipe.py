@@ -105,12 +105,18 @@ def decline(incident: Incident, nonce: str, reason: str, by: By) -> Decision:
 def withdraw(incident: Incident, nonce: str, reason: str) -> Decision:
     """A proposal or an order is taken back. Every statement signed before this one moves out of date with it."""
     proposal = find(incident, nonce)
-    if proposal.state not in (ProposalState.PROPOSED, ProposalState.REQUESTED) or proposal.outcome.state in WIPE_ENDED:
+    if not withdrawable(proposal):
         raise RefusedError("proposal_ended", state=describe(proposal))
     after = proposal.model_copy(update={"state": ProposalState.WITHDRAWN, "end_reason": reason})
     version = incident.decision_version + 1
     moved = with_proposal(incident, after).model_copy(update={"decision_version": version})
     return Decision(moved, (WipeWithdrawn(nonce=nonce, reason=reason, decision_version=version),))
+
+
+def withdrawable(proposal: Proposal) -> bool:
+    """Whether there is still something to take back."""
+    waits = proposal.state in (ProposalState.PROPOSED, ProposalState.REQUESTED)
+    return waits and proposal.outcome.state not in WIPE_ENDED
 
 
 def find(incident: Incident, nonce: str) -> Proposal:
