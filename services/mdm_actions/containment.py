@@ -25,6 +25,9 @@ ACTOR = "service/mdm_actions"
 LINE_TIMER = "line"
 LOCATE_TIMER = "locate"
 
+_ON_SOMEBODYS_LIST = frozenset({State.AWAITING_APPROVAL, State.EXPIRED})
+"""A person may still do it: the time of the order ends, and the task stays until somebody has called the carrier."""
+
 
 class Refusal(Exception):  # noqa: N818 - an answer to the desk rather than an error
     """A step cannot be ordered now. `reason` is a code."""
@@ -299,11 +302,12 @@ class Containment:
             orders = await store.commands_of_line(unit, phone.line.line, case)
             state = line_state(orders)
             tried = bool(orders) and orders[-1].kind is Kind.RESUME_LINE
+            for order in orders:
+                if order.kind is Kind.SUSPEND_LINE and order.state in _ON_SOMEBODYS_LIST:
+                    await unit.arm(case.incident, order.timer("disarm"), unit.now)
             if state is LineState.SUSPENDED and not tried:
                 await self._to_line(unit, case, Kind.RESUME_LINE, phone, cause=cause)
                 return
-            if state is LineState.SUSPENDING and orders[-1].state is State.AWAITING_APPROVAL:
-                await unit.arm(case.incident, orders[-1].timer("disarm"), unit.now)
             if state in (LineState.RESUMING, LineState.SUSPENDING):
                 return
         await self._unlock(unit, case, phone, cause)

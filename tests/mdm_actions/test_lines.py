@@ -1,6 +1,7 @@
 """The line goes last, by its own rule; where no interface stops it, two people do."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from shared.events.mdm_actions import (
     CarrierResumed,
@@ -129,13 +130,35 @@ async def test_a_desk_is_called_by_one_person_and_confirmed_by_another(
     assert told.done_by != told.confirmed_by
 
 
+_BACK = DeviceRecovered(recovered_at=datetime.now(UTC), from_whom="police", identity_checked=Answer.YES)
+
+
+async def _tasks(service: Service, company: Company) -> list[dict[str, Any]]:
+    answer = await service.call("GET", "/v1/tasks", company.name, "security_desk")
+    tasks: list[dict[str, Any]] = answer.json()["tasks"]
+    return tasks
+
+
 async def test_a_call_that_nobody_made_is_taken_off_the_list_when_the_phone_is_back(
     service: Service, company: Company
 ) -> None:
     incident, _ = await _lost(service, company, **_UNMANAGED, carrier="kddi", sim_id="")
     await service.say(_NAMED, incident, company.name)
     await service.told(incident, ManualTaskOpened)
-    back = DeviceRecovered(recovered_at=datetime.now(UTC), from_whom="police", identity_checked=Answer.YES)
-    await service.say(back, incident, company.name)
+    await service.say(_BACK, incident, company.name)
     await eventually(lambda: service.commands(incident), lambda found: found == [("suspend_line", "cancelled")])
-    assert (await service.call("GET", "/v1/tasks", company.name, "security_desk")).json()["tasks"] == []
+    assert await _tasks(service, company) == []
+
+
+async def test_a_call_that_was_not_made_in_time_stays_on_the_list_until_the_phone_is_back(
+    service: Service, company: Company
+) -> None:
+    incident, _ = await _lost(service, company, **_UNMANAGED, carrier="kddi", sim_id="")
+    await service.say(_NAMED, incident, company.name)
+    opened = await service.told(incident, ManualTaskOpened)
+    await service.ring(incident, "expire")
+    await service.told(incident, CarrierSuspensionFailed)
+    assert [task["task"] for task in await _tasks(service, company)] == [opened.task]
+    await service.say(_BACK, incident, company.name)
+    await eventually(lambda: _tasks(service, company), lambda tasks: tasks == [])
+    assert "CarrierSuspended" not in await service.names(incident)
