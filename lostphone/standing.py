@@ -41,7 +41,7 @@ _POSITIONS = "SELECT partition, next_offset FROM position WHERE topic = $1"
 _ARMED = """
 SELECT incident AS subject, organisation, state, extract(epoch FROM now() - ordered_at)::float8 AS age
 FROM command WHERE kind = 'wipe' AND NOT drill
-AND state IN ('requested', 'awaiting_approval', 'queued', 'deferred', 'unconfirmed') ORDER BY ordered_at
+AND state IN ('requested', 'queued', 'deferred') ORDER BY ordered_at
 """
 _BREAKERS = """
 SELECT 'org-' || organisation AS subject, organisation, reason, extract(epoch FROM now() - opened_at)::float8 AS age
@@ -140,9 +140,7 @@ async def _figures(name: str, dsn: str, findings: list[Finding]) -> dict[str, An
         rows = await connection.fetch(_POSITIONS, LOG_TOPIC)
         figures["positions"] = {row["partition"]: row["next_offset"] for row in rows}
         if name == "mdm_actions":
-            findings += [
-                Finding("wipe_armed", _of_wipe(row), name, _facts(row)) for row in await connection.fetch(_ARMED)
-            ]
+            findings += [Finding("wipe_armed", "watch", name, _facts(row)) for row in await connection.fetch(_ARMED)]
             findings += [
                 Finding("breaker_open", "person", name, _facts(row)) for row in await connection.fetch(_BREAKERS)
             ]
@@ -165,10 +163,6 @@ def _facts(row: asyncpg.Record) -> dict[str, Any]:
     if "age" in facts:
         facts["minutes"] = round(facts.pop("age") / 60)
     return facts
-
-
-def _of_wipe(row: asyncpg.Record) -> Level:
-    return "person" if row["state"] in ("unconfirmed", "awaiting_approval") else "watch"
 
 
 def _of_task(row: asyncpg.Record) -> tuple[str, Level]:

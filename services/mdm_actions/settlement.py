@@ -30,7 +30,6 @@ _TRIGGERS = {
     State.SUCCEEDED: SuspensionTrigger.WIPE_CONFIRMED,
     State.FAILED: SuspensionTrigger.WIPE_FAILED,
     State.SUPERSEDED: SuspensionTrigger.WIPE_FAILED,
-    State.UNCONFIRMED: SuspensionTrigger.WIPE_FAILED,
     State.EXPIRED: SuspensionTrigger.WIPE_EXPIRED,
 }
 """Why the line may be stopped, now that the wipe has ended like this. A wipe that was withdrawn leaves it open."""

@@ -55,18 +55,16 @@ def test_the_same_order_has_the_same_id_and_another_attempt_has_another() -> Non
 
 
 @pytest.mark.parametrize(
-    ("state", "sent", "quiet", "level"),
+    ("state", "sent", "level"),
     [
-        (State.REQUESTED, False, False, ProofLevel.P0),
-        (State.REQUESTED, True, False, ProofLevel.P1),
-        (State.QUEUED, True, False, ProofLevel.P2),
-        (State.DEFERRED, True, False, ProofLevel.P2),
-        (State.SUCCEEDED, True, False, ProofLevel.P3),
-        (State.SUCCEEDED, True, True, ProofLevel.P4),
-        (State.FAILED, True, False, ProofLevel.P0),
-        (State.UNCONFIRMED, True, True, ProofLevel.P1),
-        (State.EXPIRED, True, False, ProofLevel.P1),
+        (State.REQUESTED, False, ProofLevel.P0),
+        (State.REQUESTED, True, ProofLevel.P1),
+        (State.QUEUED, True, ProofLevel.P2),
+        (State.DEFERRED, True, ProofLevel.P2),
+        (State.SUCCEEDED, True, ProofLevel.P3),
+        (State.FAILED, True, ProofLevel.P0),
+        (State.EXPIRED, True, ProofLevel.P1),
     ],
 )
-def test_a_claim_never_goes_beyond_its_proof(state: State, sent: bool, quiet: bool, level: ProofLevel) -> None:
-    assert proof(state, sent=sent, quiet_since_end=quiet) is level
+def test_a_claim_never_goes_beyond_its_proof(state: State, sent: bool, level: ProofLevel) -> None:
+    assert proof(state, sent=sent) is level

@@ -52,8 +52,6 @@ class State(StrEnum):
     """Withdrawn before the device obeyed."""
     SUPERSEDED = "superseded"
     """Dropped by another action, such as a new enrolment."""
-    UNCONFIRMED = "unconfirmed"
-    """Perhaps done; no proof. A person has to look."""
 
 
 OPEN = frozenset({State.REQUESTED, State.AWAITING_APPROVAL, State.QUEUED, State.DEFERRED})
@@ -73,7 +71,6 @@ _ALLOWED: Mapping[State, frozenset[State]] = {
     State.EXPIRED: frozenset({State.SUCCEEDED}),
     State.CANCELLED: frozenset({State.SUCCEEDED}),
     State.SUPERSEDED: frozenset({State.SUCCEEDED}),
-    State.UNCONFIRMED: frozenset({State.SUCCEEDED, State.FAILED}),
 }
 
 
@@ -87,17 +84,14 @@ def command_id(incident: str, target: str, kind: Kind, attempt: int) -> UUID:
     return uuid5(_NAMESPACE, f"{incident}/{target}/{kind}/{attempt}")
 
 
-def proof(state: State, *, sent: bool, quiet_since_end: bool = False) -> ProofLevel:
-    """What may be claimed about a lock or wipe that stands like this.
-
-    `sent`: it left us. `quiet_since_end`: the device has not checked in since it acknowledged.
-    """
+def proof(state: State, *, sent: bool) -> ProofLevel:
+    """What may be claimed about a lock or wipe that stands like this. `sent`: it left us."""
     match state:
         case State.SUCCEEDED:
-            return ProofLevel.P4 if quiet_since_end else ProofLevel.P3
+            return ProofLevel.P3
         case State.QUEUED | State.DEFERRED | State.AWAITING_APPROVAL:
             return ProofLevel.P2
-        case State.REQUESTED | State.EXPIRED | State.CANCELLED | State.SUPERSEDED | State.UNCONFIRMED if sent:
+        case State.REQUESTED | State.EXPIRED | State.CANCELLED | State.SUPERSEDED if sent:
             return ProofLevel.P1
         case _:
             return ProofLevel.P0
