@@ -59,6 +59,17 @@ async def test_a_message_that_the_provider_took_is_accepted_with_its_id(outlet: 
     assert await outlet.arrived() == 1
 
 
+@pytest.mark.parametrize("end_of_line", ["\n", "\r\n", "\u2028"], ids=["lf", "crlf", "u2028"])
+async def test_a_subject_of_two_lines_arrives_as_one_and_names_nobody_else(outside: Outside, end_of_line: str) -> None:
+    mail = Mail(MailServer("127.0.0.1", int(outside.addresses["smtp"].rpartition(":")[2]), "none"), "a@acme.example")
+    subject = f"アクメ{end_of_line}Bcc: jiro@example.jp"
+    result = await mail.send(Message(key=str(uuid4()), to="hanako@example.jp", subject=subject, text="本文"))
+    assert result.outcome is Outcome.ACCEPTED
+    (arrived,) = await outside.mails()
+    assert arrived["headers"]["Subject"] == "アクメ Bcc: jiro@example.jp"
+    assert "Bcc" not in arrived["headers"]
+
+
 async def test_a_person_whom_the_provider_refuses_is_bounced_and_not_tried_again(
     outlet: Outlet, outside: Outside
 ) -> None:

@@ -86,7 +86,8 @@ class Mail:
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._sender
         mail["To"] = message.to
-        mail["Subject"] = message.subject
+        # A header is one line; the company's name in it is whatever somebody sent.
+        mail["Subject"] = " ".join(message.subject.splitlines())
         mail["Date"] = formatdate()
         mail["Message-ID"] = f"<{message.key}@{self._sender.rpartition('@')[2]}>"
         mail.set_content(message.text)
