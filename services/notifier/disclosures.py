@@ -11,7 +11,7 @@ from services.notifier.domain import document as text
 from services.notifier.domain import lint
 from services.notifier.domain.document import Details, Document, Told
 from services.notifier.domain.lint import Finding
-from services.notifier.duties import Duties
+from services.notifier.duties import TOLD_AND_PUBLISHED, Duties
 from services.notifier.notices import everybody_told
 from services.notifier.store import Incident
 from shared.events.notifier import (
@@ -252,7 +252,7 @@ class Disclosures:
         covered = {"accepted": sum(by_state.values())}
         if by_state.get("accepted") and everybody_told(known, covered):
             await self._duties.meet_recipient(
-                unit, known, "principal", how="told_and_published", at=unit.now, cause=cause
+                unit, known, "principal", how=TOLD_AND_PUBLISHED, at=unit.now, cause=cause
             )
 
     async def retract(self, unit: Unit, current: Disclosure, *, reason: str, actor: str) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from services.notifier import store
+from services.notifier import ledger, store
 from services.notifier.alerts import Alerts
 from services.notifier.domain.deadline import last_call
 from services.notifier.domain.facts import facts_of
@@ -14,6 +14,8 @@ from shared.events.notifier import DutyDueSoon, DutyFiled, DutyMet, DutyOpened, 
 from shared.messaging import Timer, Unit, Units
 
 ACTOR = "service/notifier"
+ALL_TOLD = "all_principals_told"
+TOLD_AND_PUBLISHED = "told_and_published"
 _TIMERS = ("duty_soft", "duty_last_call", "duty_due")
 
 
@@ -40,21 +42,36 @@ class Duties:
 
         `overdue_assessment`: nobody assessed in time, so the rules run with everything unknown.
         """
-        standing = {duty.id: duty for duty in await store.duties(unit.connection, known.id)}
+        kept = {duty.id: duty for duty in await store.duties(unit.connection, known.id)}
+        ended = {duty_id: duty for duty_id, duty in kept.items() if duty.state != "open"}
         assessment = known.case.assessment
         found = decide(
             self._rulebook.of(known.scope.organisation),
             known.id,
             facts_of(known.case),
             known_at=known_at,
+            reported_at=known.case.reported_at,
             assessment_version=assessment.version if assessment else None,
             only_report=assessment is None and not overdue_assessment,
-            standing={duty_id: duty.opened for duty_id, duty in standing.items()},
+            standing={duty_id: duty.opened for duty_id, duty in kept.items() if duty_id not in ended},
         )
         for opened in found:
-            stands = standing.get(opened.duty)
-            if stands is None or stands.state == "open":
-                await self._open(unit, known, opened, cause)
+            before = ended.get(opened.duty)
+            if before is not None:
+                if not await self._is_owed_again(unit, known, before, opened):
+                    continue
+                await store.open_again(unit, before.id)
+            await self._open(unit, known, opened, cause)
+
+    async def _is_owed_again(self, unit: Unit, known: Incident, ended: Duty, found: DutyOpened) -> bool:
+        """Whether facts have come up since that the end of a duty did not rest on: what was waived while it was not
+        known for sure is owed for sure, or more people are concerned than were told."""
+        if ended.state == "waived":
+            return ended.opened.provisional and not found.provisional
+        if ended.how not in (ALL_TOLD, TOLD_AND_PUBLISHED) or known.case.assessment is None:
+            return False
+        by_state, _ = await ledger.counts(unit.connection, known.id)
+        return (known.case.assessment.people or 0) > sum(by_state.values())
 
     async def _open(self, unit: Unit, known: Incident, opened: DutyOpened, cause: str | None) -> None:
         await store.state_duty(unit, known.scope, opened)

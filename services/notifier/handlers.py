@@ -95,7 +95,7 @@ class Handlers:
                 await self._run(unit, known, at, cause)
             case reporter.LeakAssessed():
                 await unit.disarm(known.id, "assess")
-                await self._duties.run(unit, known, known_at=payload.known_at, cause=cause)
+                await self._run(unit, known, known.case.known_at, cause)
             case reporter.PoliceReportFiled():
                 await self._duties.meet_recipient(
                     unit, known, "police", how="police_report_filed", at=payload.filed_at, cause=cause

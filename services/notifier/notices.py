@@ -16,7 +16,7 @@ from services.notifier.channels.outlets import Outlets
 from services.notifier.domain import notice as text
 from services.notifier.domain.document import Issuer
 from services.notifier.domain.principals import PrincipalFile
-from services.notifier.duties import Duties
+from services.notifier.duties import ALL_TOLD, Duties
 from services.notifier.ledger import Batch, Listed, Row
 from services.notifier.store import Incident
 from shared.events.notifier import NoticesSent, NoticesSettled
@@ -245,9 +245,7 @@ class Notices:
         told = Incident(known.scope, known.case.model_copy(update={"unreached": unreached}))
         await store.save(unit, told)
         if everybody_told(told, by_state):
-            await self._duties.meet_recipient(
-                unit, told, "principal", how="all_principals_told", at=unit.now, cause=cause
-            )
+            await self._duties.meet_recipient(unit, told, "principal", how=ALL_TOLD, at=unit.now, cause=cause)
         elif unreached:
             await self._duties.run(unit, told, known_at=unit.now, cause=cause)
 

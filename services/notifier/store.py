@@ -170,6 +170,15 @@ async def end_duty(
     )
 
 
+async def open_again(unit: Unit, duty_id: str) -> None:
+    """Forget how it had ended; the timeline knows."""
+    await unit.connection.execute(
+        """UPDATE duty SET state = 'open', overdue = false, ended_at = NULL, how = NULL, waiver_by = NULL,
+               waiver_reason = NULL, waived_by = NULL WHERE duty = $1""",
+        duty_id,
+    )
+
+
 async def propose_waiver(unit: Unit, duty_id: str, person: str, reason: str) -> None:
     await unit.connection.execute(
         "UPDATE duty SET waiver_by = $2, waiver_reason = $3 WHERE duty = $1", duty_id, person, reason

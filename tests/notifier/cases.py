@@ -97,6 +97,7 @@ def duties(
         INCIDENT,
         facts_of(case),
         known_at=case.known_at,
+        reported_at=case.reported_at,
         assessment_version=case.assessment.version if case.assessment else None,
         only_report=case.assessment is None,
         standing=standing or {},

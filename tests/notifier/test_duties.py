@@ -58,8 +58,9 @@ def test_a_phone_that_was_missed_in_the_year_1_is_owed_for_as_one_of_which_nobod
     assert Case.model_validate(kept).known_at is None
 
 
-def test_a_leak_that_was_known_in_the_year_1_is_asked_about_under_the_laws_of_then() -> None:
-    assert _of(case_of(lost(cause="theft"), assessed(known_at="0001-01-01T00:00:00+14:00"))) == set()
+@pytest.mark.parametrize("known_at", ["0001-01-01T00:00:00+14:00", "2016-11-24T23:20:00+09:00"])
+def test_a_mistyped_year_of_knowledge_puts_no_case_before_the_law(known_at: str) -> None:
+    assert _of(case_of(lost(cause="theft"), assessed(known_at=known_at))) >= MANDATORY
 
 
 @pytest.mark.parametrize(("people", "owed"), [(1000, False), (1001, True)])
@@ -140,6 +141,15 @@ def test_entrusted_data_owes_the_contracts_hours() -> None:
     assert unknown["JP-CONTRACT-1"].provisional
 
 
+def test_no_number_of_contract_hours_keeps_the_duties_from_being_opened() -> None:
+    found = {
+        d.rule: d.due for d in duties(case_of(lost(), assessed(entrusted="yes", entrusted_notice_hours=2**53 - 1)))
+    }
+    due = found["JP-CONTRACT-1"]
+    assert due is not None
+    assert due > NOTICED + timedelta(days=365)
+
+
 def test_a_theft_learned_later_starts_the_clock_when_it_is_learned() -> None:
     first = case_of(lost(noticed_at="2027-01-12T10:00:00+09:00"), assessed(known_at="2027-01-12T10:00:00+09:00"))
     standing = {duty.duty: duty for duty in duties(first)}
@@ -168,7 +178,8 @@ def test_a_provisional_duty_that_becomes_certain_is_stated_again_and_its_date_do
 
 def test_a_rule_does_not_hold_before_its_day() -> None:
     early = "2024-03-31T12:00:00+09:00"
-    assert _of(case_of(lost(noticed_at=early, cause="theft"), assessed(known_at=early))) == {"JP-POLICE-1"}
+    case = case_of(lost(noticed_at=early, reported_at=early, cause="theft"), assessed(known_at=early))
+    assert _of(case) == {"JP-POLICE-1"}
 
 
 def test_packs_of_other_jurisdictions_are_off_until_an_organisation_chooses_them() -> None:

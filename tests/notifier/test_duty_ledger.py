@@ -168,6 +168,28 @@ async def test_waiving_takes_two_people_with_the_same_reason(notifier: Notifier,
     assert len(set(event["waived_by"])) == 2
 
 
+async def test_a_waiver_given_while_the_facts_were_unknown_ends_when_they_are_known(
+    notifier: Notifier, incident: str
+) -> None:
+    await notifier.hear(incident, lost(), assessed(people=None, people_certain=False))
+    duty = await _duty(notifier, incident, "JP-APPI-1")
+    assert duty["provisional"]
+    path = f"/v1/duties/{duty['duty']}/waive"
+    for who in ("privacy", "executive"):
+        waived = await (await notifier.someone(who)).post(path, {"reason": "not_a_category"})
+    assert waived["state"] == "waived"
+    await notifier.hear(incident, assessed(version=2, people=None, people_certain=False, known_at=after(60)))
+    assert (await _duty(notifier, incident, "JP-APPI-1"))["state"] == "waived"
+
+    learned = after(100)
+    await notifier.hear(incident, assessed(**BIG, version=3, known_at=learned))
+    owed = await _duty(notifier, incident, "JP-APPI-1")
+    assert (owed["state"], owed["provisional"], owed["waiver_reason"]) == ("open", False, None)
+    assert datetime.fromisoformat(owed["known_at"]) == learned
+    await notifier.fire(incident, "duty_due")
+    assert "JP-APPI-1" in {event["rule"] for event in await notifier.heard_of(incident, "duty-overdue", 3)}
+
+
 async def test_alarms_come_before_the_deadline_and_after_it(notifier: Notifier, incident: str) -> None:
     await notifier.hear(incident, lost(), assessed(**BIG))
     await notifier.fire(incident, "duty_soft")

@@ -38,6 +38,12 @@ async def _send(notifier: Notifier, incident: str) -> dict[str, Any]:
     return settled
 
 
+async def _open(notifier: Notifier, incident: str) -> set[str]:
+    privacy = await notifier.someone("privacy")
+    found = (await privacy.get(f"/v1/incidents/{incident}/duties"))["duties"]
+    return {duty["rule"] for duty in found if duty["state"] == "open"}
+
+
 async def test_everybody_is_told_by_their_own_channel_and_the_duty_is_met(notifier: Notifier, incident: str) -> None:
     await _ready(notifier, incident, _TWO)
     settled = await _send(notifier, incident)
@@ -53,6 +59,18 @@ async def test_everybody_is_told_by_their_own_channel_and_the_duty_is_met(notifi
     assert "盗難" not in push["messages"][0]["text"]
     (met,) = [event for event in await notifier.said(incident, "duty-met") if event["rule"] == "JP-APPI-3"]
     assert met["how"] == "all_principals_told"
+
+
+async def test_people_who_come_to_light_after_all_were_told_are_owed_their_notice(
+    notifier: Notifier, incident: str
+) -> None:
+    await _ready(notifier, incident, _TWO)
+    await _send(notifier, incident)
+    as_many = assessed(**BIG | {"people": 2}, version=2)
+    await notifier.hear(incident, as_many)
+    assert "JP-APPI-3" not in await _open(notifier, incident)
+    await notifier.hear(incident, as_many.model_copy(update={"version": 3, "people": 3}))
+    assert "JP-APPI-3" in await _open(notifier, incident)
 
 
 async def test_the_link_in_a_message_opens_the_whole_notice(notifier: Notifier, incident: str) -> None:

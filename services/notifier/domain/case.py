@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from shared.events import mdm_actions, reporter
-from shared.events.payload import Answer, Payload, ProofLevel, SeenInstant
+from shared.events.payload import YEARS, Answer, Payload, ProofLevel, SeenInstant
 from shared.events.reporter import Attached, Cause, DataItem, Door, LeakAssessed, Place
 
 
@@ -143,7 +143,9 @@ class Case(_Fact):
     def _assessed(self, assessment: LeakAssessed) -> Self:
         if self.assessment is not None and assessment.version <= self.assessment.version:
             return self
-        return self._with(assessment=assessment, known_at=assessment.known_at)
+        # What no calendar shows, and earlier releases took, is not known.
+        known_at = assessment.known_at if assessment.known_at.year in YEARS else self.known_at
+        return self._with(assessment=assessment, known_at=known_at)
 
     def _after_end(self) -> ProofLevel:
         return ProofLevel.P1 if self.wipe_sent_at else ProofLevel.P0

@@ -18,6 +18,8 @@ from shared.events.notifier import DutyOpened
 from shared.events.payload import Answer, in_zone
 
 _NAMESPACE = UUID("3b0e8f6e-52ad-5f2b-9d4e-7c1f0a9b6d21")
+_MOST_HOURS = 10_000
+"""A contract asks for hours. What somebody typed beyond this counts as so many, for no calendar reaches further."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,8 @@ class Rule(_Part):
         """The last moment. A longer limit is granted only when its ground is sure."""
         if self.hours_from is not None:
             hours = getattr(facts, self.hours_from)
-            return Deadline(count=hours, unit="hours").due(known_at, calendar) if hours else None
+            limit = Deadline(count=min(hours, _MOST_HOURS), unit="hours") if hours else None
+            return limit.due(known_at, calendar) if limit else None
         if self.longer is not None and evaluate(self.longer.when, facts).answer is YES:
             return self.longer.deadline.due(known_at, calendar)
         return self.deadline.due(known_at, calendar) if self.deadline else None
@@ -227,6 +230,7 @@ def decide(
     facts: Facts,
     *,
     known_at: datetime,
+    reported_at: datetime | None,
     assessment_version: int | None,
     only_report: bool,
     standing: Mapping[str, DutyOpened],
@@ -235,11 +239,13 @@ def decide(
 
     A duty that stands is stated anew only when it becomes certain or its date comes closer; its date never moves
     away, and nothing here ever closes one: that takes a filing, a fact that fulfils it, or two people.
-    `only_report`: no assessment yet, so only rules that rest on the report itself are run.
+    `only_report`: no assessment yet, so only rules that rest on the report itself are run. The law is that of the day
+    of the report, or of a later knowledge: a year that somebody mistyped puts no case before the law.
     """
     opened = []
+    law_of = max(known_at, reported_at or known_at)
     for jurisdiction in jurisdictions:
-        day = in_zone(known_at, jurisdiction.calendar.zone).date()
+        day = in_zone(law_of, jurisdiction.calendar.zone).date()
         for rule in jurisdiction.pack.rules:
             if not rule.holds_on(day) or (only_report and rule.basis == "assessment"):
                 continue
