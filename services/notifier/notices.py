@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import batched
 from uuid import UUID, uuid5
 
 import uuid_utils.compat as uuids
@@ -21,7 +22,7 @@ from services.notifier.ledger import Batch, Listed, Row
 from services.notifier.store import Incident
 from shared.events.notifier import NoticesSent, NoticesSettled
 from shared.messaging import Timer, Unit, Units
-from shared.vault import DataClass, People, Vault
+from shared.vault import MAX_PEOPLE, DataClass, People, Vault
 
 _ACTOR = "service/notifier"
 _NAMESPACE = UUID("0f0a3c77-44c1-5d31-9b7a-6b1d2f8f0e55")
@@ -69,12 +70,14 @@ class Notices:
             contact = self._people.ref(organisation, f"{known.id}/{person.address}")
             if contact not in there:
                 new[self._people.new_ref()] = (contact, person)
-        stored = await self._vault.put_people(
-            unit.connection,
-            organisation=organisation,
-            data_class=DataClass.PRINCIPAL,
-            people={ref: person.values() for ref, (_, person) in new.items()},
-        )
+        stored: dict[str, dict[str, str]] = {}
+        for some in batched(new.items(), MAX_PEOPLE):
+            stored |= await self._vault.put_people(
+                unit.connection,
+                organisation=organisation,
+                data_class=DataClass.PRINCIPAL,
+                people={ref: person.values() for ref, (_, person) in some},
+            )
         await ledger.list_people(
             unit,
             known.scope,

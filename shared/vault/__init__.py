@@ -8,6 +8,16 @@ from shared.vault.commitment import Disclosure
 from shared.vault.keys import VaultKeys
 from shared.vault.people import People
 from shared.vault.rotation import rewrap
-from shared.vault.vault import MIGRATIONS, DataClass, Vault, VaultDeniedError
+from shared.vault.vault import MAX_PEOPLE, MIGRATIONS, DataClass, Vault, VaultDeniedError
 
-__all__ = ["MIGRATIONS", "DataClass", "Disclosure", "People", "Vault", "VaultDeniedError", "VaultKeys", "rewrap"]
+__all__ = [
+    "MAX_PEOPLE",
+    "MIGRATIONS",
+    "DataClass",
+    "Disclosure",
+    "People",
+    "Vault",
+    "VaultDeniedError",
+    "VaultKeys",
+    "rewrap",
+]

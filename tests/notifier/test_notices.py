@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from services.notifier import notices
+from shared.vault import MAX_PEOPLE
 from tests.notifier.cases import BIG, DETAILS, LOCKED, SENT, WIPED, assessed, lost
 from tests.notifier.running import Notifier, Outside, notifier_at, until
 from tests.stack.installed import Installed
@@ -270,6 +271,15 @@ async def test_a_notice_that_claims_a_wipe_nobody_heard_of_is_not_sent(notifier:
     await privacy.ask("POST", f"/v1/incidents/{incident}/principals", 200, content=_TWO.encode(), headers=_CSV)
     refused = await privacy.post(f"/v1/incidents/{incident}/notices", ORDER, expect=409)
     assert {finding["code"] for finding in refused["findings"]} == {"protection_differs"}
+
+
+async def test_a_list_may_be_longer_than_what_the_vault_takes_at_once(notifier: Notifier, incident: str) -> None:
+    await notifier.hear(incident, lost(), assessed())
+    privacy = await notifier.someone("privacy")
+    rows = "\n".join(f"客{number},customer{number}@example.jp" for number in range(MAX_PEOPLE + 1))
+    path = f"/v1/incidents/{incident}/principals"
+    answer = await privacy.ask("POST", path, 200, content=f"name,mail\n{rows}\n".encode(), headers=_CSV)
+    assert answer["listed"] == MAX_PEOPLE + 1
 
 
 async def test_a_thousand_people_are_told(notifier: Notifier, incident: str) -> None:
