@@ -28,7 +28,6 @@ class User(BaseModel):
     valid_from: datetime = datetime(2026, 4, 1, tzinfo=UTC)
     pending: datetime | None = None
     visible_at: float = 0.0
-    revocations: int = 0
 
 
 class State(BaseModel):
@@ -96,7 +95,6 @@ class Entra:
         # Graph keeps whole seconds, so a read right after may answer a moment before the call.
         user.pending = datetime.now(UTC).replace(microsecond=0)
         user.visible_at = time.time() + self._settings.lag_seconds
-        user.revocations += 1
         self._settle(user)
         kept.keep(self._path, self._state)
         return JSONResponse({"@odata.context": _context("Edm.Boolean"), "value": True})
