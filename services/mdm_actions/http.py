@@ -16,7 +16,7 @@ from services.mdm_actions.store import Case, Command, Tries
 from services.mdm_actions.tasks import Task
 from shared.events.payload import Assurance, Code, Reference, Sha256, ToldInstant
 from shared.messaging import Unit, Units
-from shared.web import Identity, Person, Problem, Role
+from shared.web import Identity, Person, Problem, Role, in_role
 from shared.web.number import Number
 
 _DESK = (Role.DESK, Role.LEAD)
@@ -112,7 +112,7 @@ def _tasks(routes: APIRouter, units: Units, identity: Identity, settlement: Sett
                     ja="実施した人とは別の人が確認してください。",
                     en="Somebody else than the person who did it has to confirm it.",
                 )
-            await tasks.mark_confirmed(unit, case, found, person.ref, _acting(person, *_DESK))
+            await tasks.mark_confirmed(unit, case, found, person.ref, in_role(person, _DESK).actor)
             assurance = Assurance.CARRIER_REFERENCE if found.reference else Assurance.HUMAN_STATEMENT
             reading = LineReading(command.kind is Kind.RESUME_LINE, "by_hand", assurance, found.done_at)
             await settlement.hear(unit, case, command, reading, source="person", reference=found.reference)
@@ -135,7 +135,7 @@ def _inventory(routes: APIRouter, units: Units, identity: Identity, inventory: I
         found = await inventory.check(person.organisation, text)
         applied = apply and not found.bad
         if applied:
-            await inventory.apply(person.organisation, found, _acting(person, Role.OPERATOR))
+            await inventory.apply(person.organisation, found, person.actor(Role.OPERATOR))
         return {"applied": applied, **_changes(found)}
 
     @routes.get("/devices")
@@ -152,7 +152,7 @@ def _inventory(routes: APIRouter, units: Units, identity: Identity, inventory: I
     @routes.post("/devices/{device}/retire")
     async def retire(device: _Uuid, body: ReasonBody, person: Operator) -> dict[str, Any]:
         """A phone leaves the inventory."""
-        actor = _acting(person, Role.OPERATOR)
+        actor = person.actor(Role.OPERATOR)
         if not await inventory.retire(person.organisation, device, body.reason, actor):
             raise _not_found()
         return {"device": device, "retired": True}
@@ -197,14 +197,10 @@ def _breaker(routes: APIRouter, units: Units, identity: Identity) -> None:
                 person.organisation,
                 body.drill,
                 person=person.ref,
-                actor=_acting(person, *_RESETTERS),
+                actor=in_role(person, _RESETTERS).actor,
                 reason=body.reason,
             )
         return _breaker_state(after)
-
-
-def _acting(person: Person, *roles: Role) -> str:
-    return person.actor(next(role for role in roles if role in person.roles))
 
 
 async def _of_task(unit: Unit, name: str, person: Person) -> tuple[Task, Case, Command]:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.notifier import ledger, store
-from services.notifier.access import Acting
 from services.notifier.alerts import Alerts
 from services.notifier.disclosures import Disclosure, Disclosures, load, of_incident
 from services.notifier.domain import filing
@@ -18,7 +17,7 @@ from services.notifier.refusals import problem
 from services.notifier.rulebook import Rulebook
 from services.notifier.store import Alert, Duty, Incident
 from shared.messaging import Unit, Units
-from shared.web import Identity
+from shared.web import Acting, Identity
 
 _CLOCK_SKEW = timedelta(minutes=5)
 

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from services.notifier import access, http_disclosures, http_notices, orders, store, view
-from services.notifier.access import Acting, Uuid, acting
+from services.notifier.access import Uuid
 from services.notifier.desk import Desk, past
 from services.notifier.domain import filing
 from services.notifier.refusals import problem
 from services.notifier.view import View
+from shared.web import Acting, acting
 
 
 def routes(desk: Desk) -> APIRouter:

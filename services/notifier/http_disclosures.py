@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from services.notifier import access, orders, view
-from services.notifier.access import Acting, Uuid, acting
+from services.notifier.access import Uuid
 from services.notifier.desk import Desk
 from services.notifier.disclosures import of_incident
 from services.notifier.domain.document import Details
 from services.notifier.publishing import Publishing
 from services.notifier.view import View
+from shared.web import Acting, acting
 
 
 def add(router: APIRouter, desk: Desk) -> None:

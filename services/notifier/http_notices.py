@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from services.notifier import access, orders
-from services.notifier.access import Acting, Uuid, acting
+from services.notifier.access import Uuid
 from services.notifier.desk import Desk
 from services.notifier.telling import Telling
 from services.notifier.view import View
+from shared.web import Acting, acting
 from shared.web.number import Number
 
 

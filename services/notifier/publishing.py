@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from services.notifier import access, orders, view
-from services.notifier.access import Acting
 from services.notifier.desk import Desk
 from services.notifier.disclosures import Disclosure, load
 from services.notifier.domain.document import Details, NotAssessedError
@@ -11,6 +10,7 @@ from services.notifier.refusals import problem
 from services.notifier.store import Incident
 from services.notifier.view import View
 from shared.messaging import Unit
+from shared.web import Acting
 
 type _Step = Callable[[Unit, Incident, Disclosure], Awaitable[object]]
 

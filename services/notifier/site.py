@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from services.notifier import access, ledger, orders, site_disclosures, site_notices, store, view
-from services.notifier.access import Acting, Uuid, acting
+from services.notifier.access import Uuid
 from services.notifier.desk import Desk
 from services.notifier.disclosures import Disclosure, Edition, load, published
 from services.notifier.refusals import problem
-from shared.web import Pages, Person, RateLimit, language
+from shared.web import Acting, Pages, Person, RateLimit, acting, language
 from shared.web.number import Number
 
 _PUBLIC_CACHE = {"Cache-Control": "no-store"}

@@ -8,14 +8,14 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from services.notifier import access, orders, view
-from services.notifier.access import Acting, Uuid, acting
+from services.notifier.access import Uuid
 from services.notifier.desk import Desk
 from services.notifier.disclosures import last_issuer, load, of_incident
 from services.notifier.domain.document import Details
 from services.notifier.domain.wording import LANGUAGES
 from services.notifier.publishing import Publishing
 from services.notifier.refusals import problem
-from shared.web import Pages, Problem, forms
+from shared.web import Acting, Pages, Problem, acting, forms, in_role
 
 _NOT_KEPT = {"Cache-Control": "no-store"}
 type _Fields = Mapping[str, Any]
@@ -89,7 +89,7 @@ class DisclosurePages:
             raise problem("disclosure_unknown")
         form = await forms.given(request)
         try:
-            await step(disclosure, forms.nested(form), access.in_step(who.person, name))
+            await step(disclosure, forms.nested(form), in_role(who.person, access.STEPS[name]))
         except (ValidationError, Problem) as refused:
             error, status = forms.said(request, refused)
             typed = {"typed": forms.typed(form)} if name == "revise" else {}

@@ -8,13 +8,13 @@ from starlette.datastructures import UploadFile
 from starlette.responses import RedirectResponse, Response
 
 from services.notifier import access, orders
-from services.notifier.access import Acting, Uuid, acting
+from services.notifier.access import Uuid
 from services.notifier.desk import Desk
 from services.notifier.disclosures import last_issuer
 from services.notifier.domain.notice import TEMPLATE
 from services.notifier.refusals import problem
 from services.notifier.telling import Telling
-from shared.web import Pages, Problem, forms
+from shared.web import Acting, Pages, Problem, acting, forms
 
 _PEOPLE_ON_A_PAGE = 200
 _NOT_KEPT = {"Cache-Control": "no-store"}

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from datetime import datetime
 
 from services.notifier import ledger, orders, view
-from services.notifier.access import Acting
 from services.notifier.desk import Desk
 from services.notifier.domain import lint
 from services.notifier.domain import notice as text
@@ -12,6 +11,7 @@ from services.notifier.domain.principals import PrincipalFile, PrincipalFileErro
 from services.notifier.refusals import problem
 from services.notifier.store import Incident
 from services.notifier.view import View
+from shared.web import Acting
 
 _EXAMPLE_LINK = "https://…"
 

@@ -5,7 +5,7 @@ from typing import Any
 import uuid_utils.compat as uuids
 
 from services.reporter import orders
-from services.reporter.cases import Acting, Cases, Triage
+from services.reporter.cases import Cases, Triage
 from services.reporter.domain import assessment, desk, wipe
 from services.reporter.domain.assessment import Findings
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError
@@ -20,6 +20,7 @@ from shared.events.reporter import (
 )
 from shared.messaging import Unit
 from shared.vault import DataClass, People, Vault
+from shared.web import Acting
 
 
 class Acts:

@@ -16,22 +16,10 @@ from shared.events.payload import Ownership
 from shared.events.reporter import Cause
 from shared.events.wipe import StatementSignature, WipeStatement
 from shared.messaging import Unit, Units
-from shared.web import Person, Role
+from shared.web import Acting
 
 type Decide = Callable[[Incident, By], Decision]
 type DecideWithin = Callable[[Unit, Incident, By], Awaitable[Decision]]
-
-
-@dataclass(frozen=True)
-class Acting:
-    """A signed-in person in the role in which they act."""
-
-    person: Person
-    role: Role
-
-    @property
-    def actor(self) -> str:
-        return self.person.actor(self.role)
 
 
 @dataclass(frozen=True)

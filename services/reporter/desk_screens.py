@@ -11,15 +11,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from services.reporter import orders
-from services.reporter.cases import Acting
 from services.reporter.domain.assessment import Findings
 from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident, RefusedError
-from services.reporter.door import may
-from services.reporter.http import Desk, IncidentPath, NoncePath, acting
+from services.reporter.door import may, roles_for
+from services.reporter.http import Desk, IncidentPath, NoncePath, who_may
 from services.reporter.refusals import said
 from services.reporter.screens import CHOICES
-from shared.web import Pages, Person, Problem, Role, forms, role_needed
+from shared.web import Acting, Pages, Problem, forms, in_role
 
 
 @dataclass(frozen=True)
@@ -110,26 +109,17 @@ class DeskScreens:
         carry_out: Callable[[Acting], Awaitable[None]],
     ) -> Response:
         try:
-            await carry_out(in_role(who.person, allowed))
+            await carry_out(in_role(who.person, roles_for(allowed)))
         except (ValidationError, RefusedError) as refused:
             error, status = said(request, refused)
             return await self.case(request, incident, who, error=error, status_code=status)
         return RedirectResponse(f"/incidents/{incident}", 303)
 
 
-def in_role(person: Person, act: str) -> Acting:
-    """The person in the first of their roles that allows the act. Raises `Problem` 403."""
-    roles = tuple(Role(role) for role in MAY[act])
-    role = next((role for role in roles if role in person.roles), None)
-    if role is None:
-        raise role_needed(roles)
-    return Acting(person, role)
-
-
 def routes(screens: DeskScreens, desk: Desk) -> APIRouter:
     """`/incidents…`."""
     router = APIRouter(prefix="/incidents", include_in_schema=False)
-    see = Annotated[Acting, Depends(acting(desk.identity, "see"))]
+    see = Annotated[Acting, Depends(who_may(desk.identity, "see"))]
 
     @router.get("")
     async def queue(request: Request, who: see, state: str = "open") -> Response:

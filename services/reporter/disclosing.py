@@ -1,8 +1,8 @@
 """Opens single fields for evidence: the texts by which an outsider checks them against the commitments in the log."""
 
-from services.reporter.cases import Acting
 from shared.messaging import Units
 from shared.vault import Vault
+from shared.web import Acting
 
 
 class Disclosing:

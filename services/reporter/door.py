@@ -15,7 +15,7 @@ from services.reporter.settings import Organisation, Settings
 from services.reporter.view import Views
 from shared.events.reporter import Door
 from shared.messaging import Units
-from shared.web import Identity, Person, Problem, RateLimit, Role, too_many
+from shared.web import Identity, Person, Problem, RateLimit, Role, role_needed, too_many
 
 type IdempotencyKey = Annotated[str | None, Header(min_length=16, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 
@@ -53,7 +53,7 @@ class Doors:
     async def signed_in(self, report: Report, person: Person, key: str | None) -> ReportAccepted:
         """Accept a report of a signed-in person. A drill is for those who may call one."""
         if report.drill and not may(person, "drill"):
-            raise _role_needed("drill")
+            raise role_needed(roles_for("drill"))
         wait = self.report_limit.take(person.ref)
         if wait > 0:
             raise too_many(wait)
@@ -94,20 +94,14 @@ class Doors:
         )
 
 
+def roles_for(act: str) -> tuple[Role, ...]:
+    """The roles that allow this act."""
+    return tuple(Role(role) for role in MAY[act])
+
+
 def may(person: Person, act: str) -> bool:
     """Whether one of the person's roles allows this act."""
-    return not person.roles.isdisjoint(Role(role) for role in MAY[act])
-
-
-def _role_needed(act: str) -> Problem:
-    roles = ", ".join(MAY[act])
-    return Problem(
-        403,
-        "role_needed",
-        ja=f"この操作には次のいずれかの役割が必要です: {roles}",
-        en=f"This needs one of these roles: {roles}.",
-        roles=list(MAY[act]),
-    )
+    return not person.roles.isdisjoint(roles_for(act))
 
 
 def routes(doors: Doors) -> APIRouter:

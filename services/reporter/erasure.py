@@ -3,10 +3,10 @@
 from typing import Any
 
 from services.reporter import store
-from services.reporter.cases import Acting
 from shared.events.reporter import PersonalDataErased
 from shared.messaging import Scope, Units
 from shared.vault import Vault
+from shared.web import Acting
 
 
 class Erasure:

@@ -9,15 +9,14 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from services.reporter import orders
 from services.reporter.acts import Acts, must_exist
-from services.reporter.cases import Acting, Cases
+from services.reporter.cases import Cases
 from services.reporter.disclosing import Disclosing
 from services.reporter.domain.assessment import Findings
-from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident
-from services.reporter.door import may
+from services.reporter.door import may, roles_for
 from services.reporter.erasure import Erasure
 from services.reporter.view import Views
-from shared.web import Identity, Person, Role
+from shared.web import Acting, Identity, Person, acting
 from shared.web.number import Number
 
 type IncidentPath = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -39,15 +38,9 @@ class Desk:
         return await self.views.case(incident, acting, with_contact=may(acting.person, "see_contact"))
 
 
-def acting(identity: Identity, act: str) -> Callable[..., Awaitable[Acting]]:
+def who_may(identity: Identity, act: str) -> Callable[..., Awaitable[Acting]]:
     """A dependency: the signed-in person, in the first of their roles that allows this act. Answers 401 or 403."""
-    roles = tuple(Role(role) for role in MAY[act])
-    require = identity.require(*roles)
-
-    async def found(person: Annotated[Person, Depends(require)]) -> Acting:
-        return Acting(person, next(role for role in roles if role in person.roles))
-
-    return found
+    return acting(identity, roles_for(act))
 
 
 def people(identity: Identity, erasure: Erasure, disclosing: Disclosing) -> APIRouter:
@@ -63,13 +56,13 @@ def people(identity: Identity, erasure: Erasure, disclosing: Disclosing) -> APIR
     async def erase(
         person: Annotated[str, Path(pattern=r"^person-[0-9a-f]{32}$")],
         order: orders.Erase,
-        who: Annotated[Acting, Depends(acting(identity, "erase"))],
+        who: Annotated[Acting, Depends(who_may(identity, "erase"))],
     ) -> Answered:
         return await erasure.erase(person, who, order.ground)
 
     @router.post("/disclosures")
     async def disclose(
-        order: orders.Disclose, who: Annotated[Acting, Depends(acting(identity, "disclose"))]
+        order: orders.Disclose, who: Annotated[Acting, Depends(who_may(identity, "disclose"))]
     ) -> dict[str, str | None]:
         return await disclosing.open(order.digests, who, order.reason)
 
@@ -79,7 +72,7 @@ def people(identity: Identity, erasure: Erasure, disclosing: Disclosing) -> APIR
 def routes(desk: Desk) -> APIRouter:
     """`/v1/incidents…`."""
     router = APIRouter(prefix="/v1/incidents", tags=["desk"])
-    see = Annotated[Acting, Depends(acting(desk.identity, "see"))]
+    see = Annotated[Acting, Depends(who_may(desk.identity, "see"))]
 
     @router.get("")
     async def queue(
@@ -107,7 +100,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
     acts = desk.acts
 
     def add(path: str, allowed: str, order: type, act: Act) -> None:
-        allowed_person = Annotated[Acting, Depends(acting(desk.identity, allowed))]
+        allowed_person = Annotated[Acting, Depends(who_may(desk.identity, allowed))]
 
         async def endpoint(incident: IncidentPath, order: Any, who: Any) -> Answered:
             await act(incident, who, order)
@@ -136,10 +129,10 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
 
 def _add_wipe(router: APIRouter, desk: Desk) -> None:
     """Statement, proposal, approvals: what `lostphone approve` speaks to."""
-    proposer = Annotated[Acting, Depends(acting(desk.identity, "propose_wipe"))]
-    approver = Annotated[Acting, Depends(acting(desk.identity, "approve_wipe"))]
-    withdrawer = Annotated[Acting, Depends(acting(desk.identity, "withdraw_wipe"))]
-    see = Annotated[Acting, Depends(acting(desk.identity, "see"))]
+    proposer = Annotated[Acting, Depends(who_may(desk.identity, "propose_wipe"))]
+    approver = Annotated[Acting, Depends(who_may(desk.identity, "approve_wipe"))]
+    withdrawer = Annotated[Acting, Depends(who_may(desk.identity, "withdraw_wipe"))]
+    see = Annotated[Acting, Depends(who_may(desk.identity, "see"))]
     base = "/{incident}/wipe"
 
     async def one(incident: str, who: Acting, nonce: str) -> Answered:

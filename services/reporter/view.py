@@ -12,7 +12,6 @@ import orjson
 from pydantic import BaseModel
 
 from services.reporter import store
-from services.reporter.cases import Acting
 from services.reporter.devices import Device, devices_of, find_device
 from services.reporter.domain import assessment, desk, wipe
 from services.reporter.domain.incident import Incident, Proposal, RefusedError, Track
@@ -22,6 +21,7 @@ from shared.events.mdm_actions import DeviceFacts
 from shared.events.payload import Answer
 from shared.messaging import Unit, Units
 from shared.vault import Vault
+from shared.web import Acting
 
 _CONTACT_FACTS = ("callback", "holder_name", "phone_hint", "place_detail", "circumstances")
 _SHOWN_TO_REPORTER = {

@@ -1,6 +1,7 @@
 """What every service's HTTP stands on: sign-in, roles, pages in two languages, problem details, health, metrics."""
 
 from shared.telemetry import Health
+from shared.web.acting import Acting, acting, in_role
 from shared.web.app import create_app
 from shared.web.csrf import MAX_FIELDS
 from shared.web.identity import Identity, role_needed
@@ -14,6 +15,7 @@ from shared.web.text import must_be_usable
 
 __all__ = [
     "MAX_FIELDS",
+    "Acting",
     "Budget",
     "Health",
     "Identity",
@@ -24,7 +26,9 @@ __all__ = [
     "RateLimit",
     "Refusals",
     "Role",
+    "acting",
     "create_app",
+    "in_role",
     "language",
     "must_be_usable",
     "refused_fields",

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -253,7 +253,7 @@ def _sign_in_needed() -> Problem:
     )
 
 
-def role_needed(roles: tuple[Role, ...]) -> Problem:
+def role_needed(roles: Sequence[Role]) -> Problem:
     """403 that names the roles, one of which would do."""
     names = ", ".join(sorted(roles))
     return Problem(
