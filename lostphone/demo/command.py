@@ -19,7 +19,7 @@ from lostphone.demo.screen import Fact, Screen, clock
 from lostphone.demo.story import Story, Told
 from lostphone.demo.watch import Watch
 from lostphone.installation import Installation
-from lostphone.kafka_access import running_connection
+from lostphone.kafka_access import SASL_SSL, running_connection
 from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress
 from lostphone.status import Status, data_directory
 from shared.events import KeyRing
@@ -34,6 +34,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def demo(
     *,
     folder: Annotated[Path, typer.Option(help="残すものの置き場 · Where what it leaves goes.")] = _FOLDER,
+    secure: Annotated[
+        bool,
+        typer.Option("--secure", help="TLS・認証・許可のある Kafka で · On a guarded broker: TLS, names and ACLs."),
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +48,12 @@ def demo(
     ours = status is None
     if status is None:
         progress("環境を起動しています…", "Starting an installation for the demo …")
-        status = running.start_detached(directory, lambda line: progress(line, line))
+        status = running.start_detached(directory, lambda line: progress(line, line), secure=secure)
+    elif secure and status.kafka.security_protocol != SASL_SSL:
+        raise SaidNoError(
+            f"{directory} で動いている Kafka は --secure なしで作られています。別の --data-dir を指定してください。",
+            f"The broker that runs in {directory} was made without --secure. Name another --data-dir.",
+        )
     try:
         play(status, directory, folder, as_json=as_json, began=began)
     finally:

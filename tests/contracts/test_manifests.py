@@ -77,6 +77,12 @@ def test_nobody_outside_writes_but_the_operator_who_redrives_and_nobody_at_all_d
     assert not [acl for acl in acls() if "delete" in acl.operations or "all" in acl.operations]
 
 
+def test_nobody_sets_the_retention_of_what_is_kept_for_ever() -> None:
+    configured = {(acl.principal, acl.name) for acl in acls() if "alter_configs" in acl.operations}
+    short = {topic.name for topic in topics() if topic.config["retention.ms"] != "-1"}
+    assert configured == {("User:operator", name) for name in short}
+
+
 def test_every_allowance_is_one_that_kafka_knows() -> None:
     for acl in acls():
         name = "BROKER" if acl.resource == "cluster" else acl.resource.upper()

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -129,6 +130,28 @@ class Bus:
             validate_only=True,
         )
         return {resource.name: _answered(answer) for resource, answer in asked.items()}
+
+    def adds_partitions(self, topics: Iterable[str]) -> dict[str, bool]:
+        """Whether each topic could get more partitions; none does."""
+        asked = self._admin.create_partitions([NewPartitions(topic, 99) for topic in topics], validate_only=True)
+        return {topic: _answered(answer) for topic, answer in asked.items()}
+
+    def configures_the_broker(self) -> bool:
+        """Whether the broker could be told otherwise; it is not."""
+        entry = ConfigEntry("log.retention.ms", "1", incremental_operation=AlterConfigOpType.SET)
+        broker = ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])
+        return self._may(lambda: self._admin.incremental_alter_configs([broker], validate_only=True))
+
+    def transacts(self, name: str) -> bool:
+        producer = Producer({**self._connection, "transactional.id": name})
+        try:
+            producer.init_transactions(WITHIN)
+        except KafkaException as error:
+            return _allowed(error.args[0])
+        return True
+
+    def deletes_groups(self, names: Iterable[str]) -> dict[str, bool]:
+        return {name: _answered(answer) for name, answer in self._admin.delete_consumer_groups(list(names)).items()}
 
     def deletes(self, topics: Iterable[str]) -> dict[str, bool]:
         return {topic: _answered(answer) for topic, answer in self._admin.delete_topics(list(topics)).items()}

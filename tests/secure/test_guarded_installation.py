@@ -56,6 +56,24 @@ def test_the_whole_story_runs_on_a_guarded_broker(guarded: Guarded) -> None:
     assert len(outward) > len(heard)
 
 
+def test_the_feed_of_the_siem_is_built_again_whole(guarded: Guarded) -> None:
+    """What audit says on topics of its own, such as the seal, is of the feed, too."""
+    on_the_feed = guarded.lostphone("tail", "ocsf", "--until-end", "--json").splitlines()
+    said = guarded.json("ops", "ocsf", "replay", "--dry-run")
+    assert said["events"] == len(on_the_feed)
+    assert said["by_event"]["TimelineSealed"] == 1
+
+
+def test_the_demo_does_not_pass_an_open_broker_off_as_a_guarded_one(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    Installation.open(data_dir)
+    (data_dir / "kafka" / "data").mkdir()
+    (data_dir / "kafka" / "data" / "meta.properties").touch()
+    refused = command("demo", "--secure", data_dir=data_dir)
+    assert refused.returncode == 2
+    assert "made without --secure" in refused.stderr
+
+
 def test_status_says_how_a_tool_joins_in_and_names_no_password(guarded: Guarded) -> None:
     kafka = guarded.json("status")["kafka"]
     assert (kafka["security_protocol"], kafka["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-512")
@@ -202,6 +220,7 @@ def test_a_principal_may_do_on_the_bus_what_the_manifest_says_and_nothing_else(
         "group": bus.groups(groups, READABLE.get(principal, "lostphone.log.v1")),
         "create": {topic: bus.creates(topic) for topic in ("lostphone.extra.v1", "extra.v1")},
         "alter_configs": bus.alters(TOPICS),
+        "alter": bus.adds_partitions(TOPICS),
         "delete": bus.deletes_records(TOPICS),
         "delete the topic": bus.deletes([*TOPICS, STRANGE_TOPIC]),
     }
@@ -216,6 +235,9 @@ def test_a_principal_may_do_on_the_bus_what_the_manifest_says_and_nothing_else(
     assert bus.sees_acls() == rights.allows("describe", "cluster", "kafka-cluster")
     assert not bus.grants(principal, "lostphone.log.v1")
     assert not bus.sets_password("admin")
+    assert not bus.transacts(f"{principal}.rights")
+    assert not bus.configures_the_broker()
+    assert not any(bus.deletes_groups(groups).values())
 
 
 def test_a_new_signing_key_loses_no_event(guarded: Guarded) -> None:
