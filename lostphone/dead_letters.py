@@ -76,12 +76,11 @@ def read_all(connection: Mapping[str, Any], services: Sequence[str]) -> list[Dea
 
 def _letter(service: str, record: Received) -> DeadLetter:
     said = {name: (data or b"").decode(errors="replace") for name, data in record.headers}
-    parked_at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
     told = {name: said.get(f"{DEAD_LETTER_PREFIX}{name}", "") for name in ("topic", "partition", "offset")}
     return DeadLetter(
         id=f"{service}/{record.partition}@{record.offset}",
         service=service,
-        parked_at=parked_at.isoformat(timespec="milliseconds"),
+        parked_at=_moment(record.timestamp_ms),
         type=said.get("ce_type", ""),
         subject=(record.key or b"").decode(errors="replace"),
         organisation=said.get("ce_organisation", ""),
@@ -90,6 +89,14 @@ def _letter(service: str, record: Received) -> DeadLetter:
         where=said.get(f"{DEAD_LETTER_PREFIX}where", ""),
         record=record,
     )
+
+
+def _moment(milliseconds: int) -> str:
+    """Nothing where no calendar has it: whoever may write to the topic says when."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):
+        return ""
 
 
 def redrive(connection: Mapping[str, Any], letters: Iterable[DeadLetter], *, by: str, topic: str | None = None) -> None:

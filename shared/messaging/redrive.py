@@ -5,6 +5,7 @@ loop reads. Whoever can write there can nevertheless replay nothing: a record ac
 (`parked`, written in the transaction that passed over it), when its signature verifies, and once.
 """
 
+import re
 from typing import Protocol, runtime_checkable
 
 import structlog
@@ -29,6 +30,10 @@ WHERE source = $4 AND event_id = $5 AND settled_at IS NULL AND EXISTS (
 """
 _SETTLED = "SELECT settled_by FROM parked WHERE topic = $1 AND partition = $2 AND kafka_offset = $3"
 
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_NUMBERS = {"partition": range(2**31), "offset": range(2**63), "timestamp": range(-(2**63), 2**63)}
+"""What Kafka may say of a record. A database takes nothing else, and a service would stop for ever at more."""
+
 _log = structlog.get_logger()
 
 
@@ -45,11 +50,12 @@ def first_place(record: Received) -> Received:
     said = {name: data for name, data in record.headers if name.startswith(DEAD_LETTER_PREFIX) and data is not None}
     try:
         topic = said[f"{DEAD_LETTER_PREFIX}topic"].decode()
-        partition, offset, timestamp = (
-            int(said[f"{DEAD_LETTER_PREFIX}{name}"]) for name in ("partition", "offset", "timestamp")
-        )
+        partition, offset, timestamp = (int(said[f"{DEAD_LETTER_PREFIX}{name}"]) for name in _NUMBERS)
     except (KeyError, UnicodeDecodeError) as error:
         raise ValueError("the letter does not say where it lay") from error
+    possible = zip((partition, offset, timestamp), _NUMBERS.values(), strict=True)
+    if not _TOPIC.fullmatch(topic) or not all(number in those for number, those in possible):
+        raise ValueError("the letter says a place that cannot be")
     headers = tuple(
         header for header in record.headers if not header[0].startswith((DEAD_LETTER_PREFIX, REDRIVE_PREFIX))
     )

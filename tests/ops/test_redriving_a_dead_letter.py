@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
+from confluent_kafka import Producer
+
 from lostphone.dead_letters import DeadLetter, read_all, redrive, settled
 from lostphone.tail import follow
 from shared.events import Event, Received
@@ -142,10 +144,13 @@ async def test_what_was_never_parked_or_is_not_what_was_parked_does_not_act(bus:
             (_headers(record, ce_organisation=b"another-company"), record.value),
             ([pair for pair in record.headers if pair[0] != "dlq_offset"], record.value),
             (_headers(record, dlq_offset=b"not a number"), record.value),
+            (_headers(record, dlq_offset=b"9" * 20), record.value),
+            (_headers(record, dlq_partition=b"-1"), record.value),
+            (_headers(record, dlq_topic=b"a\0b"), record.value),
             ([("ce_id", b"\xff\xfe"), ("dlq_topic", b"\xff")], None),
         ):
             await bus.put(OutgoingRecord(bus.redrive_topic, record.key, list(headers), value))
-        await _until_counted("place_unknown", before, by=3)
+        await _until_counted("place_unknown", before, by=6)
         await _until_counted("not_verified", before, by=2)
         await _until_counted("never_parked", before)
         assert await desk.acted() == ["good", "last"]
@@ -161,6 +166,15 @@ async def test_bytes_and_headers_of_a_letter_are_those_of_the_log(bus: Bus, inci
         await desk.heard("last")
     (letter,) = _letters(bus, incident)
     assert first_place(letter.record) == _first_record(bus, incident)
+
+
+async def test_a_letter_of_a_moment_that_no_calendar_has_hides_no_other(bus: Bus, incident: str) -> None:
+    producer = Producer({"bootstrap.servers": bus.bootstrap})
+    for moment in (-(10**17), 1):
+        producer.produce("lostphone.notifier.dead-letters.v1", b"{}", incident.encode(), timestamp=moment)
+    producer.flush(20)
+    letters = await asyncio.to_thread(_letters, bus, incident)
+    assert [letter.parked_at for letter in letters] == ["", "1970-01-01T00:00:00.001+00:00"]
 
 
 def _first_record(bus: Bus, subject: str) -> Received:
