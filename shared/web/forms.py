@@ -14,7 +14,7 @@ from starlette.datastructures import FormData
 from shared.web.csrf import MAX_FIELDS, MAX_FILES
 from shared.web.language import language
 from shared.web.problem import Field, Problem, invalid, refused_fields
-from shared.web.text import must_be_usable
+from shared.web.text import fields_must_be_usable
 
 _LOCAL = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")
 
@@ -26,7 +26,7 @@ async def given(request: Request, *, with_file: bool = False) -> FormData:
     if not with_file:
         await form.close()
     try:
-        must_be_usable(dict(form.multi_items()))
+        fields_must_be_usable(form.multi_items())
     except Problem:
         await form.close()
         raise

@@ -1,6 +1,6 @@
 """Text that PostgreSQL and JSON can hold: no NUL character, no half of a surrogate pair, no bottomless nesting."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -19,12 +19,12 @@ async def usable_text(request: Request) -> None:
     A body is looked at where the framework has read it: as JSON, or as a form. Who reads a body by hand says so with
     `must_be_usable`.
     """
-    must_be_usable({**request.path_params, **request.query_params})
+    fields_must_be_usable([*request.path_params.items(), *request.query_params.multi_items()])
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or route.body_field is None:
         return
     if isinstance(route.body_field.field_info, params.Form):
-        must_be_usable(dict((await request.form()).multi_items()))
+        fields_must_be_usable((await request.form()).multi_items())
     else:
         with suppress(ValueError, RecursionError):  # what is no JSON, the framework refuses
             must_be_usable(await request.json())
@@ -32,9 +32,18 @@ async def usable_text(request: Request) -> None:
 
 def must_be_usable(value: Any) -> None:
     """Raises `Problem` 422 that names each part of the value that cannot be kept."""
-    found = list(islice(_in("", value), 50))
-    if found:
-        raise invalid(found)
+    _refuse(_in("", value))
+
+
+def fields_must_be_usable(fields: Iterable[tuple[str, Any]]) -> None:
+    """The same for the fields of a form or query, in which a name may come more than once."""
+    _refuse(found for name, value in fields for found in _in("", {name: value}))
+
+
+def _refuse(found: Iterator[Field]) -> None:
+    fields = list(islice(found, 50))
+    if fields:
+        raise invalid(fields)
 
 
 def _in(place: str, value: Any, depth: int = 0) -> Iterator[Field]:

@@ -131,6 +131,14 @@ async def test_a_file_beside_text_that_cannot_be_kept_is_not_left_open(world: Wo
     assert [str(warning.message) for warning in told] == []
 
 
+async def test_a_list_is_not_kept_when_one_of_it_cannot_be(world: World, known: Known) -> None:
+    url = f"{world.services['notifier'].url}/incidents/{known.ids['incident'][0]}/disclosures"
+    form = {"issuer.desk.languages[]": ["e\0n", "ja"]}
+    answer = await world.http.post(url, data=form, headers=_HTML | await world.headers("everything"))
+    assert answer.status_code == 422
+    assert "使えない文字があります" in answer.text
+
+
 @pytest.mark.parametrize(("lang", "name", "why"), [("ja", "どこで", "選択肢"), ("en", "Where?", "must be one of")])
 async def test_a_form_says_which_field_and_why_in_the_readers_language(
     world: World, known: Known, lang: str, name: str, why: str
