@@ -19,6 +19,7 @@ from shared.web.head import HeadAsGet
 from shared.web.identity import CALLBACK_PATH, Identity
 from shared.web.language import language
 from shared.web.limits import MAX_BODY_BYTES, REQUEST_SECONDS, BodyLimit, Deadline
+from shared.web.media_type import understood
 from shared.web.observed import Observed
 from shared.web.pages import Pages
 from shared.web.problem import Problem
@@ -71,7 +72,7 @@ def create_app(
         # `Observed` traces requests; FastAPI's own spans would hold paths and queries, and with them receipt codes.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         responses=problem.RESPONSES,
-        dependencies=[Depends(guard(kit.identity)), Depends(usable_text)],
+        dependencies=[Depends(understood), Depends(guard(kit.identity)), Depends(usable_text)],
     )
     app.state.identity = kit.identity
     app.state.links = kit.settings.links
@@ -98,6 +99,8 @@ def _answer_problems(app: FastAPI, pages: Pages) -> None:
         return pages.render(
             request, template, status_code=found.status, headers=found.headers, detail=detail, problem=found
         )
+
+    app.state.respond = respond
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> Response:

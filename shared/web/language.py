@@ -27,14 +27,14 @@ def language(request: HTTPConnection) -> Language:
 
 def accepted(header: str) -> Language:
     """The better of the two in an Accept-Language header (RFC 9110, 12.5.4); ja when neither is named."""
-    weights: dict[Language, float] = {}
+    weights: dict[str, float] = {}
     for item in header.split(",")[:20]:
         tag, *parameters = (part.strip().lower() for part in item.split(";"))
-        named = _one_of(tag.split("-")[0])
-        if named is not None:
-            weights[named] = max(weights.get(named, 0.0), _weight(parameters))
-    best = max(LANGUAGES, key=lambda name: weights.get(name, 0.0))
-    return best if weights.get(best, 0.0) > 0 else "ja"
+        named = tag if tag == "*" else tag.split("-")[0]
+        weights[named] = max(weights.get(named, 0.0), _weight(parameters))
+    others = weights.get("*", 0.0)
+    best = max(LANGUAGES, key=lambda name: weights.get(name, others))
+    return best if weights.get(best, others) > 0 else "ja"
 
 
 def known(locale: object) -> Language:

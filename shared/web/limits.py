@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.telemetry import metrics
-from shared.web.problem import Problem, answer
+from shared.web.problem import Problem, refuse
 from shared.web.source import source_of
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -39,7 +39,7 @@ class BodyLimit:
         limit = next((size for path, size in self._larger if path.fullmatch(scope["path"])), self._limit)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > limit:
-            await answer(Request(scope), _too_large(limit))(scope, receive, send)
+            await refuse(_too_large(limit), scope, receive, send)
             return
         seen = 0
 
@@ -88,7 +88,7 @@ class Deadline:
         except TimeoutError:
             if begun or not deadline.expired():
                 raise
-            await answer(Request(scope), _too_slow())(scope, receive, send)
+            await refuse(_too_slow(), scope, receive, send)
 
 
 class Bucket:

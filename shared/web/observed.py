@@ -64,8 +64,7 @@ class Observed:
                 if status:
                     _LOG.error("answer broken off", method=method, route=route_of(scope), exc_info=error)
                 else:
-                    request = Request(scope)
-                    await problem.answer(request, problem.of_failure(request, error))(scope, receive, headed)
+                    await problem.refuse(problem.of_failure(Request(scope), error), scope, receive, headed)
             step.update_name(f"{method} {route_of(scope)}")
             metrics.HTTP_REQUESTS.labels(method=method, route=route_of(scope), status=str(status)).inc()
             if not scope["path"].startswith(_SILENT):

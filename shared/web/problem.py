@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from shared.messaging.outage import is_outage
 from shared.telemetry import logger
@@ -92,6 +92,13 @@ def answer(request: Request, problem: Problem) -> Response:
         headers={"Content-Language": wanted, "Vary": "Accept, Accept-Language, Cookie", **problem.headers},
         media_type=MEDIA_TYPE,
     )
+
+
+async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer where no route does, as the application answers in its routes: with a page for a browser."""
+    request = Request(scope)
+    response: Response = request.app.state.respond(request, problem)
+    await response(scope, receive, send)
 
 
 def wants_page(request: Request) -> bool:

@@ -96,6 +96,10 @@ async def test_the_sheet_is_served_and_brings_nothing_from_elsewhere(client: htt
         ("en;q=nonsense", "ja"),
         ("ja,en", "ja"),
         ("*", "ja"),
+        ("ja;q=0, *", "en"),
+        ("*;q=0.5, ja;q=0.1", "en"),
+        ("fr, *;q=0.1", "ja"),
+        ("*;q=0", "ja"),
     ],
 )
 def test_accept_language(header: str, expected: str) -> None:

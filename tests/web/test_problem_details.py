@@ -57,6 +57,34 @@ async def test_malformed_bodies_are_a_clear_refusal(client: httpx2.AsyncClient, 
         assert answer.json()["errors"][0]["field"].startswith((field, "1"))
 
 
+@pytest.mark.parametrize("query", ["", "?lang=a%00&lang=en"], ids=["form", "query"])
+async def test_a_field_that_comes_twice_is_looked_at_each_time(client: httpx2.AsyncClient, query: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": "Bearer any"}
+    twice = b"place=a&place=b" if query else b"place=a%00&place=b"
+    answer = await client.post(f"/form{query}", content=twice, headers=headers)
+    assert answer.status_code == 422
+    assert [error["code"] for error in answer.json()["errors"]] == ["text_unusable"]
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/xml", "text/plain", "application/x-www-form-urlencoded", "json", ""]
+)
+async def test_what_is_no_json_is_415_where_json_is_taken(client: httpx2.AsyncClient, media_type: str) -> None:
+    answer = await client.post("/report", content=b'{"place": "x"}', headers={"Content-Type": media_type})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    headers = {"Content-Type": "application/vnd.company+json; charset=utf-8"}
+    assert (await client.post("/report", content=b'{"place": "x"}', headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "unicode_escape", "no-such"])
+async def test_a_form_in_another_charset_is_415(client: httpx2.AsyncClient, charset: str) -> None:
+    await client.get("/form")
+    part = b'--x\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n\\ud800-\xff\r\n--x--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = await client.post("/sign-out", content=part, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
 async def test_what_is_not_there_and_wrong_methods_are_problems_too(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/nowhere")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -80,3 +108,22 @@ async def test_a_browser_gets_a_page(client: httpx2.AsyncClient) -> None:
     assert "この件は終了しています。" in answer.text
     answer = await client.get("/nowhere?lang=en", headers=BROWSER)
     assert "There is nothing here." in answer.text
+
+
+async def test_a_browser_gets_a_page_also_where_no_route_answers(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/webhooks/mdm", content=b"x" * 10_001, headers=BROWSER)
+    assert answer.status_code == 413
+    assert "送信されたデータが大きすぎます" in answer.text
+    answer = await client.get("/cases/bug", headers=BROWSER)
+    assert answer.status_code == 500
+    assert "内部エラーが発生しました。" in answer.text
+    assert "secret detail" not in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("request_seconds", [0.3])
+async def test_a_browser_gets_a_page_when_it_takes_too_long(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/cases/slow", headers=BROWSER)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "時間内に処理できませんでした。" in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
