@@ -22,6 +22,8 @@ MAX_VALUE_BYTES = 900_000
 _MAX_HEADER_BYTES = 1024
 """Ids and names are keys of indexes, which take no more than about two of these."""
 _MAX_HEADERS = 64
+_MAX_HEADERS_BYTES = 100_000
+"""Of all together, those that nobody signed among them: with more, a long value could not be parked either."""
 
 _REQUIRED = dict.fromkeys(
     ("id", "source", "specversion", "type", "subject", "time", "partitionkey", "sequence", "organisation", "actor")
@@ -181,6 +183,9 @@ def _unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
         raise _NotAnEventError("value_too_large")
     if len(received.headers) > _MAX_HEADERS:
         raise _NotAnEventError("too_many_headers")
+    # Of a name it is known how many letters it has, each of up to four bytes.
+    if sum([4 * len(name) + len(data or b"") for name, data in received.headers]) > _MAX_HEADERS_BYTES:
+        raise _NotAnEventError("headers_too_long")
     headers = [(name, data) for name, data in received.headers if data is not None]
     for name, data in headers:
         if len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:

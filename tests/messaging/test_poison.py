@@ -309,6 +309,9 @@ POISON = {
     "a signed header that no index holds": Poison(
         "rejected", "header_too_long", lambda bus, subject: _signed(bus, subject, event_id=secrets.token_hex(2000))
     ),
+    "signed, beside a header that leaves a dead letter no room": Poison(
+        "rejected", "headers_too_long", lambda bus, subject: _padded(_signed(bus, subject, value=b'{"wrong": true}'))
+    ),
     "a header without a value": Poison(
         "rejected", "header_null", lambda bus, _: OutgoingRecord(bus.topic, _KEY, [("ce_id", None)], b"{}")
     ),
@@ -418,6 +421,11 @@ def _changed(record: OutgoingRecord, header: str, value: bytes) -> OutgoingRecor
     """Somebody changed it on the way."""
     headers = [(name, value if name == header else data) for name, data in record.headers]
     return replace(record, headers=headers)
+
+
+def _padded(record: OutgoingRecord) -> OutgoingRecord:
+    """Somebody added to it what the signature does not cover."""
+    return replace(record, headers=[*record.headers, ("x", b"y" * 150_000)])
 
 
 def _record(bus: Bus, subject: str, sequence: int, signer: Signer | None) -> OutgoingRecord:
