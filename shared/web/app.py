@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 
 from shared.telemetry import Gauges, Health, metrics
@@ -108,11 +109,22 @@ def _answer_problems(app: FastAPI, pages: Pages) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
-        return respond(request, problem.of_http(error))
+        found = problem.of_http(error)
+        if found.status == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+            found.headers["Allow"] = ", ".join(methods)
+        return respond(request, found)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         return respond(request, problem.of_validation(error))
+
+
+def _methods(request: Request) -> list[str]:
+    """With what a path can be asked that was asked otherwise (RFC 9110, 15.5.6): the framework names one route's."""
+    asked = [{**request.scope, "method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    found = [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
 def _add_sign_in(app: FastAPI, identity: Identity, pages: Pages) -> None:

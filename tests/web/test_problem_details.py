@@ -91,6 +91,10 @@ async def test_what_is_not_there_and_wrong_methods_are_problems_too(client: http
     answer = await client.delete("/report")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
+    answer = await client.delete("/form")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+    answer = await client.post("/static/lostphone.css")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_a_bug_is_500_without_its_details(client: httpx2.AsyncClient) -> None:
