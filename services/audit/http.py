@@ -66,15 +66,15 @@ def _standard(app: FastAPI, reader: LogReader, identity: Identity, operator: str
         return Response(published.note, media_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-cache"})
 
     @app.get("/tile/entries/{rest:path}", response_class=_Octets)
-    async def bundle(request: Request, person: Annotated[Person, Depends(auditor)]) -> Response:
+    async def bundle(rest: str, person: Annotated[Person, Depends(auditor)]) -> Response:
         """A bundle of entries of the whole log, for auditors of the installation's operator."""
         _whole_log(person, operator)
-        return await _tile(reader, request, _FOR_EVER_PRIVATE)
+        return await _tile(reader, f"tile/entries/{rest}", _FOR_EVER_PRIVATE)
 
     @app.get("/tile/{rest:path}", response_class=_Octets)
-    async def tile(request: Request) -> Response:
+    async def tile(rest: str) -> Response:
         """A tile of hashes."""
-        return await _tile(reader, request, _FOR_EVER)
+        return await _tile(reader, f"tile/{rest}", _FOR_EVER)
 
     @app.get("/detached/{sha256}", response_class=_Octets)
     async def detached(sha256: str, person: Annotated[Person, Depends(auditor)]) -> Response:
@@ -174,8 +174,8 @@ async def _story(reader: LogReader, subject: str, person: Person, size: int | No
     return story.with_causes({event_id: seq for event_id, seq in elsewhere.items() if seq < published.size})
 
 
-async def _tile(reader: LogReader, request: Request, caching: str) -> Response:
-    path = TilePath.parse(request.url.path.removeprefix("/"))
+async def _tile(reader: LogReader, wanted: str, caching: str) -> Response:
+    path = TilePath.parse(wanted)
     data = await reader.tile(path) if path is not None else None
     if data is None:
         raise _not_there()

@@ -6,6 +6,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -19,6 +20,8 @@ from shared.web.source import source_of
 MAX_BODY_BYTES = 2 * 1024 * 1024
 REQUEST_SECONDS = 30.0
 ANSWER_SECONDS = 300.0
+_DRAINED_BYTES = 16 * 1024 * 1024
+_DRAIN_SECONDS = 5.0
 
 
 class BodyLimit:
@@ -39,6 +42,8 @@ class BodyLimit:
         limit = next((size for path, size in self._larger if path.fullmatch(scope["path"])), self._limit)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > limit:
+            if int(declared[:20]) <= _DRAINED_BYTES and not _asks_first(scope):
+                await _drain(receive)
             await refuse(_too_large(limit), scope, receive, send)
             return
         seen = 0
@@ -48,10 +53,29 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > limit:
+                if message.get("more_body"):
+                    await _drain(receive)
                 raise HTTPException(413)
             return message
 
         await self._app(scope, counted, send)
+
+
+def _asks_first(scope: Scope) -> bool:
+    """Whether the client waits for a word before it sends the body."""
+    return any(name == b"expect" for name, _ in scope["headers"])
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on and keep nothing, for a while: whoever still sends when the connection ends never sees the answer."""
+    left = _DRAINED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            more = True
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 class Deadline:

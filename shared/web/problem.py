@@ -147,7 +147,7 @@ def of_validation(error: RequestValidationError) -> Problem:
 
 def refused_fields(error: RequestValidationError | ValidationError) -> list[Field]:
     """The fields that a model refused, at most 50."""
-    return [Field(_field(item["loc"]), str(item["type"]), *_why(dict(item))) for item in error.errors()[:50]]
+    return [Field(_field(item), str(item["type"]), *_why(dict(item))) for item in error.errors()[:50]]
 
 
 def invalid(fields: Sequence[Field]) -> Problem:
@@ -190,7 +190,9 @@ def route_of(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "other")
 
 
-def _field(location: tuple[Any, ...]) -> str:
+def _field(item: Any) -> str:
+    # Where JSON breaks off, the number of a character stands in the place of a name.
+    location = item["loc"] if item["type"] != "json_invalid" else ()
     parts = [str(part) for part in location if part not in ("body", "query", "path", "header", "cookie")]
     return ".".join(part[:80] for part in parts[:12]) or "body"
 

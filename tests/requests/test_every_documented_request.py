@@ -7,6 +7,7 @@ with it unset, requests are few and the same on every run.
 import asyncio
 import os
 import random
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ async def test_answers_are_as_documented(world: World, known: Known, service: st
     found = await asyncio.to_thread(_try_all, url, headers, known, examples)
     assert not found, "\n\n".join(found[:8])
     await world.tell()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_what_stands_in_a_path_is_documented(world: World, service: str) -> None:
+    document = (await world.http.get(f"{world.services[service].url}/openapi.json")).json()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            told = {given["name"] for given in operation.get("parameters", []) if given["in"] == "path"}
+            assert told == set(re.findall(r"{(\w+)}", path)), path
 
 
 def _try_all(url: str, headers: dict[str, str], known: Known, examples: int) -> list[str]:

@@ -149,6 +149,23 @@ async def test_a_head_without_bounds_is_refused(door: Service) -> None:
         assert (await reader.readline()).startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        (b"Content-Length: 3000000", b"x" * 3_000_000),
+        (b"Transfer-Encoding: chunked", (b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 50 + b"0\r\n\r\n"),
+    ],
+    ids=["declared", "chunked"],
+)
+async def test_who_sends_a_body_that_is_too_long_to_its_end_is_told_so(
+    door: Service, length: bytes, body: bytes
+) -> None:
+    async with _connected(door.url) as (reader, writer):
+        writer.write(_HEAD.replace(b"Content-Length: 100", length) + b"\r\n" + body)
+        await writer.drain()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+
+
 async def test_a_body_that_does_not_come_is_answered_after_the_deadline(
     installed: Installed, issuer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,9 @@ async def test_the_field_from_before_sign_in_does_not_serve_after_it(
     assert (await client.post("/form", data={"place": "x", "csrf_token": after})).status_code == 200
 
 
-@pytest.mark.parametrize("header", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.test"}])
+@pytest.mark.parametrize(
+    "header", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.test"}, {"Origin": "http://["}]
+)
 async def test_a_request_from_another_site_with_a_session_is_refused(
     client: httpx2.AsyncClient, http: httpx2.AsyncClient, header: dict[str, str]
 ) -> None:

@@ -54,7 +54,7 @@ async def test_malformed_bodies_are_a_clear_refusal(client: httpx2.AsyncClient, 
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
     if answer.status_code == 422:
-        assert answer.json()["errors"][0]["field"].startswith((field, "1"))
+        assert answer.json()["errors"][0]["field"] == field
 
 
 @pytest.mark.parametrize("query", ["", "?lang=a%00&lang=en"], ids=["form", "query"])
