@@ -22,7 +22,7 @@ MAX_VALUE_BYTES = 900_000
 _MAX_HEADER_BYTES = 1024
 """Ids and names are keys of indexes, which take no more than about two of these."""
 _MAX_HEADERS = 64
-_MAX_HEADERS_BYTES = 100_000
+_MAX_HEADERS_BYTES = 50_000
 """Of all together, those that nobody signed among them: with more, a long value could not be parked either."""
 
 _REQUIRED = dict.fromkeys(
