@@ -107,13 +107,16 @@ def redrive(connection: Mapping[str, Any], letters: Iterable[DeadLetter], *, by:
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
     asked = [(f"{REDRIVE_PREFIX}by", by.encode()[:200]), (f"{REDRIVE_PREFIX}at", moment.encode())]
     for letter in letters:
-        producer.produce(
-            topic or redrive_topic(letter.service),
-            value=letter.record.value,
-            key=letter.record.key,
-            headers=[*letter.record.headers, *asked],
-            on_delivery=lambda error, _: failures.append(error.str()) if error is not None else None,
-        )
+        try:
+            producer.produce(
+                topic or redrive_topic(letter.service),
+                value=letter.record.value,
+                key=letter.record.key,
+                headers=[*letter.record.headers, *asked],
+                on_delivery=lambda error, _: failures.append(error.str()) if error is not None else None,
+            )
+        except (BufferError, KafkaException) as error:  # such as one that a stranger put there, and is too long
+            failures.append(f"{letter.id}: {error}")
     try:
         left = producer.flush(_SEND_SECONDS)
     except KafkaException as error:

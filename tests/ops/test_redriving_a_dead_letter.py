@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
+import pytest
 from confluent_kafka import Producer
 
 from lostphone.dead_letters import DeadLetter, read_all, redrive, settled
 from lostphone.tail import follow
+from lostphone.topics import BrokerError
 from shared.events import Event, Received
 from shared.events.reporter import IncidentReopened
 from shared.messaging import Dispatch, Unit
@@ -175,6 +178,21 @@ async def test_a_letter_of_a_moment_that_no_calendar_has_hides_no_other(bus: Bus
     producer.flush(20)
     letters = await asyncio.to_thread(_letters, bus, incident)
     assert [letter.parked_at for letter in letters] == ["", "1970-01-01T00:00:00.001+00:00"]
+
+
+async def test_a_letter_that_is_too_long_to_be_offered_is_named_and_keeps_no_other_back(
+    bus: Bus, incident: str
+) -> None:
+    desk = await Desk.at(bus)
+    async with bus.relaying(), bus.hearing(desk.dispatch(), redrive=True):
+        await bus.say(IncidentReopened(reason="poison"), IncidentReopened(reason="last"), subject=incident)
+        await desk.heard("last")
+        desk.mended = True
+        (letter,) = _letters(bus, incident)
+        long = replace(letter, id="notifier/0@7", record=replace(letter.record, value=b"x" * 2_000_000))
+        with pytest.raises(BrokerError, match="notifier/0@7"):
+            await _redrive(bus, long, letter)
+        await desk.heard("poison")
 
 
 def _first_record(bus: Bus, subject: str) -> Received:
