@@ -17,6 +17,7 @@ from lostphone.tail import follow
 from lostphone.topics import BrokerError
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Event, KeyRing, Reading, Received, read
 from shared.events.contracts.topics import OCSF_TOPIC
+from shared.events.payload import in_zone
 
 _WITHOUT_EVENTS = (TIMELINE_TOPIC, OCSF_TOPIC)
 """JSON that nobody signed: `lostphone verify` proves what the timeline says, which the other one refers to."""
@@ -147,7 +148,7 @@ def _draw(out: Console, reading: Reading) -> None:
         out.print(f"[bold red]✗ {reading.kind}[/] {reading.reason} {place}")
         return
     envelope = reading.envelope
-    when = envelope.time.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    when = in_zone(envelope.time, None).strftime("%H:%M:%S.%f")[:-3]
     name = reading.entry.name if reading.entry is not None else envelope.type
     drill = f" [yellow]{Sentence('訓練', 'DRILL')}[/]" if envelope.drill else ""
     by = f"[dim]{foreign(envelope.actor)} · {foreign(envelope.organisation)}[/]"

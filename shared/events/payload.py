@@ -64,8 +64,9 @@ def _if_in_years(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.year in YEARS else None
 
 
-def in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """The moment as a clock there shows it; as it stands where the calendar ends, for earlier releases took those."""
+def in_zone(moment: datetime, zone: tzinfo | None) -> datetime:
+    """The moment as a clock there shows it, or one here when no zone is given; as it stands where the calendar ends,
+    for earlier releases took those."""
     try:
         return moment.astimezone(zone)
     except OverflowError:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer as OtherProducer
 from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
 
-from lostphone.commands.tail import describe, topic_name
+from lostphone.commands.tail import _draw, describe, topic_name
 from lostphone.tail import follow
 from lostphone.topics import BrokerError, apply
 from shared.events import Envelope, KeyRing, Received, Signer, find, read
@@ -127,6 +129,26 @@ def test_an_event_whose_value_is_not_json_is_told_without_it(signer: Signer, key
     told = describe(read(Received("t", 0, 0, 0, SUBJECT.encode(), tuple(headers), value), keyring))
     assert told["verified"] is True
     assert told["data"] is None
+
+
+def test_an_event_at_an_end_of_the_calendar_is_drawn_too(signer: Signer, keyring: KeyRing) -> None:
+    envelope = Envelope(
+        id="1",
+        source="/lostphone/reporter",
+        type=IncidentReopened.event_type,
+        subject=SUBJECT,
+        time=datetime.now(UTC),
+        sequence=1,
+        organisation="acme-kk",
+        actor="service/reporter",
+        keyid=signer.keyid,
+    )
+    attributes = dict(envelope.headers()) | {"ce_time": b"0001-01-01T00:00:00+14:00"}
+    signature = signer.sign(SUBJECT.encode(), attributes.items(), b"{}").encode()
+    headers = (*attributes.items(), ("ce_signature", signature))
+    out = StringIO()
+    _draw(Console(file=out, width=200), read(Received("t", 0, 0, 0, SUBJECT.encode(), headers, b"{}"), keyring))
+    assert "00:00:00.000 ✓ IncidentReopened" in out.getvalue()
 
 
 def test_a_topic_without_events_is_shown_as_the_json_that_it_is(topics: str, tmp_path: Path) -> None:
