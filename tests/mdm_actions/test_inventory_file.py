@@ -39,6 +39,12 @@ def test_each_bad_row_is_named_by_line_and_reason_without_quoting_it() -> None:
     assert not any("borrowed" in reason for reason in reasons)
 
 
+def test_a_row_that_no_database_holds_is_a_bad_one() -> None:
+    sheet = read("\n".join([_HEADER, _GOOD, "A-2,ios,iPhone\0 16,,,,company,yes,,,,"]))
+    assert sheet.bad == [BadRow(3, "a character that cannot be kept")]
+    assert [row.asset_tag for row in sheet.rows] == ["A-1"]
+
+
 def test_a_header_that_misses_a_column_or_invents_one_stops_the_whole_file() -> None:
     assert read("asset_tag,platform,model\n").bad == [BadRow(1, "missing columns: ownership")]
     assert read(f"{_HEADER},owner\n").bad == [BadRow(1, "unknown columns: owner")]

@@ -149,6 +149,9 @@ def _take(
     if len(cells) != len(header):
         sheet.bad.append(BadRow(line, f"{len(cells)} cells, but the header has {len(header)}"))
         return
+    if any("\0" in cell for cell in cells):
+        sheet.bad.append(BadRow(line, "a character that cannot be kept"))
+        return
     try:
         row = Row.model_validate(dict(zip(header, cells, strict=True)))
     except ValidationError as error:
