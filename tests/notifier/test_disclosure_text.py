@@ -11,7 +11,23 @@ from services.notifier.domain import document, filing, lint, notice, wording
 from services.notifier.domain.case import Case
 from services.notifier.domain.document import Details, Document, NotAssessedError, Told
 from services.notifier.domain.wording import LANGUAGES
-from tests.notifier.cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, after, assessed, case_of, lost
+from shared.events.mdm_actions import SessionsRevoked
+from shared.events.reporter import PreventionActionRecorded
+from tests.notifier.cases import (
+    BIG,
+    COMMAND,
+    DETAILS,
+    INCIDENT,
+    LOCKED,
+    POLICE,
+    SENT,
+    STOPPED,
+    WIPED,
+    after,
+    assessed,
+    case_of,
+    lost,
+)
 
 AS_OF = after(120)
 ERASED = case_of(lost(), LOCKED, SENT, WIPED, STOPPED, POLICE, assessed(**BIG))
@@ -48,6 +64,14 @@ def test_both_languages_have_the_same_fourteen_blocks() -> None:
     names = [[block.name for block in written.texts[language]] for language in LANGUAGES]
     assert names[0] == names[1]
     assert len(names[0]) == 14
+
+
+def test_what_happened_in_one_minute_is_told_in_the_order_in_which_one_thing_follows_another() -> None:
+    # The identity provider's clock knows no parts of a second: it ended the sessions "before" the report.
+    reported = after(20) + timedelta(seconds=7, milliseconds=877)
+    ended = SessionsRevoked(command=COMMAND, provider="entra", effective_at=reported.replace(microsecond=0))
+    told = [words.en for _, words in wording.course(case_of(lost(reported_at=reported), ended, LOCKED))]
+    assert told[1:3] == ["It was reported within the company.", "Sign-in sessions were ended."]
 
 
 def test_a_wipe_that_was_only_sent_never_reads_as_wiped() -> None:
@@ -221,6 +245,15 @@ def test_the_filing_pack_has_nine_items_and_says_what_is_not_known() -> None:
     assert not pack.complete
     assert "提出を行いません" in pack.notice["ja"]
     assert "does not file" in pack.notice["en"]
+
+
+def test_the_filing_pack_writes_the_date_of_a_measure_as_it_writes_every_other_date() -> None:
+    measure = PreventionActionRecorded.model_validate(
+        {"action": INCIDENT, "measure": "yearly_drill", "kind": "rule", "due": "2026-12-28"}
+    )
+    text = filing.pack(case_of(lost(), measure), "i", filing.Ledgers(), as_of=AS_OF).items[7].text
+    assert "期限 2026年12月28日" in text["ja"]
+    assert "due 28 December 2026" in text["en"]
 
 
 def test_the_filing_pack_states_the_numbers_of_the_assessment() -> None:

@@ -164,9 +164,10 @@ def _measure(item: Prevention) -> Words:
         known.get(code) or Words(code.replace("_", " "), code.replace("_", " "))
         for known, code in ((_MEASURES, item.measure), (_STATES, item.state))
     )
+    due = {language: wording.calendar_day(item.due, language) for language in LANGUAGES} if item.due else None
     return Words(
-        f"{what.ja}（{state.ja}{f'、期限 {item.due}' if item.due else ''}）",
-        f"{what.en} ({state.en}{f', due {item.due}' if item.due else ''})",
+        f"{what.ja}（{state.ja}{f'、期限 {due["ja"]}' if due else ''}）",
+        f"{what.en} ({state.en}{f', due {due["en"]}' if due else ''})",
     )
 
 

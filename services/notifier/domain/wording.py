@@ -1,6 +1,6 @@
 """The words of documents, in Japanese and English. What may be said about a phone follows its proof level."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -78,8 +78,12 @@ def moment(at: datetime, language: Language) -> str:
 
 def day(at: datetime, language: Language) -> str:
     """A date as documents write it, in Japan's zone."""
-    local = in_zone(at, _ZONE)
-    return f"{local.year}年{local.month}月{local.day}日" if language == "ja" else f"{local.day} {local:%B} {local.year}"
+    return calendar_day(in_zone(at, _ZONE).date(), language)
+
+
+def calendar_day(value: date, language: Language) -> str:
+    """A date as documents write it."""
+    return f"{value.year}年{value.month}月{value.day}日" if language == "ja" else f"{value.day} {value:%B} {value.year}"
 
 
 def loss(case: Case) -> Words:
@@ -206,7 +210,8 @@ def misuse(case: Case, as_of: datetime) -> Words:
 
 
 def course(case: Case) -> list[tuple[datetime, Words]]:
-    """What happened when: only what was heard, in order of time."""
+    """What happened when: only what was heard, in order of time. Times are said to the minute, and some providers
+    know theirs to the second only: what falls into one minute keeps the order in which one thing follows another."""
     facts = [
         (
             case.noticed_at,
@@ -228,7 +233,11 @@ def course(case: Case) -> list[tuple[datetime, Words]]:
         *((contact.contacted_at, _asked(contact.facility)) for contact in case.facilities),
         (case.recovered_at, Words("端末を回収しました。", "The device was recovered.")),
     ]
-    return sorted(((at, words) for at, words in facts if at is not None), key=lambda fact: fact[0])
+    return sorted(((at, words) for at, words in facts if at is not None), key=_minute)
+
+
+def _minute(fact: tuple[datetime, Words]) -> datetime:
+    return fact[0].replace(second=0, microsecond=0)
 
 
 def _police(kind: str) -> Words:
