@@ -76,5 +76,5 @@ def _is_granted(response: bytes) -> None:
         said = neutral("".join(f": {text}" for text in answer.status_string[:1]), limit=_MAX_WORDS)
         raise TimestampError(
             f"the timestamping authority refused: status {status}, {status.name.lower().replace('_', ' ')}{said}. "
-            "It is asked again; where that does not help, ask whoever runs it, or name another in LOSTPHONE_TSA_URL"
+            "Where it goes on so, ask whoever runs it, or name another in LOSTPHONE_TSA_URL"
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import re
 import zipfile
 from pathlib import Path
@@ -16,12 +17,15 @@ from services.audit.clerk import Clerk
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence import verify
 from services.audit.evidence.bundle import Assembly, Wanted
+from services.audit.guard import ForkedError, Guard
 from services.audit.hourly import Hourly
 from services.audit.kept import Kept
+from services.audit.timeline import Timeline
 from services.audit.timestamps import TimestampError, Timestamps
+from services.audit.tlog import Checkpoint, SignedNote
 from shared.telemetry import Health
 from tests.audit.authority import authority
-from tests.audit.conftest import BLINDING, LOG_KEYS, Bench
+from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN, Bench
 from tests.audit.dripping import dripping
 
 _ONE = "0192f0c1-0000-7000-8000-000000000001"
@@ -103,6 +107,61 @@ async def test_a_refusal_of_the_authority_is_told_with_its_status_and_what_to_do
     assert "LOSTPHONE_TSA_URL" in reason
     with pytest.raises(verify.BadError, match=said + r".*ask .* for a bundle"):
         verify.Stamp(refusal)
+
+
+async def test_an_authority_that_refuses_is_left_alone_for_longer_and_longer_and_asked_in_turn_when_it_recovers(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.record(bench.writers.record("DeviceLocked", _ONE))
+    await bench.publish()
+    clerk, health, now, asked = Clerk(bench.units, bench.timeline, LeafBuilder(BLINDING)), Health(), [0.0], []
+    async with (
+        authority(tmp_path / "tsa") as (url, root),
+        authority(tmp_path / "none", digests="sha512") as (refusing, _),
+        httpx2.AsyncClient() as http,
+    ):
+        good, bad = (Timestamps(where, root.read_bytes(), http) for where in (url, refusing))
+        hourly = Hourly(bench.dsn, clerk, bench.reader, bad, Kept(tmp_path / "out"), health, clock=lambda: now[0])
+
+        async def look(stamps: Timestamps) -> None:
+            async with bench.pool.acquire() as connection:
+                await hourly.stamp(SimpleNamespace(connection=connection), stamps)  # type: ignore[arg-type]
+
+        while now[0] < 3600:
+            (tmp_path / "none" / "query").unlink(missing_ok=True)
+            await look(bad)
+            if (tmp_path / "none" / "query").exists():
+                asked.append(now[0])
+            now[0] += 15
+        pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+        assert pauses[:5] == [15, 30, 60, 120, 240]
+        assert set(pauses[5:]) == {300}
+        assert "it is asked again after 300 s" in health.failing()["timestamps"]
+        now[0] = asked[-1] + 300
+        await look(good)
+    assert "timestamps" not in health.failing()
+    assert [entry["kind"] for entry in await bench.entries()] == ["event", "anchor"]
+
+
+async def test_an_answer_that_cannot_be_recorded_is_not_asked_for_again_at_once(bench: Bench, tmp_path: Path) -> None:
+    await bench.record(bench.writers.record("DeviceLocked", _ONE))
+    await bench.publish()
+    (tmp_path / "state").mkdir()
+    longer = Checkpoint(ORIGIN, 9, bytes(32))
+    note = SignedNote(longer.text(), (LOG_KEYS[0].sign(longer, 1),))
+    (tmp_path / "state" / "checkpoint").write_bytes(bytes(note))
+    guard = Guard(ORIGIN, [LOG_KEYS[0].verifier], tmp_path / "state", None)
+    clerk = Clerk(bench.units, Timeline(LeafBuilder(BLINDING), guard), LeafBuilder(BLINDING))
+    async with authority(tmp_path / "tsa") as (url, root), httpx2.AsyncClient() as http:
+        stamps = Timestamps(url, root.read_bytes(), http)
+        hourly = Hourly(bench.dsn, clerk, bench.reader, stamps, Kept(tmp_path / "out"), Health(), clock=lambda: 0.0)
+        async with bench.pool.acquire() as connection:
+            listening = SimpleNamespace(connection=connection)
+            with pytest.raises(ForkedError):
+                await hourly.stamp(listening, stamps)  # type: ignore[arg-type]
+            (tmp_path / "tsa" / "query").unlink()
+            await hourly.stamp(listening, stamps)  # type: ignore[arg-type]
+    assert not (tmp_path / "tsa" / "query").exists()
 
 
 async def test_an_authority_that_gives_a_byte_now_and_then_is_not_waited_for(
