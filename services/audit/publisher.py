@@ -77,6 +77,7 @@ class Publisher:
         self._units = units
         self._ocsf = ocsf
         self._told: set[tuple[str, str]] = set()
+        self._forked = False
 
     async def run(self) -> None:
         """Until cancelled. Outages are waited out; a fork stops the signing and is shown as unhealthy."""
@@ -84,27 +85,33 @@ class Publisher:
             try:
                 async with listen(self._dsn, "publisher", self._added) as listening:
                     await self._serve(listening)
-            except (ForkError, ForkedError) as error:
-                self._health.fail("publisher", str(error))
-                _log.critical("log_forked", reason=str(error))
-                await asyncio.Event().wait()
             except Exception as error:
                 if not is_outage(error):
                     raise
-                self._health.fail("publisher", f"the database cannot be reached: {type(error).__name__}")
+                if not self._forked:
+                    self._health.fail("publisher", f"the database cannot be reached: {type(error).__name__}")
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _serve(self, listening: Listening) -> None:
-        self._health.ok("publisher")
+        if not self._forked:
+            self._health.ok("publisher")
         await listening.take_turn()
         while True:
-            # Here, beside the writer, which would let an event wait for it.
+            # Here, beside the writer, which would let an event wait for it; also while nothing is published any more.
             await store.follow(listening.connection)
-            try:
-                published = await self.publish(listening.connection)
-            except UnwitnessedError as error:
-                await self._wait_for_witnesses(error)
-                continue
+            await (listening.wait() if self._forked else self._publish_next(listening))
+
+    async def _publish_next(self, listening: Listening) -> None:
+        """Publish, and wait until there may be more."""
+        try:
+            published = await self.publish(listening.connection)
+        except (ForkError, ForkedError) as error:
+            self._forked = True
+            self._health.fail("publisher", str(error))
+            _log.critical("log_forked", reason=str(error))
+        except UnwitnessedError as error:
+            await self._wait_for_witnesses(error)
+        else:
             self._told.clear()
             self._health.ok("publisher")
             if published:

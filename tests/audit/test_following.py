@@ -2,14 +2,24 @@
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from shutil import copytree
 
 import asyncpg
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
+from sandbox.playing import served
 from services.audit import store
 from services.audit.publisher import Publisher
+from services.audit.tlog import Checkpoint, Policy, SignedNote
+from services.audit.witnesses import Witnesses
 from shared.events import Received
 from shared.messaging.position import read_positions
 from shared.postgres import migrate
@@ -95,19 +105,75 @@ async def test_what_is_wrong_with_a_sequence_is_seen_before_they_have_followed(b
     assert b"sequence_gap" in rows[1]["value"]
 
 
-async def test_the_publisher_lets_them_follow(bench: Bench) -> None:
-    await _ahead(bench, 6)
-    publishing = asyncio.create_task(Publisher(bench.dsn, ORIGIN, LOG_KEYS, Health()).run())
-
-    async def followed() -> bool:
-        return set((await read_positions(bench.pool)).values()) == {5, 4}
-
+@contextlib.asynccontextmanager
+async def _publishing(bench: Bench, health: Health, witnesses: Witnesses | None = None) -> AsyncIterator[None]:
+    publisher = Publisher(bench.dsn, ORIGIN, LOG_KEYS, health, witnesses=witnesses)
+    publishing = asyncio.create_task(publisher.run())
     try:
-        assert await eventually(followed)
+        yield
     finally:
         publishing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publishing
+
+
+async def _follow_up_to(bench: Bench, *offsets: int) -> None:
+    async def followed() -> bool:
+        return sorted((await read_positions(bench.pool)).values()) == sorted(offsets)
+
+    assert await eventually(followed)
+
+
+async def test_the_publisher_lets_them_follow(bench: Bench) -> None:
+    await _ahead(bench, 6)
+    async with _publishing(bench, Health()):
+        await _follow_up_to(bench, 5, 4)
+
+
+async def test_they_follow_while_a_witness_refuses(bench: Bench) -> None:
+    async def refuse(_: Request) -> Response:
+        return PlainTextResponse("no", 403)
+
+    await _ahead(bench, 6)
+    health, app = Health(), Starlette(routes=[Route("/add-checkpoint", refuse, methods=["POST"])])
+
+    async def is_refused() -> bool:
+        return "HTTP 403" in health.failing().get("publisher", "")
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        policy = Policy.parse(f"log {LOG_KEYS[0].verifier}\nwitness w {LOG_KEYS[0].verifier} {url}\nquorum w\n")
+        async with (
+            served(app, taken),
+            httpx2.AsyncClient() as http,
+            _publishing(bench, health, Witnesses(policy, http)),
+        ):
+            assert await eventually(is_refused)
+            assert await bench.consume(bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[0]), partition=1))
+            await _follow_up_to(bench, 5, 5)
+    assert await bench.reader.newest() is None
+
+
+async def test_they_follow_where_a_fork_ended_the_signing_for_good(bench: Bench) -> None:
+    await _ahead(bench, 6)
+    other = Checkpoint(ORIGIN, 9, bytes(32))
+    note = SignedNote(other.text(), (LOG_KEYS[0].sign(other, 1),))
+    await bench.pool.execute(
+        "INSERT INTO checkpoint (size, root, note, signed_at) VALUES ($1, $2, $3, now())",
+        *(other.size, other.root, bytes(note)),
+    )
+    health = Health()
+
+    async def is_forked() -> bool:
+        return "does not continue it" in health.failing().get("publisher", "")
+
+    async with _publishing(bench, health):
+        assert await eventually(is_forked)
+        assert await bench.consume(bench.place(bench.writers.record("DeviceLocked", _SUBJECTS[0]), partition=1))
+        await _follow_up_to(bench, 5, 5)
+        assert await is_forked()
+    assert await bench.pool.fetchval("SELECT max(size) FROM checkpoint") == other.size
 
 
 async def test_repeats_in_a_log_of_an_earlier_release_are_numbered(installation: Installed, tmp_path: Path) -> None:
