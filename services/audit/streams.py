@@ -1,6 +1,7 @@
 """What the log has of Kafka: for producers, whether a record is in; for operators, how far each partition is taken."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from services.audit.domain.leaf import open_header
 from services.audit.reader import LogReader
 from shared.messaging.kafka import KafkaConnection
+from shared.messaging.log_end import first_record
 from shared.web import Identity, Person, Problem, Role
 from shared.web.number import Number
 
@@ -49,8 +51,8 @@ def stream_routes(
     async def streams(
         person: Annotated[Person, Depends(identity.require(Role.AUDITOR))],
     ) -> dict[str, Any]:
-        """For auditors of the operator: per partition the next offset, how far the broker is ahead (null when it does
-        not answer), and each gap with the entry that accounts for it."""
+        """For auditors of the operator: per partition the next offset, how many records wait behind it (null when the
+        broker does not answer), and each gap with the entry that accounts for it."""
         if operator is None or person.organisation != operator:
             raise Problem(
                 403,
@@ -59,7 +61,8 @@ def stream_routes(
                 en="Only auditors of the operating organisation see how far the log is taken.",
             )
         rows = await reader.streams()
-        ends = await _ends(kafka, [TopicPartition(row["topic"], row["partition"]) for row in rows])
+        taken = {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+        waiting = await _waiting(kafka, taken)
         gaps = [(row["seq"], open_header(row["leaf"])) for row in await reader.own("gap", 0, _MAX)]
         return {
             "streams": [
@@ -67,7 +70,7 @@ def stream_routes(
                     "topic": row["topic"],
                     "partition": row["partition"],
                     "next_offset": row["next_offset"],
-                    "lag": ends and max(0, ends[row["topic"], row["partition"]] - row["next_offset"]),
+                    "lag": waiting and waiting[TopicPartition(row["topic"], row["partition"])],
                     "gaps": [
                         {"from": gap["o"], "to": gap["end"], "reason": gap["reason"], "seq": seq}
                         for seq, gap in gaps
@@ -79,15 +82,19 @@ def stream_routes(
         }
 
 
-async def _ends(kafka: KafkaConnection, places: list[TopicPartition]) -> dict[tuple[str, int], int] | None:
-    """Where each partition ends; None when the broker does not say in time."""
-    consumer = AIOKafkaConsumer(**kafka.options(), enable_auto_commit=False)
+async def _waiting(kafka: KafkaConnection, taken: Mapping[TopicPartition, int]) -> dict[TopicPartition, int] | None:
+    """How many records lie behind these offsets, from the first one on: the end of a transaction is none. What an open
+    transaction hides does not wait yet. None when the broker does not say in time."""
+    consumer = AIOKafkaConsumer(**kafka.options(), group_id=None, isolation_level="read_committed")
     try:
         async with asyncio.timeout(_BROKER_SECONDS):
             await consumer.start()
-            found = await consumer.end_offsets(places)
-    except (KafkaError, OSError, TimeoutError):
+            ends = await consumer.end_offsets(list(taken))
+            consumer.assign(list(taken))
+            return {
+                place: ends[place] - await first_record(consumer, place, taken[place], ends[place]) for place in taken
+            }
+    except (KafkaError, OSError):
         return None
     finally:
         await consumer.stop()
-    return {(place.topic, place.partition): end for place, end in found.items()}

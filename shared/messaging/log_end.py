@@ -43,7 +43,7 @@ class LogEnd:
                 if (await client.end_offsets([place]))[place] < end:
                     return False
                 taken = positions.get((place.topic, place.partition), 0)
-                return taken >= end or not await _holds_a_record(client, place, taken, end)
+                return await first_record(client, place, taken, end) >= end
         except (KafkaError, OSError) as error:
             raise DependencyUnavailableError(f"Kafka cannot be reached: {type(error).__name__}") from error
         finally:
@@ -76,11 +76,14 @@ class LogEnd:
         return TopicPartition(self._topic, DefaultPartitioner()(key, partitions, partitions))
 
 
-async def _holds_a_record(client: AIOKafkaConsumer, place: TopicPartition, start: int, end: int) -> bool:
-    """Whether there is anything to hear between the two offsets: the end of a transaction has one and is no record."""
+async def first_record(client: AIOKafkaConsumer, place: TopicPartition, start: int, end: int) -> int:
+    """Where the first record lies between these offsets of a partition that the client is assigned; `end` when there is
+    none: the end of a transaction has an offset and is no record."""
+    if start >= end:
+        return end
     # Before the first record it would go to the end by itself.
     client.seek(place, max(start, (await client.beginning_offsets([place]))[place]))
     while await client.position(place) < end:
-        if await client.getmany(place, timeout_ms=_POLL_MILLISECONDS):
-            return True
-    return False
+        for record in (await client.getmany(place, timeout_ms=_POLL_MILLISECONDS)).get(place, ()):
+            return min(int(record.offset), end)
+    return end

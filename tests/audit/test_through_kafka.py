@@ -177,6 +177,34 @@ async def _assert_receipts(audit: Audit, places: list[TimelineEntry], bearer: st
     assert stream == taken
 
 
+async def test_of_a_partition_that_ends_with_a_transaction_nothing_waits_that_is_no_record(
+    audit: Audit, tmp_path: Path
+) -> None:
+    incident, writers = _incident(tmp_path), audit.bench.writers
+    bootstrap, bearer = audit.kit.settings.kafka_bootstrap, await audit.token(OPERATOR, "auditor")
+    writer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=writers.topic)
+
+    async def lag() -> int:
+        (stream,) = (await audit.get("/v1/streams", bearer)).json()["streams"]
+        return int(stream["lag"])
+
+    async def say(*records: Received) -> None:
+        async with writer.transaction():
+            for record in records:
+                await writer.send(writers.topic, record.value, incident.encode(), headers=list(record.headers))
+
+    async with writer:
+        async with at_work(audit):
+            await say(writers.record("DeviceLost", incident))
+            await eventually(lambda: _is(audit, 1))
+        assert await lag() == 0, "the end of the transaction is no record"
+        await say(writers.record("DeviceLocked", incident), writers.record("DeviceLocked", incident))
+        assert await lag() == 3, "two records, and what lies between them and the end"
+        async with at_work(audit):
+            await eventually(lambda: _is(audit, 4))  # with the gap
+        assert await lag() == 0
+
+
 def _verify(audit: Audit, bearer: str) -> Any:
     with HttpSource(audit.url, bearer) as source:
         return run(source, [key.verifier for key in LOG_KEYS], keyring=audit.bench.keyring)
