@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -42,6 +43,7 @@ VARIABLE = "LOSTPHONE_WITNESS_CONFIG"
 _SIZE_TYPE = "text/x.tlog.size"
 _MAX_LINES = 63
 _MAX_BODY = 64 * 1024
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Config(BaseModel):
@@ -82,9 +84,8 @@ class Witness:
         return self._part.application(routes)
 
     async def _add(self, request: Request) -> Response:
-        body = await request.body()
         try:
-            old, proof, note = _request(body)
+            old, proof, note = _request(await _body(request))
             checkpoint = Checkpoint.parse(note.text)
         except (NoteError, CheckpointError, ValueError) as error:
             return PlainTextResponse(f"{error}\n", 400)
@@ -92,9 +93,12 @@ class Witness:
         if keys is None:
             return PlainTextResponse("this log is not watched\n", 404)
         try:
-            note.verified_by(keys)
+            signed = {(key.name, key.keyid) for key in note.verified_by(keys)}
         except NoteError as error:
             return PlainTextResponse(f"{error}\n", 403)
+        # Anybody may hand in a checkpoint of the log, with as many lines more under it as he likes.
+        lines = {(line.name, line.keyid): line for line in note.signatures}
+        note = SignedNote(note.text, tuple(line for key, line in lines.items() if key in signed))
         if old > checkpoint.size:
             return PlainTextResponse("old is larger than the checkpoint\n", 400)
         async with self._lock:
@@ -122,8 +126,9 @@ class Witness:
         return PlainTextResponse("".join(signature.line() for signature in signatures))
 
     async def _newest(self, request: Request) -> Response:
-        file = self._part.folder / f"{request.path_params['log'][:64]}.checkpoint"
-        if not set(request.path_params["log"]) <= set("0123456789abcdef") or not file.exists():
+        log = request.path_params["log"]
+        file = self._part.folder / f"{log[:64]}.checkpoint"
+        if not _HASH.fullmatch(log) or not file.exists():
             return PlainTextResponse("this log was not seen\n", 404)
         return Response(file.read_bytes(), media_type="text/plain; charset=utf-8")
 
@@ -148,10 +153,18 @@ async def _ready(_: Request) -> Response:
     return PlainTextResponse("ready\n")
 
 
+async def _body(request: Request) -> bytes:
+    """Raises `ValueError` for a longer one than anybody needs, which is not read to its end."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY:
+            raise ValueError("the request is too long")
+    return bytes(body)
+
+
 def _request(body: bytes) -> tuple[int, list[bytes], SignedNote]:
     """The size that the log believes us to know, the proof, and the checkpoint."""
-    if len(body) > _MAX_BODY:
-        raise ValueError("the request is too long")
     head, separator, note = body.partition(b"\n\n")
     first, *lines = head.decode("ascii").split("\n")
     word, _, size = first.partition(" ")

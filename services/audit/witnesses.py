@@ -25,6 +25,8 @@ _MAX_NOTE_BYTES = 10 * 1024
 _MAX_PROOF_LINES = 63
 _SIZE_TYPE = "text/x.tlog.size"
 _ROUNDS = 3
+_TIME_BYTES = 8
+"""With which a cosignature begins."""
 
 type Prove = Callable[[int], Awaitable[Sequence[bytes]]]
 """The lines that prove that the checkpoint continues the log of this size."""
@@ -163,6 +165,9 @@ def _verified(keys: Sequence[Witness], text: str, lines: Sequence[Signature]) ->
             if (line.name, line.keyid) == (witness.key.name, witness.key.keyid):
                 if not witness.key.verifies(text, line.value):
                     raise _RefusedError("witness_refused", "its signature is wrong")
+                if line.value[:_TIME_BYTES] == bytes(_TIME_BYTES):
+                    # tlog-witness forbids it: such a one does not say that it knows no longer log.
+                    raise _RefusedError("witness_refused", "its signature states no time")
                 signed[witness.name] = line
     if not signed:
         raise _RefusedError("witness_refused", "it did not sign with a key of the policy")

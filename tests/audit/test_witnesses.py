@@ -24,6 +24,7 @@ from sandbox.witness import Witness
 from services.audit.guard import ForkedError, Guard
 from services.audit.publisher import Publisher, UnwitnessedError
 from services.audit.tlog import (
+    EMPTY_ROOT,
     Checkpoint,
     Edge,
     Policy,
@@ -32,7 +33,8 @@ from services.audit.tlog import (
     WitnessKey,
     leaf_hash,
 )
-from services.audit.witnesses import Prove, Witnesses
+from services.audit.tlog.note import Signature
+from services.audit.witnesses import Prove, Witnesses, _request
 from shared.telemetry import Health
 from tests.audit.conftest import LOG_KEYS, ORIGIN, Bench
 
@@ -204,6 +206,33 @@ async def test_whatever_is_neither_a_signature_nor_a_size_is_a_refusal(
     assert not answers.signatures
 
 
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [(0, "states no time"), (1, None), (2**63 - 1, None), (2**63, "is wrong"), (2**64 - 1, "is wrong")],
+    ids=["none", "long ago", "the last", "one later", "the last that 64 bits state"],
+)
+@pytest.mark.parametrize("key", _KEYS, ids=["ed25519", "mldsa44"])
+async def test_a_cosignature_states_a_time_that_one_may_state(
+    bench: Bench, key: WitnessKey, time: int, said: str | None
+) -> None:
+    await _grow(bench, 2)
+    note = _signed(Checkpoint(ORIGIN, 2, await bench.reader.root(2)))
+
+    async def add(_: Request) -> Response:
+        return PlainTextResponse(key.cosign(note.text, time).line())
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        app = Starlette(routes=[Route("/add-checkpoint", add, methods=["POST"])])
+        async with served(app, taken), httpx2.AsyncClient() as http:
+            witnesses = Witnesses(_policy(f"http://127.0.0.1:{taken.getsockname()[1]}"), http)
+            answers = await witnesses.cosign(Checkpoint.parse(note.text), note, _prover(bench, 2), 0)
+    assert len(answers.signatures) == (said is None)
+    assert [(refusal.code, said in refusal.reason) for refusal in answers.refusals if said] == (
+        [("witness_refused", True)] if said else []
+    )
+
+
 async def test_the_witness_answers_as_the_protocol_says(watched: Watched) -> None:
     edge, _ = Edge().append([leaf_hash(bytes([at])) for at in range(4)])
     note = bytes(_signed(Checkpoint(ORIGIN, 4, edge.root())))
@@ -231,6 +260,36 @@ async def test_the_witness_answers_as_the_protocol_says(watched: Watched) -> Non
     assert (await ask(b"old 4\n\n" + other)).status_code == 422
 
 
+_STRANGERS = [Signature("stranger.example", bytes([0, 0, 0, at]), b"s") for at in range(98)]
+
+
+@pytest.mark.parametrize("more", [_STRANGERS, None], ids=["of others", "its own again"])
+async def test_more_lines_under_a_checkpoint_do_not_stop_the_witness(
+    watched: Watched, more: list[Signature] | None
+) -> None:
+    """Whoever reads the log's public checkpoint may hand it in, with more under it than a note may have."""
+    hashes = [leaf_hash(bytes([at])) for at in range(5)]
+    edges = [Edge().append(hashes[:size])[0] for size in (4, 5)]
+    first, second = (_signed(Checkpoint(ORIGIN, edge.size, edge.root())) for edge in edges)
+    full = SignedNote(first.text, (*first.signatures, *(more or [first.signatures[0]] * 98)))
+    url = f"{watched.url}/add-checkpoint"
+    assert (await watched.http.post(url, content=b"old 0\n\n" + bytes(full))).status_code == 200
+    kept = SignedNote.parse((await watched.http.get(f"{watched.url}/{_hexed(ORIGIN)}/checkpoint")).content)
+    everyone = [*_LOGS, *(key.verifier for key in _KEYS)]
+    assert kept.verified_by(everyone) == everyone
+    assert len(kept.signatures) == len(everyone)
+    body = await _request(4, second, _proof_from(edges[0]))
+    assert (await watched.http.post(url, content=body)).status_code == 200
+
+
+async def test_what_is_too_long_to_be_asked_and_what_is_no_hash_is_refused(watched: Watched) -> None:
+    assert (await watched.http.post(f"{watched.url}/add-checkpoint", content=bytes(65_537))).status_code == 400
+    note = bytes(_signed(Checkpoint(ORIGIN, 0, EMPTY_ROOT)))
+    assert (await watched.http.post(f"{watched.url}/add-checkpoint", content=b"old 0\n\n" + note)).status_code == 200
+    for path, status in ((_hexed(ORIGIN), 200), (_hexed(ORIGIN) + "ab", 404), (_hexed("x"), 404), ("g" * 64, 404)):
+        assert (await watched.http.get(f"{watched.url}/{path}/checkpoint")).status_code == status
+
+
 async def test_a_database_from_a_backup_is_not_written_to(watched: Watched, tmp_path: Path) -> None:
     bench = watched.bench
     guard = Guard(ORIGIN, _LOGS, tmp_path / "kept", None)
@@ -256,6 +315,16 @@ def _signed(checkpoint: Checkpoint) -> SignedNote:
 def _prover(bench: Bench, size: int) -> Prove:
     async def prove(old: int) -> list[bytes]:
         return await bench.reader.hashes(size, Proofs(size).consistency(old))
+
+    return prove
+
+
+def _proof_from(edge: Edge) -> Prove:
+    """For the one entry behind a tree of four: its hash alone leads from there."""
+
+    async def prove(_: int) -> list[bytes]:
+        assert edge.size == 4
+        return [leaf_hash(bytes([4]))]
 
     return prove
 

@@ -26,7 +26,11 @@ COSIGNATURE = 0x04
 MLDSA44 = 0x06
 """A timestamped ML-DSA-44 signature over the checkpoint that the note's text states."""
 _PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, MLDSA44: 1312}
-_NAME = re.compile(r"[^\s+]{1,200}")
+_NAME = re.compile(r"[^\s+]+")
+_MAX_NAME_BYTES = 255
+"""What ML-DSA-44 can state of a name."""
+_LATEST = 2**63 - 1
+"""No cosignature may state a later time. Any other says what a witness says, and its clock is its own affair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class VerifierKey:
                 Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
                 return True
             (time,) = struct.unpack_from(">Q", signature)
+            if time > _LATEST:
+                return False
             if self.type == COSIGNATURE:
                 Ed25519PublicKey.from_public_bytes(self.public).verify(signature[8:], _cosigned_text(time, text))
             else:
@@ -96,8 +102,8 @@ class LogKey:
     @classmethod
     def from_pem(cls, path: Path, origin: str) -> "LogKey":
         """Raises `ValueError` when the file holds no key of the two kinds or the origin cannot be a key's name."""
-        if not _NAME.fullmatch(origin):
-            raise ValueError(f"the log's origin {origin!r} must have no spaces and no plus sign")
+        if not _NAME.fullmatch(origin) or len(origin.encode()) > _MAX_NAME_BYTES:
+            raise ValueError(f"the log's origin {origin!r} must be short, and have no spaces and no plus sign")
         key = load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, Ed25519PrivateKey | MLDSA44PrivateKey):
             raise ValueError(  # noqa: TRY004 - what the file holds is at fault
@@ -149,8 +155,8 @@ def _cosigned_text(time: int, text: str) -> bytes:
 def _cosigned_message(name: str, time: int, checkpoint: Checkpoint) -> bytes:
     """`cosigned_message` of c2sp.org/tlog-cosignature, for the whole tree."""
     cosigner, origin = name.encode(), checkpoint.origin.encode()
-    if not 0 < len(cosigner) < 256 or not 0 < len(origin) < 256:
-        raise ValueError("the names of log and signer have 1 to 255 bytes")
+    if not 0 < len(cosigner) <= _MAX_NAME_BYTES or not 0 < len(origin) <= _MAX_NAME_BYTES:
+        raise ValueError(f"the names of log and signer have 1 to {_MAX_NAME_BYTES} bytes")
     return b"".join(
         (
             b"subtree/v1\n\x00",
