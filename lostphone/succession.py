@@ -51,10 +51,8 @@ async def succeed(installation: Installation, superuser_dsn: str) -> Succession:
     """Close the log at the newest checkpoint that was published, and begin the next one. The services must not run.
     Raises `SuccessionError`, `closed_log.TimelineInUseError`, `ValueError`, or what asyncpg raises."""
     note = _newest_note(installation)
-    note.verified_by(
-        [VerifierKey.parse(key) for key in (*installation.log_keys.vkeys(), *installation.closed_log_vkeys())]
-    )
-    closed = Checkpoint.parse(note.text)
+    vkeys = (*installation.log_keys.vkeys(), *installation.closed_log_vkeys())
+    closed, _ = Checkpoint.signed(note, [VerifierKey.parse(key) for key in vkeys])
     if not closed.size:
         raise SuccessionError(f"{closed.origin} has no entries: there is nothing to go on from")
     if closed.origin == installation.log_origin:

@@ -53,7 +53,7 @@ def check_bundle(
     try:
         trusted = None
         if policy is not None:
-            trusted = verify.Policy(policy.read_text(encoding="utf-8"))
+            trusted = verify.policy_in(policy)
             trusted.logs += [verify.Key.of_log(vkey) for vkey in vkeys]
         elif vkeys:
             trusted = verify.policy_of(vkeys)
@@ -74,5 +74,11 @@ def draw_bundle(out: Console, report: verify.Report) -> None:
         sign, ja, en = _SIGNS[str(one["outcome"])]
         name = Sentence(*_NAMES[str(one["name"])])
         out.print(f"{sign} {name}: {Sentence(ja, en)}. {plain(one['detail'])}", markup=False)
+    for entry in report.facts.get("timeline", ()):
+        facts = " · ".join(str(entry[name]) for name in ("seq", "at", "says", "by") if entry[name] is not None)
+        out.print(plain(facts), markup=False)
+    for finding in report.findings:
+        facts = ", ".join(f"{name}={value}" for name, value in finding.items())
+        out.print(plain(f"! {facts}"), markup=False)
     _, ja, en = _SIGNS[report.outcome]
     out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)

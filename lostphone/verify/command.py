@@ -34,6 +34,12 @@ _WORDS = {
     "restore": ("継続元のログ", "the log before this one"),
     "events": ("イベントの署名", "signatures of the events"),
 }
+_FINDINGS = {
+    "sequence_gap": ("発信元の番号が飛んでいます", "a source's numbers have a hole before"),
+    "sequence_step_back": ("発信元の番号が戻っています", "a source's numbers step back at"),
+    "outside_though_it_verifies": ("確認できるイベントが連鎖の外にあります", "it verifies, and stands in no chain"),
+}
+_MOST_FINDINGS = 20
 _OUTCOMES = {
     Outcome.PROVED: ("✓", "証明できました", "proved"),
     Outcome.DISPROVED: ("✗", "一致しません", "DISPROVED"),
@@ -141,7 +147,8 @@ def _policy(file: Path | None) -> Policy | None:
     if file is None:
         return None
     try:
-        return Policy.parse(file.read_text(encoding="utf-8"))
+        # Names and comments may be in any encoding.
+        return Policy.parse(file.read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError) as error:
         raise CouldNotError(f"方針を読めません: {error}", f"The policy cannot be read: {error}") from error
 
@@ -169,5 +176,10 @@ def draw(out: Console, report: Report) -> None:
     if first is not None:
         said = Sentence(f"最初の不一致: {first.reason.ja}", f"First offence: {first.reason.en}")
         out.print(plain(said), markup=False)
+    for finding in report.findings[:_MOST_FINDINGS]:
+        facts = ", ".join(f"{name}={value}" for name, value in finding.items() if name not in ("finding", "seq"))
+        out.print(f"! {Sentence(*_FINDINGS[finding['finding']])} · {finding['seq']} · {plain(facts)}", markup=False)
+    if (more := len(report.findings) - _MOST_FINDINGS) > 0:
+        out.print(str(Sentence(f"! ほか {more} 件", f"! {more} more")), markup=False)
     _, ja, en = _OUTCOMES[report.outcome]
     out.print(str(Sentence(f"結果: {ja}", f"Result: {en}")), markup=False)

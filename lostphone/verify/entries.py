@@ -12,15 +12,19 @@ from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_lea
 from services.audit.domain.own import IndexRow
 from services.audit.tlog import EMPTY_ROOT, Checkpoint, Edge, SignedNote
 from services.audit.tlog import leaf_hash as hash_of
-from shared.events import Event, KeyRing, Received, read
+from shared.events import Event, KeyRing, Reading, Received, read
 from shared.events.reporter import IncidentClosed
 
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading an entry raises that has another shape, or nests without end."""
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAMES_CLOSED = IncidentClosed.event_type.encode()
+_SPELT = rb"\u"
+"""How JSON may write any character."""
 _IN_CHAINS = (Kind.EVENT, Kind.SEAL)
-_IN_PARTITIONS = (Kind.EVENT, Kind.UNPARSED, Kind.UNVERIFIED, Kind.DUPLICATE, Kind.GAP)
+_RECORDS = (Kind.EVENT, Kind.UNPARSED, Kind.UNVERIFIED, Kind.DUPLICATE)
+_WRONG = "signature_invalid"
+_IN_PARTITIONS = (*_RECORDS, Kind.GAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class _Last:
 class Entries:
     """Reads the entries in order, and keeps what breaks a rule."""
 
+    origin: str
+    """Of the log that they are of."""
     keyring: KeyRing | None
     fetch: Callable[[str], bytes]
     """Reads what was detached, by its path; raises when it cannot."""
@@ -45,9 +51,16 @@ class Entries:
     chains: dict[str, _Last] = field(default_factory=dict)
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     events_checked: int = 0
+    findings: list[Json] = field(default_factory=list)
+    """What is odd and breaks no rule; looked for with the keys of the services."""
     detached: int = 0
     closed: Checkpoint | None = None
     """Where another log was closed from which this one goes on."""
+    _rows: dict[str, bytes] = field(default_factory=dict)
+    """Hashes of rows of the index, of the chains that did not go on since the last one: there is one for every hour."""
+    _events: set[int] = field(default_factory=set)
+    _spoken: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The last sequence by source and subject."""
 
     def take(self, seq: int, leaf: bytes, leaf_hash: bytes) -> None:
         """One entry. Whatever its bytes are, this does not raise for them."""
@@ -62,8 +75,8 @@ class Entries:
         self.kinds[kind] += 1
         try:
             data = self._detached(seq, header) if "sha256" in header else None
-            # Most entries need not be taken apart: the name stands in every closing that is not detached.
-            may_close = kind is Kind.EVENT and (data is not None or _NAMES_CLOSED in leaf)
+            # Most need not be taken apart: the name stands in a closing that is neither detached nor spelt otherwise.
+            may_close = kind is Kind.EVENT and (data is not None or _NAMES_CLOSED in leaf or _SPELT in leaf)
             closes = may_close and open_leaf(leaf, data).attribute("type") == IncidentClosed.event_type
             self._chain(seq, kind, header, leaf_hash, closes=closes)
             self._partition(seq, kind, header)
@@ -71,8 +84,8 @@ class Entries:
                 self._index(seq, header)
             if kind is Kind.RESTORE:
                 self._restore(seq, header)
-            if kind is Kind.EVENT and self.keyring is not None:
-                self._event(seq, open_leaf(leaf, data), self.keyring)
+            if kind in _RECORDS and self.keyring is not None:
+                self._record(seq, kind, open_leaf(leaf, data), self.keyring)
         except _MALFORMED:
             self._offend("chains", "種類に必要な見出しがありません", "its header lacks what its kind needs", seq)
 
@@ -137,6 +150,7 @@ class Entries:
                 "seals", f"終結していない {subject} を封印しています", f"it seals {subject}, which was not closed", seq
             )
         self.chains[subject] = _Last(seq, n, leaf_hash, closes)
+        self._rows.pop(subject, None)
 
     def _partition(self, seq: int, kind: Kind, header: Json) -> None:
         if kind not in _IN_PARTITIONS:
@@ -156,9 +170,11 @@ class Entries:
         self.next_offsets[stream] = end
 
     def _index(self, seq: int, header: Json) -> None:
-        rows = [IndexRow(subject, last.n + 1, last.hash, last.seq) for subject, last in self.chains.items()]
-        rows.sort(key=lambda row: row.subject.encode())
-        edge, _ = Edge().append(hash_of(row.line()) for row in rows)
+        for subject in self.chains.keys() - self._rows.keys():
+            last = self.chains[subject]
+            self._rows[subject] = hash_of(IndexRow(subject, last.n + 1, last.hash, last.seq).line())
+        rows = [self._rows[subject] for subject in sorted(self._rows, key=str.encode)]
+        edge, _ = Edge().append(rows)
         root = edge.root() if rows else EMPTY_ROOT
         if (header["size"], header["rows"], header["root"]) != (seq, len(rows), root.hex()):
             self._offend(
@@ -171,7 +187,7 @@ class Entries:
     def _restore(self, seq: int, header: Json) -> None:
         closed = Checkpoint.parse(SignedNote.parse(header["note"].encode()).text)
         said = (header["origin"], header["size"], header["root"])
-        if seq != 0 or said != (closed.origin, closed.size, closed.root.hex()):
+        if seq or closed.origin == self.origin or said != (closed.origin, closed.size, closed.root.hex()):
             self._offend(
                 "restore",
                 "ほかのログからの継続は、そのチェックポイントとともに最初にだけ記録できます",
@@ -180,20 +196,51 @@ class Entries:
             )
         self.closed = closed
 
-    def _event(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
-        self.events_checked += 1
+    def _record(self, seq: int, kind: Kind, opened: Opened, keyring: KeyRing) -> None:
+        reading = _reading(opened, keyring)
+        if kind is Kind.EVENT:
+            self.events_checked += 1
+            self._event(seq, reading, opened)
+        elif kind is Kind.DUPLICATE:
+            if not isinstance(reading, Event) or _said(reading) not in self._events:
+                self._offend(
+                    "events",
+                    "重複とされていますが、同じイベントはこれより前にありません",
+                    "it is called a duplicate, and no such event stands before it",
+                    seq,
+                )
+        elif isinstance(reading, Event):
+            self._outside(seq, str(opened.header["reason"]), reading)
+
+    def _outside(self, seq: int, reason: str, event: Event) -> None:
+        """An event of ours stands outside of every chain. That its key was not known then may be true; that its
+        signature was wrong is not."""
+        if reason == _WRONG:
+            self._offend(
+                "events",
+                "署名が不正とされ連鎖の外にありますが、確認できるイベントです",
+                "it stands outside of every chain as wrongly signed, and verifies",
+                seq,
+            )
+        else:
+            self.findings.append(
+                {"finding": "outside_though_it_verifies", "seq": seq, "reason": reason, "of": event.envelope.subject}
+            )
+
+    def _turn(self, seq: int, event: Event) -> None:
+        """Each source counts what it says about a subject from 1: what it said and is not here leaves a hole."""
+        envelope = event.envelope
+        self._events.add(_said(event))
+        place = (envelope.source, envelope.subject)
+        due = self._spoken.get(place, 0) + 1
+        self._spoken[place] = max(envelope.sequence, due - 1)
+        if envelope.sequence != due:
+            finding = "sequence_gap" if envelope.sequence > due else "sequence_step_back"
+            told = {"source": envelope.source, "of": envelope.subject, "due": due}
+            self.findings.append({"finding": finding, "seq": seq, **told})
+
+    def _event(self, seq: int, reading: Reading, opened: Opened) -> None:
         header = opened.header
-        content_type = [("content-type", str(header["m"]).encode())] if header["m"] is not None else []
-        received = Received(
-            header["s"],
-            header["p"],
-            header["o"],
-            header["ts"],
-            opened.key,
-            (*opened.headers, *content_type),
-            opened.value,
-        )
-        reading = read(received, keyring)
         if not isinstance(reading, Event):
             self._offend(
                 "events",
@@ -208,3 +255,26 @@ class Entries:
                 f"it stands in the chain of {header['i']}, not of its subject",
                 seq,
             )
+        else:
+            self._turn(seq, reading)
+
+
+def _reading(opened: Opened, keyring: KeyRing) -> Reading:
+    """The record that an entry stands for, as a consumer reads it."""
+    header = opened.header
+    content_type = [("content-type", str(header["m"]).encode())] if header["m"] is not None else []
+    received = Received(
+        header["s"],
+        header["p"],
+        header["o"],
+        header["ts"],
+        opened.key,
+        (*opened.headers, *content_type),
+        opened.value,
+    )
+    return read(received, keyring)
+
+
+def _said(event: Event) -> int:
+    """All that tells an event from others, for a set of very many."""
+    return hash((event.envelope.source, event.envelope.id, event.value))

@@ -59,6 +59,8 @@ class Report:
     """The next offset of each partition that the log covers without a hole."""
     checks: list[Check] = field(default_factory=list)
     offences: list[Offence] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    """What is odd and disproves nothing."""
 
     @property
     def first_offence(self) -> Offence | None:
@@ -107,4 +109,5 @@ class Report:
             ],
             "first_offence": None if first is None else first.document(),
             "offences": [offence.document() for offence in self.offences[:100]],
+            "findings": self.findings,
         }

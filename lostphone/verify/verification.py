@@ -100,13 +100,10 @@ def _quorum(report: Report, policy: Policy, note: SignedNote) -> None:
 
 def _opened(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, SignedNote, list[VerifierKey]]:
     note = SignedNote.parse(data)
-    signed = note.verified_by(keys)
-    checkpoint = Checkpoint.parse(note.text)
-    if any(key.name != checkpoint.origin for key in signed):
-        raise CheckpointError(f"the checkpoint is of {checkpoint.origin}, not of the log that the keys are of")
+    checkpoint, signed = Checkpoint.signed(note, keys)
     if checkpoint.size > _MAX_SIZE:
         raise CheckpointError("the log says that it is larger than any log")
-    return checkpoint, note, [key for key in keys if key in signed]
+    return checkpoint, note, signed
 
 
 def _earlier(
@@ -155,7 +152,7 @@ class _Walk:
         self._checkpoint = checkpoint
         self._progress = progress
         self._edge = Edge()
-        self._entries = Entries(keyring, source.read)
+        self._entries = Entries(checkpoint.origin, keyring, source.read)
         self._compared = 0
 
     def go(self, earlier: list[Checkpoint], others: list[Checkpoint]) -> None:
@@ -251,8 +248,6 @@ class _Walk:
 
     def _compare_closed(self, others: list[Checkpoint]) -> None:
         closed = self._entries.closed
-        if closed is not None and closed.origin == self._checkpoint.origin:
-            self._offend("restore", "自身からの継続です", "it says that it goes on from itself", 0)
         for other in others:
             if closed is None or closed.origin != other.origin:
                 self._offend(
@@ -284,6 +279,7 @@ class _Walk:
                 None,
             )
         report.offences.extend(entries.offences)
+        report.findings = entries.findings
         report.kinds = dict(sorted(entries.kinds.items()))
         report.subjects = len(entries.chains)
         report.partitions = {f"{name}-{at}": offset for (name, at), offset in sorted(entries.next_offsets.items())}

@@ -94,8 +94,7 @@ def begin(
 
     try:
         note = SignedNote.parse(checkpoint.read_bytes())
-        note.verified_by([VerifierKey.of_log(key) for key in vkey])
-        closed = Checkpoint.parse(note.text)
+        closed, _ = Checkpoint.signed(note, [VerifierKey.of_log(key) for key in vkey])
         asyncio.run(write(closed, bytes(note)))
     except (OSError, ValueError, ForkedError, BegunError) as error:
         typer.echo(str(error), err=True)

@@ -98,9 +98,7 @@ class Guard:
             raise ForkedError(f"the log: {self._folder / FILE} cannot be read: {error}") from error
 
     def _opened(self, data: bytes) -> Checkpoint:
-        note = SignedNote.parse(data)
-        note.verified_by(self._keys)
-        checkpoint = Checkpoint.parse(note.text)
+        checkpoint, _ = Checkpoint.signed(SignedNote.parse(data), self._keys)
         if checkpoint.origin != self.origin:
             raise CheckpointError(f"it is of {checkpoint.origin}")
         return checkpoint

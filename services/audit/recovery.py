@@ -42,8 +42,7 @@ class Recovery:
         self._keyring = keyring
         try:
             note = SignedNote.parse((copy / "checkpoint").read_bytes())
-            note.verified_by(keys)
-            self._checkpoint = Checkpoint.parse(note.text)
+            self._checkpoint, _ = Checkpoint.signed(note, keys)
         except (OSError, NoteError, ValueError) as error:
             raise RecoveryError(f"{copy} has no checkpoint of this log: {error}") from error
         if any(key.name != self._checkpoint.origin for key in keys):

@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lostphone.installation import Installation
+from services.audit.domain.leaf import Opened
 from services.audit.evidence import verify
+from services.audit.evidence.desk import texts
 from services.audit.evidence.text import css_string
 from services.audit.tlog import Checkpoint, SignedNote, VerifierKey
 from services.audit.tlog.note import Signature
@@ -149,6 +151,13 @@ def test_the_verifier_alone_proves_a_bundle(place: Path) -> None:
         "consistency", "partitions", "disclosures", "erasures", "keys",
     ]  # fmt: skip
     assert report["entries"] == 4
+    told = [(entry["seq"], entry["says"], entry["by"]) for entry in report["timeline"]]
+    assert told == [
+        (0, "lostphone.device-lost.v1", f"{_PERSON}/employee"),
+        (2, "lostphone.device-locked.v1", "service/mdm_actions"),
+        (6, "lostphone.incident-closed.v1", "service/reporter"),
+        (7, "seal", None),
+    ]
 
 
 def test_a_bundle_unpacked_into_a_folder_is_proved_as_well(place: Path) -> None:
@@ -257,6 +266,13 @@ def test_the_page_tells_every_entry_in_both_languages_with_its_proof(handed: Han
     assert root in style, "every printed sheet says of which log it is"
     assert "http" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).replace('http-equiv="', "")
     assert "beta-kk" not in b"".join(handed.files.values()).decode(errors="replace")
+
+
+def test_a_text_is_found_however_deep_it_lies() -> None:
+    """Else a service that nests what it says could keep the evidence of an incident from being handed out."""
+    value = b'{"a":' + b"[" * 1020 + b'"x"' + b"]" * 1020 + b"}"
+    assert texts(Opened({"k": "event", "m": None}, None, (), value)) == {"x"}
+    assert verify.Leaf(0, b'{"k":"event","m":null}\n{"h":[],"key":"x"}\n' + value).values == {"x"}
 
 
 def test_no_name_breaks_out_of_the_style_sheet_of_the_page() -> None:

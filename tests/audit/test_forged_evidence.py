@@ -122,6 +122,19 @@ _BEFORE: list[tuple[str, int | None, Lie]] = [
 ]
 
 
+def test_an_index_of_before_is_not_taken_for_the_one_that_was_made_for_a_bundle(tmp_path: Path) -> None:
+    """It would prove the incident complete as it was then."""
+
+    def later(forger: Forger) -> None:
+        forger.headers.append(dict(forger.headers[EXPORT]))
+        forger.rests.append(forger.rests[EXPORT])
+        forger.settle()
+        forger.headers[-1]["index"] = INDEX
+        forger.shown.append(EXPORT + 1)
+
+    _is_caught(_bundle(tmp_path, before=later, after=_set(EXPORT + 1, index=INDEX), export=EXPORT + 1), "export", None)
+
+
 @pytest.mark.parametrize(("check", "seq", "lie"), _BEFORE)
 def test_a_lie_that_chain_and_index_were_made_to_fit_is_caught(
     tmp_path: Path, check: str, seq: int | None, lie: Lie
@@ -289,6 +302,14 @@ def test_what_is_odd_and_no_lie_is_a_finding(tmp_path: Path) -> None:
     lost = Forger(tmp_path).lost.encode()
     assert found(_bundle(tmp_path, before=lambda forger: cause(forger, lost, closing))) == ["cause_later"]
     assert found(_bundle(tmp_path, before=lambda forger: cause(forger, lost, stranger))) == ["cause_not_in_incident"]
+    third, second = b'"ce_sequence","0000000003"', b'"ce_sequence","0000000002"'
+    hidden = _bundle(tmp_path, before=lambda forger: cause(forger, b'"ce_sequence","0000000001"', third))
+    assert hidden.findings == [{"finding": "sequence_gap", "seq": 2, "source": "/lostphone/mdm_actions", "due": 1}]
+
+    def again(forger: Forger) -> None:
+        forger.rests[6] = forger.rests[6].replace(second, second[:-2] + b'1"')
+
+    assert found(_bundle(tmp_path, before=again)) == ["sequence_step_back"]
     assert found(_bundle(tmp_path, after=_erased(erased_by=[]))) == ["not_shown_without_erasure"]
     other = VerifierKey(ORIGIN, 1, STRANGER.verifier.public[::-1])
     keys = [str(other)]

@@ -13,6 +13,7 @@ from services.audit.evidence import verify
 from services.audit.tlog import Policy, VerifierKey, WitnessKey
 from services.audit.tlog.keys import COSIGNATURE
 from tests.audit.conftest import LOG_KEYS
+from tests.audit.forger import Forger
 
 type Fulfilled = Callable[[str], Callable[[Collection[str]], bool]]
 
@@ -32,6 +33,15 @@ _WITNESSES = [
     WitnessKey(f"w{at}.example", Ed25519PrivateKey.from_private_bytes(bytes([at]) * 32)).verifier for at in range(4)
 ]
 _LINES = [_LOG, *(f"witness w{at} {key}" for at, key in enumerate(_WITNESSES))]
+
+
+@_BOTH
+def test_a_policy_is_no_longer_than_anybody_needs_it(read: Fulfilled) -> None:
+    """Each line is compared with all before it, and the policy in a bundle is its maker's."""
+    text = "\n".join([*_LINES, "quorum w0", *["#"] * (1_000 - len(_LINES) - 1)])
+    assert read(text)({"w0"})
+    with pytest.raises((ValueError, verify.BadError), match="more than 1000 lines"):
+        read(text + "\n#")
 
 
 @_BOTH
@@ -90,6 +100,23 @@ def test_a_log_is_not_named_by_the_key_of_a_witness(read: Fulfilled) -> None:
     """Type 04 is of witnesses, and a statement with the time: no log signs so."""
     with pytest.raises((ValueError, verify.BadError), match=_SAID):
         read(f"log {_COSIGNER}\nquorum none\n")
+
+
+def test_names_and_comments_may_be_in_any_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are octets, of which only those of ASCII say anything."""
+    witness = "証人".encode("shift_jis")
+    text = f"# 方針\nlog {LOG_KEYS[0].verifier}\n".encode("shift_jis")
+    (tmp_path / "policy").write_bytes(
+        text + b"witness %b %b\nquorum %b\n" % (witness, str(_WITNESSES[0]).encode(), witness)
+    )
+    place, policy = Forger(tmp_path).save(tmp_path / "log"), str(tmp_path / "policy")
+    assert verify.main(["log", str(place), "--policy", policy]) == 1
+    assert "did not sign" in capsys.readouterr().out
+    for more in ([], ["--json"]):
+        options = [str(place), "--policy", policy, "--data-dir", str(tmp_path), *more]
+        said = CliRunner().invoke(app, options, standalone_mode=False, catch_exceptions=False)
+        assert said.return_value == 1
+        assert "did not sign" in said.stdout
 
 
 @pytest.mark.parametrize("given", ["--vkey", "--policy"])

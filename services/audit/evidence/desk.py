@@ -132,11 +132,10 @@ def texts(opened: Opened) -> set[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+    left = [value]  # it may nest deeper than one may call
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict | list):
+            left += item.values() if isinstance(item, dict) else item

@@ -148,7 +148,8 @@ def readme(export: Export) -> str:
   3. 終了コード：0 証明済み、1 不一致（最初の項目を示します）、2 判断不能。
 
 同梱の verify.py を信用しない場合は、別に入手した同じプログラム、または RFC 6962 と c2sp.org の形式を読む
-他の道具をお使いください。timeline.html は entries/ だけから作った、人が読むための書面です。
+他の道具をお使いください。timeline.html は entries/ だけから作った、人が読むための書面です。検証の対象ではないため、
+verify.py が項目そのものから出力する一覧（timeline）と見比べてください。
 
 
 About this bundle
@@ -175,7 +176,8 @@ How to check it (Python 3.11 or newer and nothing else; no network):
   3. Exit status: 0 proved, 1 disproved (the first entry is named), 2 not decidable.
 
 If you do not trust the enclosed verify.py, use the same program from elsewhere, or any other that reads RFC 6962 and
-the formats of c2sp.org. timeline.html is made from entries/ alone, for people to read.
+the formats of c2sp.org. timeline.html is made from entries/ alone, for people to read. No check covers it: compare it
+with the list (timeline) that verify.py prints of the entries themselves.
 
 Files
 

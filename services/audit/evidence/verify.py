@@ -204,7 +204,10 @@ def mldsa44_verifies(public: bytes, message: bytes, signature: bytes) -> bool | 
 
 ED25519, COSIGNATURE, MLDSA44 = 1, 4, 6
 _SIZES = {ED25519: 32, COSIGNATURE: 32, MLDSA44: 1312}
+_LATEST = 2**63 - 1
+"""No cosignature may state a later time. Any other says what a witness says, and its clock is its own affair."""
 _MAX_SIGNATURES = 100
+_MAX_LINES = 1_000
 _KEY_NAME = re.compile(r"[^\s+]+")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -235,7 +238,7 @@ class Key:
         name, _, rest = text.strip().partition("+")
         keyid, _, material = rest.partition("+")
         data = unbase64(material)
-        if not name or not data or len(data) - 1 != _SIZES.get(data[0]):
+        if not _KEY_NAME.fullmatch(name) or not data or len(data) - 1 != _SIZES.get(data[0]):
             raise BadError("not a verifier key of type Ed25519, cosignature or ML-DSA-44")
         key = cls(name, data[0], data[1:])
         if key.keyid.hex() != keyid:
@@ -260,14 +263,22 @@ class Key:
         if len(signature) < 8:
             return False
         (time,) = struct.unpack_from(">Q", signature)
+        if time > _LATEST:
+            return False
         if self.kind == COSIGNATURE:
             signed = f"cosignature/v1\ntime {time}\n{text}".encode()
             return ed25519_verifies(self.public, signed, signature[8:])
-        return mldsa44_verifies(self.public, _cosigned(self.name, time, Checkpoint(text)), signature[8:])
+        try:
+            statement = _cosigned(self.name, time, Checkpoint(text))
+        except BadError:
+            return False
+        return mldsa44_verifies(self.public, statement, signature[8:])
 
 
 def _cosigned(name: str, time: int, checkpoint: "Checkpoint") -> bytes:
     cosigner, origin = name.encode(), checkpoint.origin.encode()
+    if max(len(cosigner), len(origin)) > 255:
+        raise BadError("a name is longer than ML-DSA-44 can state")
     lengths = bytes([len(cosigner)]) + cosigner + struct.pack(">Q", time) + bytes([len(origin)]) + origin
     return b"subtree/v1\n\x00" + lengths + struct.pack(">QQ", 0, checkpoint.size) + checkpoint.root
 
@@ -331,7 +342,10 @@ class Policy:
         self.quorum: str | None = None
         if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text):
             raise BadError("a policy holds no control characters but tab and newline")
-        for line in text.split("\n"):
+        lines = text.split("\n")
+        if len(lines) > _MAX_LINES:
+            raise BadError(f"a policy has more than {_MAX_LINES} lines")
+        for line in lines:
             words = re.findall(r"[^ \t]+", line)
             if words and not words[0].startswith("#"):
                 self._line(words)
@@ -373,6 +387,11 @@ class Policy:
             return name in signed
         needed, members = self.groups[name]
         return sum(self._has(member, signed) for member in members) >= needed
+
+
+def policy_in(file: Path) -> Policy:
+    """The policy in a file, whose names and comments may be in any encoding. Raises `BadError`, `OSError`."""
+    return Policy(file.read_text(encoding="utf-8", errors="surrogateescape"))
 
 
 def policy_of(vkeys: Sequence[str]) -> Policy:
@@ -506,23 +525,35 @@ class Leaf:
             return {}
 
     def _attributes(self) -> dict[str, str]:
+        line, value = self._body()
+        if line is None:
+            return {}
+        said = json.loads(line)
+        _header("key", said["key"]) if "key" in said else _header("key;base64", said["key;base64"])
+        headers = [_header(name, text) for name, text in said["h"]]
+        if not str(self.header.get("m")).startswith("application/cloudevents+json"):
+            # Of two with one name the first counts, for every reader.
+            told = {name[3:]: data for name, data in reversed(headers) if str(name).startswith("ce_")}
+            return {name: data.decode(errors="replace") for name, data in told.items() if data is not None}
+        document = json.loads(value or b"{}")
+        named = document.items() if isinstance(document, dict) else ()
+        return {name: str(text) for name, text in named if name != "data" and text is not None}
+
+    def _body(self) -> tuple[bytes | None, bytes | None]:
+        """The line of key and headers, and the value, as far as they are at hand."""
         rest = self.detached if self.header.get("d") == "body" else self.rest
         if rest is None:
-            return {}
+            return None, None
         line, _, value = rest.partition(b"\n")
-        said = json.loads(line)
-        if not {"key", "key;base64"} & set(said):
-            raise KeyError("key")
-        # Of two with one name the first counts, for every reader.
-        named = {name[3:]: text for name, text in reversed(said["h"]) if name.startswith("ce_")}
-        if str(self.header.get("m")).startswith("application/cloudevents+json"):
-            document = json.loads(value)
-            named = {name: str(text) for name, text in document.items() if name != "data"}
-        return named
+        found = self.detached if self.header.get("d") == "value" else value
+        return line, None if self.header.get("nil") else found
 
     def closes(self) -> bool:
-        """Whether it closes its incident. Raises when it names the closing and cannot be read."""
-        if self.kind != "event" or (self.detached is None and CLOSED.encode() not in self.data):
+        """Whether it closes its incident. Raises when it may name the closing and cannot be read."""
+        if self.kind != "event":
+            return False
+        # Most need not be taken apart: the name stands in a closing that is neither detached nor spelt otherwise.
+        if self.detached is None and CLOSED.encode() not in self.data and b"\\u" not in self.data:
             return False
         return self._attributes().get("type") == CLOSED
 
@@ -531,23 +562,29 @@ class Leaf:
         """Every text in what the event says: there a commitment stands."""
         if self.kind not in IN_CHAINS:
             return set()
-        rest = self.detached if self.header.get("d") == "body" else self.rest
-        value = self.detached if self.header.get("d") == "value" else (rest or b"").partition(b"\n")[2]
         try:
-            return set(_texts(json.loads(value or b"null")))
+            return set(_texts(json.loads(self._body()[1] or b"null")))
         except _MALFORMED:
             return set()
 
 
+def _header(name: str, text: str | None) -> tuple[str, bytes | None]:
+    """One header as it was received: what is not UTF-8 stands as base64 under a name that says so."""
+    if text is None:
+        return name, None
+    if name.endswith(";base64"):
+        return name.removesuffix(";base64"), base64.b64decode(text)
+    return name, text.encode()
+
+
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+    left = [value]  # it may nest deeper than one may call
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict | list):
+            left += item.values() if isinstance(item, dict) else item
 
 
 class Walk:
@@ -559,6 +596,8 @@ class Walk:
         self.offsets: dict[tuple[str, int], int] = {}
         self.kinds: dict[str, int] = {}
         self.indexes = 0
+        self.rows: dict[str, bytes] = {}
+        """Hashes of the rows of an index, of the chains that did not go on since the last one."""
         self.closed: Checkpoint | None = None
 
     def take(self, seq: int, data: bytes) -> None:
@@ -609,6 +648,7 @@ class Walk:
         if leaf.kind == "seal" and not (before and before[3]):
             self.report.offend("seals", f"it seals {subject}, which was not closed", leaf.seq)
         self.chains[subject] = (leaf.seq, n, leaf.hash, leaf.closes())
+        self.rows.pop(subject, None)
 
     def _partition(self, leaf: Leaf) -> None:
         stream = _stream(leaf)
@@ -622,10 +662,12 @@ class Walk:
 
     def _index(self, leaf: Leaf) -> None:
         self.indexes += 1
-        tree = Frontier()
-        for subject in sorted(self.chains, key=str.encode):
+        for subject in self.chains.keys() - self.rows.keys():
             last, n, head, _ = self.chains[subject]
-            tree.append(leaf_hash(index_line(subject, n + 1, head.hex(), last)))
+            self.rows[subject] = leaf_hash(index_line(subject, n + 1, head.hex(), last))
+        tree = Frontier()
+        for subject in sorted(self.rows, key=str.encode):
+            tree.append(self.rows[subject])
         said = (leaf.header["size"], leaf.header["rows"], leaf.header["root"])
         if said != (leaf.seq, tree.size, tree.root().hex()):
             self.report.offend("index", "it is not the index of the entries before it", leaf.seq)
@@ -776,6 +818,7 @@ class Bundle:
                 self.report.offend(name, f"what it needs is malformed ({type(error).__name__})")
             self.report.conclude(name, detail, undecided, unchecked)
         self._causes()
+        self._tell()
         return self.report
 
     def told(self) -> list[tuple[int, bytes]]:
@@ -819,7 +862,7 @@ class Bundle:
     def _policy(self) -> str:
         given = self.options.policy
         if given is None:
-            self.policy = Policy(self._file("policy.txt").decode())
+            self.policy = Policy(self._file("policy.txt").decode(errors="surrogateescape"))
             raise UnreadableError(
                 "no policy or key was given by the reader; the bundle's own was used, which proves nothing about who signed"
             )
@@ -837,7 +880,8 @@ class Bundle:
         manifest = Note(self._file("MANIFEST.note"))
         if manifest.text != f"{BUNDLE_FORMAT}\n{hashlib.sha256(self._file('MANIFEST.json')).hexdigest()}\n":
             raise BadError("MANIFEST.note is not about this manifest")
-        if len(manifest.signatures) != 1 or not any(manifest.signed_by(key) for key in policy.logs):
+        keys = [key for key in policy.logs if key.name == self.checkpoint.origin]
+        if len(manifest.signatures) != 1 or not any(manifest.signed_by(key) for key in keys):
             raise BadError("the manifest is not signed by a key of the log that the reader trusts")
         return signed
 
@@ -990,6 +1034,8 @@ class Bundle:
             self.manifest["head"],
         ):
             raise BadError("the log's entry about this bundle says something else than the bundle")
+        if facts["index"] != seq - 1:
+            raise BadError("the index is not the one that was made for this bundle: it may lack what came since")
         return f"handed out by entry {seq}"
 
     def _consistency(self) -> str:
@@ -1163,12 +1209,38 @@ class Bundle:
             return
         for leaf in entries:
             places.setdefault(leaf.attributes().get("id", ""), leaf.seq)
+        spoken: dict[str | None, int] = {}
         for leaf in entries:
+            self._turn(leaf, spoken)
             cause = leaf.attributes().get("causationid")
             if cause and places.get(cause, -1) > leaf.seq:
                 self.report.findings.append({"finding": "cause_later", "seq": leaf.seq, "cause": places[cause]})
             elif cause and cause not in places:
                 self.report.findings.append({"finding": "cause_not_in_incident", "seq": leaf.seq, "cause": cause})
+
+    def _tell(self) -> None:
+        """What the entries say, in few words of their own: the page in the bundle may tell it otherwise."""
+        try:
+            entries = self._entries()
+        except (KeyError, TypeError):
+            return
+        named = [(leaf, leaf.attributes()) for leaf in entries]
+        self.report.facts["timeline"] = [
+            {"seq": leaf.seq, "says": said.get("type", leaf.kind), "at": said.get("time"), "by": said.get("actor")}
+            for leaf, said in named
+        ]
+
+    def _turn(self, leaf: Leaf, spoken: dict[str | None, int]) -> None:
+        """Each source counts what it says about the incident from 1: what it said and is not here leaves a hole."""
+        named = leaf.attributes()
+        source, said = named.get("source"), named.get("sequence", "")
+        if not re.fullmatch("[0-9]{10}", said, re.ASCII):
+            return
+        due = spoken.get(source, 0) + 1
+        spoken[source] = max(int(said), due - 1)
+        if int(said) != due:
+            finding = "sequence_gap" if int(said) > due else "sequence_step_back"
+            self.report.findings.append({"finding": finding, "seq": leaf.seq, "source": source, "due": due})
 
 
 class NotChecked(Exception):  # noqa: N818 - not an error
@@ -1186,7 +1258,9 @@ def read_disclosure(text: str) -> tuple[str, str, str]:
 
 
 def _log_signatures(policy: Policy, note: Note, checkpoint: Checkpoint) -> str:
-    verdicts = [(key, note.signed_by(key)) for key in policy.logs if key.name == checkpoint.origin]
+    # All are asked: a wrong signature of any key that is known refuses the note.
+    verdicts = [(key, note.signed_by(key)) for key in policy.logs]
+    verdicts = [(key, verdict) for key, verdict in verdicts if key.name == checkpoint.origin]
     good = [key for key, verdict in verdicts if verdict]
     unknown = [key for key, verdict in verdicts if verdict is None]
     if not good and unknown:
@@ -1851,7 +1925,7 @@ def proofs_of(items: Sequence[str]) -> dict[int, bytes]:
 def _options(given: argparse.Namespace) -> Options:
     policy = None
     if given.policy:
-        policy = Policy(Path(given.policy).read_text(encoding="utf-8"))
+        policy = policy_in(Path(given.policy))
         policy.logs += [Key.of_log(vkey) for vkey in given.vkey]
     elif given.vkey:
         policy = policy_of(given.vkey)

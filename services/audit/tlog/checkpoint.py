@@ -3,8 +3,10 @@
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.audit.tlog.note import Key, SignedNote
 from services.audit.tlog.tiles import HASH_BYTES
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -42,3 +44,14 @@ class Checkpoint:
         if len(digest) != HASH_BYTES or base64.b64encode(digest).decode() != root:
             raise CheckpointError("the root is not a SHA-256 hash")
         return cls(origin, int(size), digest)
+
+    @classmethod
+    def signed[K: Key](cls, note: SignedNote, keys: Sequence[K]) -> "tuple[Checkpoint, list[K]]":
+        """What a log signed, and with which of these keys: those of its name. The others may have signed as well.
+        Raises `CheckpointError`, and `NoteError` as `SignedNote.verified_by`."""
+        signed = note.verified_by(keys)
+        checkpoint = cls.parse(note.text)
+        own = [key for key in keys if key in signed and key.name == checkpoint.origin]
+        if not own:
+            raise CheckpointError(f"the checkpoint is of {checkpoint.origin}, and no key of that log signed it")
+        return checkpoint, own

@@ -71,12 +71,12 @@ class SignedNote:
             raise NoteError("the note has too many signatures")
         return cls(text + "\n", signatures)
 
-    def verified_by(self, keys: Sequence[Key]) -> list[Key]:
+    def verified_by[K: Key](self, keys: Sequence[K]) -> list[K]:
         """Which of these keys signed the note. Signatures of other keys are ignored.
 
         Raises `NoteError` when a line claims to be of one of the keys and is not, and when none signed.
         """
-        signed: list[Key] = []
+        signed: list[K] = []
         for signature in self.signatures:
             for key in keys:
                 if (key.name, key.keyid) != (signature.name, signature.keyid):

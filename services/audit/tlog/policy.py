@@ -16,6 +16,8 @@ from services.audit.tlog.keys import COSIGNATURE, ED25519, VerifierKey
 
 _NONE = "none"
 _MAX_NAME = 200
+_MAX_LINES = 1_000
+"""Far more than anybody's policy has. Each is compared with those before it."""
 _WORD = re.compile(r"[^ \t]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -57,9 +59,7 @@ class Policy:
         witnesses: dict[str, Witness] = {}
         groups: dict[str, Group] = {}
         quorum: str | None = None
-        if _CONTROL.search(text):
-            raise PolicyError("a policy holds no control characters but tab and newline")
-        for number, line in enumerate(text.split("\n"), 1):
+        for number, line in enumerate(_lines(text), 1):
             words = _WORD.findall(line)
             if not words or words[0].startswith("#"):
                 continue
@@ -93,6 +93,15 @@ class Policy:
         if group is None:
             return name in signed
         return sum(self._has(member, signed) for member in group.members) >= group.threshold
+
+
+def _lines(text: str) -> list[str]:
+    if _CONTROL.search(text):
+        raise PolicyError("a policy holds no control characters but tab and newline")
+    lines = text.split("\n")
+    if len(lines) > _MAX_LINES:
+        raise PolicyError(f"a policy has more than {_MAX_LINES} lines")
+    return lines
 
 
 def _cosigner(vkey: str) -> VerifierKey:

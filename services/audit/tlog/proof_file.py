@@ -37,13 +37,19 @@ class ProofFile:
         match = _INDEX.fullmatch(lines.pop(0)) if lines else None
         if match is None:
             raise ValueError("the proof has no index")
-        try:
-            hashes = tuple(base64.b64decode(line, validate=True) for line in lines)
-        except binascii.Error:
-            raise ValueError("a line of the proof is not base64") from None
-        return cls(int(match[1]), hashes, SignedNote.parse(note))
+        return cls(int(match[1]), tuple(map(_hash, lines)), SignedNote.parse(note))
 
     def proves(self, leaf: bytes) -> bool:
         """Whether it leads from the leaf with this hash to the checkpoint's root. Signatures are another matter."""
         checkpoint = Checkpoint.parse(self.note.text)
         return verify_inclusion(self.index, checkpoint.size, leaf, self.hashes, checkpoint.root)
+
+
+def _hash(line: str) -> bytes:
+    try:
+        data = base64.b64decode(line, validate=True)
+    except binascii.Error:
+        raise ValueError("a line of the proof is not base64") from None
+    if base64.b64encode(data).decode() != line:
+        raise ValueError("a line of the proof is not in the one form of its base64")
+    return data
