@@ -1,13 +1,19 @@
 """A bundle of evidence, checked by the same program that lies in it; here it runs from our own copy."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from lostphone.screen import CouldNotError, Sentence
+from lostphone.verify.entries import MALFORMED, Entries
 from lostphone.verify.report import plain
+from services.audit.domain.leaf import Kind, open_leaf
 from services.audit.evidence import verify
+from shared.events import KeyRing
+
+_LEAF = re.compile(r"entries/(0|[1-9][0-9]{0,15})\.leaf", re.ASCII)
 
 _SIGNS = {
     verify.PROVED: ("✓", "証明できました", "proved"),
@@ -32,6 +38,7 @@ _NAMES = {
     "erasures": ("消去", "erasures"),
     "timestamps": ("第三者の時刻証明", "timestamps"),
     "keys": ("鍵の交代", "changes of keys"),
+    "events": ("イベントの署名", "signatures of the events"),
 }
 
 
@@ -48,8 +55,10 @@ def check_bundle(
     earlier: Sequence[Path] = (),
     proofs: Sequence[str] = (),
     tsa_roots: Sequence[Path] = (),
+    keyring: KeyRing | None = None,
 ) -> verify.Report:
-    """By the reader's policy or keys. Raises `CouldNotError` when what the reader gives cannot be read."""
+    """By the reader's policy or keys, and with `keyring` the signature of every event. Raises `CouldNotError` when what
+    the reader gives cannot be read."""
     try:
         trusted = None
         if policy is not None:
@@ -63,9 +72,31 @@ def check_bundle(
             proofs=verify.proofs_of(proofs),
             tsa_roots=[file.read_bytes() for file in tsa_roots],
         )
-        return verify.check_bundle(place, options)
+        report = verify.check_bundle(place, options)
+        files = verify.unpack(place) if keyring is not None and report.facts else {}
     except (OSError, ValueError, verify.BadError, verify.UnreadableError) as error:
         raise CouldNotError(f"読めません: {error}", f"Cannot be read: {error}") from error
+    if keyring is not None and files:
+        _check_events(report, files, keyring)
+    return report
+
+
+def _check_events(report: verify.Report, files: dict[str, bytes], keyring: KeyRing) -> None:
+    """That the services said these events: whoever holds the keys of the log alone can have made them up."""
+    entries = Entries(str(report.facts.get("origin")), keyring, files.__getitem__)
+    for name in sorted(files):
+        if (match := _LEAF.fullmatch(name)) is None:
+            continue
+        seq = int(match[1])
+        try:
+            opened = open_leaf(files[name], files.get(f"entries/{seq}.detached"))
+            if opened.kind is Kind.EVENT:
+                entries.judge(seq, opened, keyring)
+        except MALFORMED:
+            report.offend("events", "it is not an event", seq)
+    for offence in entries.offences:
+        report.offend(offence.check, offence.reason.en, offence.seq)
+    report.conclude("events", f"{entries.events_checked} verify by their writers' keys")
 
 
 def draw_bundle(out: Console, report: verify.Report) -> None:

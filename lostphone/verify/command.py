@@ -96,7 +96,13 @@ def verify(
     log = log or url
     if log is not None and is_bundle(Path(log)):
         said = check_bundle(
-            Path(log), policy, vkey or [], earlier=earlier or [], proofs=proof or [], tsa_roots=tsa_root or []
+            Path(log),
+            policy,
+            vkey or [],
+            earlier=earlier or [],
+            proofs=proof or [],
+            tsa_roots=tsa_root or [],
+            keyring=_ring(event_keys, None),
         )
         result(said.document(), as_json, lambda out: draw_bundle(out, said))
         return verify_file.EXIT[said.outcome]

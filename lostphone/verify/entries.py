@@ -15,7 +15,7 @@ from services.audit.tlog import leaf_hash as hash_of
 from shared.events import Event, KeyRing, Reading, Received, read
 from shared.events.reporter import IncidentClosed
 
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading an entry raises that has another shape, or nests without end."""
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAMES_CLOSED = IncidentClosed.event_type.encode()
@@ -69,7 +69,7 @@ class Entries:
             kind = Kind(header.get("of") or header["k"])
             if kind is Kind.DETACHED:
                 raise ValueError("what is detached is of another kind, too")
-        except _MALFORMED:
+        except MALFORMED:
             self._offend("chains", "既知の種類の項目ではありません", "it is not a leaf of a kind that is known", seq)
             return
         self.kinds[kind] += 1
@@ -85,8 +85,8 @@ class Entries:
             if kind is Kind.RESTORE:
                 self._restore(seq, header)
             if kind in _RECORDS and self.keyring is not None:
-                self._record(seq, kind, open_leaf(leaf, data), self.keyring)
-        except _MALFORMED:
+                self.judge(seq, open_leaf(leaf, data), self.keyring)
+        except MALFORMED:
             self._offend("chains", "種類に必要な見出しがありません", "its header lacks what its kind needs", seq)
 
     def finish(self) -> None:
@@ -196,12 +196,13 @@ class Entries:
             )
         self.closed = closed
 
-    def _record(self, seq: int, kind: Kind, opened: Opened, keyring: KeyRing) -> None:
+    def judge(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
+        """What an entry says of its record, by the keys of the services. Raises for one of another shape."""
         reading = _reading(opened, keyring)
-        if kind is Kind.EVENT:
+        if opened.kind is Kind.EVENT:
             self.events_checked += 1
             self._event(seq, reading, opened)
-        elif kind is Kind.DUPLICATE:
+        elif opened.kind is Kind.DUPLICATE:
             if not isinstance(reading, Event) or _said(reading) not in self._events:
                 self._offend(
                     "events",

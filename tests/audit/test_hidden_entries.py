@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from lostphone.verify import DirectorySource, Report, app, run
 from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link
+from services.audit.evidence import verify
 from services.audit.tlog import Checkpoint, SignedNote, TilePath, pack_bundle
 from shared.events import Received
 from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN
-from tests.audit.forger import INCIDENT, KEYS, OTHER
+from tests.audit.forger import INCIDENT, KEYS, OTHER, POLICY, Forger
 from tests.audit.naive import naive_root, naive_tile
 from tests.audit.records import Writers, at
 
@@ -127,6 +128,31 @@ def test_what_was_sent_twice_and_what_nobody_signed_is_no_finding(tmp_path: Path
 
 def _parts(record: Received) -> tuple[Any, ...]:
     return (record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.headers)
+
+
+def test_an_event_in_a_bundle_that_no_service_signed_is_found_with_their_keys(tmp_path: Path) -> None:
+    forger = Forger(tmp_path)
+    (tmp_path / "policy").write_text(POLICY)
+    keys = ["--event-keys", str(tmp_path / "event-keys.json")]
+
+    def outcomes(*options: str) -> list[Any]:
+        (tmp_path / "evidence.zip").write_bytes(verify.pack(forger.manifest(forger.files())))
+        given = [str(tmp_path / "evidence.zip"), "--policy", str(tmp_path / "policy"), *options]
+        said = CliRunner().invoke(app, [*given, "--json"], standalone_mode=False)
+        assert CliRunner().invoke(app, given, standalone_mode=False).return_value == said.return_value
+        document = json.loads(said.stdout)
+        return [
+            said.return_value,
+            document["first_offence"] and (document["checks"][-1]["name"], document["first_offence"]["seq"]),
+        ]
+
+    assert outcomes(*keys) == [0, None]
+    forger.rests[2] = forger.rests[2].replace(b'"ce_actor","', b'"ce_actor","x')
+    forger.settle()
+    assert outcomes() == [0, None], "it holds the keys of the log"
+    assert outcomes(*keys) == [1, ("events", 2)]
+    forger.files = lambda: {"entries/2.leaf": b"no leaf"}  # type: ignore[method-assign]
+    assert outcomes(*keys)[0] == 1
 
 
 def test_the_command_tells_what_it_found(tmp_path: Path) -> None:
