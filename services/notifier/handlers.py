@@ -83,10 +83,10 @@ class Handlers:
             case reporter.DeviceLost():
                 kind = "device_lost" if known.case.genuine else "report_not_verified"
                 await self._alerts.open(unit, known.scope, kind)
-                await self._run(unit, known, known.case.known_at, cause)
+                await self._run(unit, known, known.case.missed_at, cause)
                 await self._await_assessment(unit, known)
             case reporter.ReportVerified():
-                await self._run(unit, known, known.case.known_at, cause)
+                await self._run(unit, known, known.case.missed_at, cause)
                 await self._await_assessment(unit, known)
             case reporter.LossReportAmended():
                 await self._run(unit, known, known.case.known_at, cause)
@@ -113,8 +113,7 @@ class Handlers:
     async def _await_assessment(self, unit: Unit, known: Incident) -> None:
         case = known.case
         if case.genuine and case.assessment is None:
-            since = case.noticed_at or case.reported_at or unit.now
-            await unit.arm(known.id, "assess", since + _ASSESS_WITHIN)
+            await unit.arm(known.id, "assess", (case.missed_at or unit.now) + _ASSESS_WITHIN)
 
     async def erased(self, unit: Unit, payload: reporter.PersonalDataErased, event: Event) -> None:
         """The vault no longer knows the person; neither does the list of people concerned."""
@@ -127,7 +126,7 @@ class Handlers:
             await unit.lock(timer.subject)
             known = await store.incident(unit.connection, timer.subject)
             if known is not None and known.case.assessment is None and known.case.genuine and known.case.live:
-                at = known.case.known_at or known.case.reported_at or unit.now
+                at = known.case.missed_at or unit.now
                 await self._duties.run(unit, known, known_at=at, overdue_assessment=True, cause=None)
                 await self._alerts.open(unit, known.scope, "assessment_missing")
             await unit.finish(timer)

@@ -145,7 +145,9 @@ class Notifier(Running[Settings]):
     async def fire(self, subject: str, kind: str) -> None:
         """Bring forward the timers of a kind, as if their moment had come. One that is firing keeps its lease."""
         await self.kit.pool.execute(
-            "UPDATE timer SET due_at = now() WHERE subject = $1 AND name LIKE $2 || ':%' AND attempt = 0", subject, kind
+            "UPDATE timer SET due_at = now() WHERE subject = $1 AND split_part(name, ':', 1) = $2 AND attempt = 0",
+            subject,
+            kind,
         )
         self.kit.units.timer_wake.set()
 

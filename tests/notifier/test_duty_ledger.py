@@ -216,6 +216,16 @@ async def test_a_leak_that_nobody_assesses_opens_the_duties_as_provisional(notif
     assert {"leak_unknown", "people_unknown"} <= set(opened["JP-APPI-1"]["reasons"])
 
 
+async def test_what_is_told_later_moves_no_clock_of_the_loss_itself(notifier: Notifier, incident: str) -> None:
+    told = lost().model_dump(include=set(LossReportAmended.model_fields))
+    amended = LossReportAmended.model_validate(told | {"changed": ["circumstances"], "known_at": after(110)})
+    await notifier.hear(incident, lost(), amended)
+    await notifier.fire(incident, "assess")
+    await notifier.heard_of(incident, "duty-opened", 4)
+    opened = await _opened(notifier, incident)
+    assert datetime.fromisoformat(opened["JP-APPI-1"]["known_at"]) == NOTICED
+
+
 async def test_the_day_to_assess_counts_for_an_emergency_report_too_once_it_is_verified(
     notifier: Notifier, incident: str
 ) -> None:

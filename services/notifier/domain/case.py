@@ -88,6 +88,11 @@ class Case(_Fact):
         return self.verified or self.door is Door.SIGNED_IN
 
     @property
+    def missed_at(self) -> datetime | None:
+        """Since when the company knows of the loss itself, whatever it learned about it later: since the holder did."""
+        return self.noticed_at or self.reported_at
+
+    @property
     def live(self) -> bool:
         """Whether the case still asks for work."""
         return self.state in (CaseState.OPEN, CaseState.RECOVERED)
