@@ -160,6 +160,10 @@ class Cases:
     async def reopen(self, incident: str, acting: Acting, reason: str) -> Incident:
         """New facts: the case goes on, unless another one is about the phone by now."""
         async with self._units.begin() as unit:
+            seen = await store.load(unit.connection, incident, acting.organisation)
+            if seen is not None and seen.facts.device is not None:
+                # Before the case itself, in the order in which reports take them: one may be opening a case just now.
+                await unit.lock(f"device-{seen.facts.device}")
             current = await self._load(unit, incident, acting)
             device = await find_device(unit.connection, current.facts.device, current.organisation)
             if device is not None and current.recovered is None:

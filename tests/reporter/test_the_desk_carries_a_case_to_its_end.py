@@ -1,8 +1,13 @@
 """From the report to the end: what the desk does, what it hears, and what it may not skip."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
+import uuid_utils.compat as uuids
+
+from services.reporter import store
 from shared.events import mdm_actions as done
 from shared.events import notifier as told
 from tests.reporter.running import DESK, LEAD, PRIVACY, Reporter
@@ -102,6 +107,31 @@ async def test_a_duty_that_opens_after_the_end_opens_the_case_again(reporter: Re
     assert (kind, data) == ("incident-reopened", {"reason": "duty_opened"})
     refused = await lead.post(f"/v1/incidents/{incident}/cancel", {"reason": "found_in_bag"}, expect=409)
     assert refused["missing"] == ["duties_open"]
+
+
+async def _waits(pool: asyncpg.Pool, task: asyncio.Task[Any]) -> None:
+    """Until the task waits for a lock, or has ended."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not task.done() and not await pool.fetchval(waiting):
+        await asyncio.wait([task], timeout=0.02)
+
+
+async def test_a_case_is_not_reopened_beside_one_that_opens_about_the_same_phone_at_that_moment(
+    reporter: Reporter, acme: str
+) -> None:
+    incident = await _opened(reporter, acme)
+    lead = await reporter.someone(acme, LEAD)
+    path = f"/v1/incidents/{incident}"
+    await lead.post(f"{path}/cancel", {"reason": "found_in_bag"})
+    ended = await store.load(reporter.kit.pool, incident, acme)
+    assert ended is not None
+    other = ended.model_copy(update={"id": str(uuids.uuid7()), "ended": None})
+    async with reporter.kit.units.begin() as unit:
+        await unit.lock(f"device-{ended.facts.device}")
+        reopening = asyncio.create_task(lead.post(f"{path}/reopen", {"reason": "not_in_the_bag"}, expect=409))
+        await _waits(reporter.kit.pool, reopening)
+        await store.add(unit, other)
+    assert (await reopening)["code"] == "device_in_other_incident"
 
 
 async def test_recovery_keeps_every_duty_and_asks_for_a_new_assessment(reporter: Reporter, acme: str) -> None:
