@@ -71,12 +71,6 @@ async def incident(connection: Any, subject: str, organisation: str | None = Non
     return _incident(row) if row else None
 
 
-async def incidents(connection: Any, organisation: str) -> list[Incident]:
-    """All incidents of an organisation, newest first."""
-    rows = await connection.fetch(f"{_INCIDENT} WHERE organisation = $1 ORDER BY incident DESC LIMIT 200", organisation)
-    return [_incident(row) for row in rows]
-
-
 async def save(unit: Unit, known: Incident) -> None:
     """Keep what is known of an incident. Its organisation and whether it is a drill never change."""
     await unit.connection.execute(

@@ -117,7 +117,7 @@ class NanoMDM:
             raise ProviderUnavailableError(f"NanoMDM did not take the command: HTTP {answer.status_code}")
         if "push_error" not in said and not any("push_error" in status for status in said.get("status", {}).values()):
             raise ProviderUnavailableError(f"NanoMDM answered HTTP {answer.status_code}")
-        # 500 with nothing but a push error: queued all the same. The device is woken later, or connects by itself.
+        # 500 with nothing but a push error: queued all the same, for when the device connects by itself.
 
     async def outcome(self, udid: str, command: UUID) -> Outcome | None:
         row = await self._outcomes.of((udid, _name(command)))
