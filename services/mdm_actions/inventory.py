@@ -4,6 +4,7 @@ Identifiers go into the vault; rows keep a keyed mark of each, so that a later f
 anything.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
@@ -44,8 +45,11 @@ class Inventory:
         self._people = people
 
     async def check(self, organisation: str, text: str) -> Import:
-        """What importing this CSV file would do."""
-        sheet = read(text)
+        """What importing this CSV file would do.
+
+        A file of a large fleet takes seconds to read: in a thread, because phones are locked meanwhile.
+        """
+        sheet = await asyncio.to_thread(read, text)
         async with self._units.begin() as unit:
             known = {device.asset_tag: device.record for device in await fleet.devices(unit, organisation)}
             taken = await fleet.taken_elsewhere(
@@ -59,8 +63,11 @@ class Inventory:
             for row in sheet.rows
             if {row.udid, row.sim_id} & taken
         ]
-        file = {row.asset_tag: self._record(organisation, row) for row in sheet.rows}
-        return Import(sheet.rows, compare(file, known), sheet.bad + elsewhere)
+        changes = await asyncio.to_thread(self._compare, organisation, sheet.rows, known)
+        return Import(sheet.rows, changes, sheet.bad + elsewhere)
+
+    def _compare(self, organisation: str, rows: Sequence[Row], known: Mapping[str, Mapping[str, Any]]) -> Changes:
+        return compare({row.asset_tag: self._record(organisation, row) for row in rows}, known)
 
     async def apply(self, organisation: str, found: Import, actor: str) -> None:
         """Take what is new or changed. Each phone is compared once more, so that repeating an import is safe.

@@ -1,5 +1,12 @@
 """The company's list of phones: said first, then done; identifiers in the vault; nobody else's phones."""
 
+import asyncio
+import threading
+
+import pytest
+
+from services.mdm_actions import inventory
+from services.mdm_actions.domain.inventory import Sheet
 from shared.events.mdm_actions import DeviceChanged, DeviceRegistered, DeviceRetired
 from tests.mdm_actions.bench import Company, Service
 
@@ -39,6 +46,22 @@ async def test_importing_again_tells_only_what_changed(service: Service, company
     assert changed.identifiers["imei"] != before.identifiers["imei"]
     assert await service.names(f"device-{company.device(rows[0])}") == ["DeviceRegistered"]
     assert (await service.import_(company, rows[:2]))["changed"] == []
+
+
+async def test_the_service_goes_on_while_a_long_file_is_read(
+    service: Service, company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on = threading.Event()
+    read = inventory.read
+
+    def read_slowly(text: str) -> Sheet:
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).add_done_callback(lambda _: went_on.set())
+        assert went_on.wait(10), "nothing else had its turn"
+        return read(text)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(inventory, "read", read_slowly)
+    assert (await service.import_(company, [company.row("A-1")]))["added"] == ["A-1"]
 
 
 async def test_one_bad_row_keeps_the_whole_file_out(service: Service, company: Company) -> None:
