@@ -12,7 +12,8 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +27,12 @@ from lostphone import backup_log
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.embedded.postgres import find_programs
 from lostphone.installation import SERVICES
-from shared.events import LOG_TOPIC, KeyRing
+from services.audit.tlog import Checkpoint, SignedNote
+from shared.events import LOG_TOPIC, KeyRing, Received
 from shared.events.contracts import dead_letter_topic
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Since 2 the log may hold batches that nobody unpacked."""
 LOG_FILE: Final = "log.jsonl.gz"
 KEY_PATHS: Final = ("installation.json", "event-keys.json", "approvers.json", "keys")
 """What of an installation's directory is secret or says which keys count; never in a backup, always beside one."""
@@ -38,6 +41,7 @@ _SEQUENCES = """
 SELECT '/lostphone/' || $1::text AS source, subject, last FROM {schema}.subject_sequence
 """
 _LOG_STATE = "SELECT size, encode(root, 'hex') AS root FROM audit.log_state"
+_NEWEST_NOTE = "SELECT note FROM audit.checkpoint ORDER BY size DESC LIMIT 1"
 _OUTBOX = "SELECT count(*) FROM {schema}.outbox"
 
 
@@ -58,8 +62,6 @@ class Source:
 def make(source: Source, file: Path) -> dict[str, Any]:
     """Write the backup, whole or not at all, readable by its owner only; its manifest. Raises `BackupError`,
     `BrokerError`, or what asyncpg raises."""
-    if file.exists():
-        raise BackupError(f"{file} exists already")
     with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".backup-") as place:
         folder = Path(place)
         manifest = asyncio.run(_collect(source, folder))
@@ -71,11 +73,20 @@ def make(source: Source, file: Path) -> dict[str, Any]:
     return manifest
 
 
+def must_be_new(*files: Path) -> None:
+    """Raises `BackupError` for one that is there."""
+    for file in files:
+        if file.exists():
+            raise BackupError(f"{file} exists already")
+
+
 def keep_keys(data_dir: Path, file: Path) -> None:
-    """Write the installation's keys, passwords and ports to a file of its own, readable by its owner only."""
-    if file.exists():
-        raise BackupError(f"{file} exists already")
-    _pack(file, [(data_dir / name, name) for name in KEY_PATHS if (data_dir / name).exists()])
+    """Write the installation's keys, passwords and ports to a file of its own, whole or not at all, readable by its
+    owner only."""
+    with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".backup-") as place:
+        whole = Path(place) / "whole.tar"
+        _pack(whole, [(data_dir / name, name) for name in KEY_PATHS if (data_dir / name).exists()])
+        whole.replace(file)
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -83,22 +94,29 @@ def read_manifest(file: Path) -> dict[str, Any]:
     try:
         with tarfile.open(file) as packed:
             member = packed.extractfile("manifest.json")
-            manifest: dict[str, Any] = orjson.loads(member.read()) if member else {}
-    except (OSError, KeyError, tarfile.TarError, orjson.JSONDecodeError) as error:
+            manifest: Any = orjson.loads(member.read()) if member else None
+    except (OSError, EOFError, KeyError, tarfile.TarError, orjson.JSONDecodeError) as error:
         raise BackupError(f"{file} is not a backup: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise BackupError(f"{file} has format {manifest.get('format')}, and this version reads {FORMAT}")
-    return manifest
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise BackupError(f"{file} is not a backup: it does not say what it holds")
+    if manifest.get("format") not in range(1, FORMAT + 1):
+        raise BackupError(f"{file} has format {manifest.get('format')}, and this version reads up to {FORMAT}")
+    return dict(manifest)
 
 
 def unpack(file: Path, folder: Path) -> dict[str, Any]:
-    """The files of a backup, each as it was written. Raises `BackupError` when one differs from the manifest."""
+    """The files of a backup, each as it was written, and no others. Raises `BackupError` when one differs from the
+    manifest."""
     manifest = read_manifest(file)
-    with tarfile.open(file) as packed:
-        packed.extractall(folder, filter="data")
-    for name, said in manifest["files"].items():
-        if not (folder / name).exists() or _sha256(folder / name) != said["sha256"]:
-            raise BackupError(f"{name} in {file} is not what was written: the file was damaged or changed")
+    try:
+        with tarfile.open(file) as packed:
+            for name in manifest["files"]:
+                packed.extract(name, folder, filter="data")
+        damaged = [name for name, said in manifest["files"].items() if _sha256(folder / name) != said["sha256"]]
+    except (KeyError, TypeError, tarfile.TarError, EOFError, FileNotFoundError) as error:
+        raise BackupError(f"{file} is not whole: {error}") from error
+    if damaged:
+        raise BackupError(f"{damaged[0]} in {file} is not what was written: the file was damaged or changed")
     return manifest
 
 
@@ -141,20 +159,27 @@ async def _facts(connection: asyncpg.Connection) -> dict[str, Any]:
     state = (await connection.fetch(_LOG_STATE))[0]
     outbox = {name: await connection.fetchval(_OUTBOX.format(schema=name)) for name in SERVICES}
     version = await connection.fetchval("SHOW server_version")
-    return {"timeline": dict(state), "outbox": outbox, "postgres": version}
+    return {"timeline": dict(state), "origin": await origin(connection), "outbox": outbox, "postgres": version}
+
+
+async def origin(connection: asyncpg.Connection) -> str | None:
+    """Of the log that the database has; None when that one has published nothing."""
+    note = await connection.fetchval(_NEWEST_NOTE)
+    return Checkpoint.parse(SignedNote.parse(note).text).origin if note is not None else None
 
 
 def _write_log(source: Source, file: Path, ends: Mapping[int, int], sequences: backup_log.Sequences) -> dict[str, int]:
     kafka = source.kafka or {}
     keyring = KeyRing(source.event_keys)
 
-    def all_of_it() -> Any:
+    def all_of_it() -> Generator[Received]:
         yield from backup_log.cut(backup_log.records(kafka, LOG_TOPIC, ends), keyring, sequences)
         for service in SERVICES:
             topic = dead_letter_topic(service)
             yield from backup_log.records(kafka, topic, backup_log.ends(kafka, topic))
 
-    return backup_log.write(file, all_of_it())
+    with closing(all_of_it()) as found:
+        return backup_log.write(file, found)
 
 
 def dump(dsn: str, file: Path, snapshot: str | None = None) -> None:

@@ -12,11 +12,14 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from lostphone import status
 from lostphone.embedded.kafka_properties import SCRAM, as_text
 from lostphone.status import replace_private
 from shared.events import Received
 from shared.events.contracts.acls import OPERATOR
+from shared.messaging.kafka import KafkaConnection
 
 SASL_SSL: Final = "SASL_SSL"
 
@@ -82,6 +85,18 @@ def connection_from_environment(bootstrap: str | None, told: Mapping[str, str] =
             Path(told.get("LOSTPHONE_KAFKA_CA_FILE", "")),
         )
     return connection
+
+
+def as_service(connection: Mapping[str, Any]) -> KafkaConnection:
+    """The same, for the client that the services have."""
+    password = connection.get("sasl.password")
+    return KafkaConnection(
+        bootstrap=connection["bootstrap.servers"],
+        security=connection.get("security.protocol", "PLAINTEXT"),
+        username=connection.get("sasl.username"),
+        password=None if password is None else SecretStr(password),
+        ca_file=connection.get("ssl.ca.location"),
+    )
 
 
 _headers = methodcaller("headers")

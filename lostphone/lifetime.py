@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from lostphone import addresses, log_rotation, running, succession
+from lostphone import addresses, log_rotation, running, succession, unfinished_restore
 from lostphone.database import ForeignDatabaseError
 from lostphone.embedded import EmbeddedError
 from lostphone.embedded.ports import Claims
@@ -70,6 +70,7 @@ def _run(
     running.end_orphans(data_dir)
     claims = Claims()
     try:
+        unfinished_restore.require_done(data_dir)
         installation = open_installation(data_dir, named, secure=secure, claims=claims)
         succession.require_done(installation)
         log_rotation.require_done(installation.log_keys)

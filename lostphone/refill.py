@@ -2,156 +2,203 @@
 
 Some offsets of a log hold no record that anybody reads: the end of a transaction takes one, each record that a
 transaction took back keeps its own, and the beginning of a log can be deleted. They are left out again by the same
-means, so that the new log reads like the old one: a hole of one offset is the end of a transaction with the record
-before it, a longer one is a transaction that is taken back, and a hole at the beginning is filled and deleted.
+means, so that the new log reads like the old one: all such offsets of a stretch belong to one transaction, which is
+taken back at the last of them, and those at the beginning are filled and deleted.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from itertools import chain, pairwise
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from lostphone.backup_log import reader, watermarks
-from lostphone.topics import BrokerError
-from shared.events import Received
+from lostphone.batch_writer import BatchWriter, RefusedError, codec_of, records_in
+from lostphone.kafka_access import as_service
+from lostphone.topics import BrokerError, compression
+from shared.events import Received, Unopened
 
-_BATCH = 2000
+_STRETCH_RECORDS = 2000
+_STRETCH_BYTES = 8 * 1024 * 1024
+_EMPTY_AT_ONCE = 10_000
 _WITHIN_SECONDS = 60.0
-_TRANSACTION_MS = 900_000
-"""The longest that brokers allow unless told otherwise."""
 
 
-def fill(connection: Mapping[str, Any], found: Iterable[Received], *, exactly: frozenset[str]) -> int:
+@dataclass
+class Refilled:
+    """What was done: how many records there are, and which batches the broker did not take, and why. The offsets of
+    these are empty."""
+
+    records: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def fill(connection: Mapping[str, Any], found: Iterable[Received], *, exactly: frozenset[str]) -> Refilled:
     """Write the records, partition after partition, to an empty broker, with their timestamps; those of the topics in
-    `exactly` at their very offsets. How many. Raises `BrokerError`, also when an offset is another."""
-    refill = _Refill(connection, exactly)
-    written = 0
+    `exactly` at their very offsets. Raises `BrokerError`, also when an offset is another."""
     try:
-        for record, after in pairwise(chain(found, (None,))):
-            if record is not None:
-                refill.write(record, after)
-                written += 1
-        refill.finish()
-    except KafkaException as error:
-        raise BrokerError(f"the log cannot be written: {error.args[0].str()}") from error
-    finally:
-        refill.close()
-    return written
+        return asyncio.run(_Refill(connection, exactly).run(found))
+    except (KafkaError, OSError) as error:
+        raise BrokerError(f"the log cannot be written: {error!r}") from error
+
+
+def end_what_was_begun(connection: Mapping[str, Any]) -> None:
+    """What an interrupted one left open, so that its end comes to lie in no log that is made anew. Raises
+    `BrokerError`."""
+
+    async def end() -> None:
+        writer = BatchWriter(as_service(connection))
+        try:
+            await writer.start()
+            await writer.end_what_was_begun()
+        finally:
+            await writer.close()
+
+    try:
+        asyncio.run(end())
+    except (KafkaError, OSError) as error:
+        raise BrokerError(f"the broker cannot be reached: {error!r}") from error
 
 
 class _Refill:
     def __init__(self, connection: Mapping[str, Any], exactly: frozenset[str]) -> None:
         self._connection = connection
         self._exactly = exactly
-        self._producer = Producer({"acks": "all", "enable.idempotence": True, "log_level": 0, **connection})
-        self._transactional: Producer | None = None
-        self._reader: Consumer | None = None
-        self._begun: dict[tuple[str, int], int] = {}
-        """The first offset of each partition."""
-        self._wrong: list[str] = []
-        self._produced = 0
+        self._done = Refilled()
+        self._next: dict[tuple[str, int], int] = {}
+        """Of each partition the offset behind what was written."""
+        self._begins: dict[tuple[str, int], int] = {}
+        """Of each partition the first offset."""
+        self._compression: dict[str, str] = {}
 
-    def write(self, record: Received, after: Received | None) -> None:
-        """Write a record, and leave out what lies empty around it."""
-        if record.topic not in self._exactly:
-            self._produce(self._producer, record)
-            return
-        if _place(record) not in self._begun:
-            self._begun[_place(record)] = record.offset
-            for empty in _empty(record, 0, record.offset):
-                self._produce(self._producer, empty)
-        next_offset = record.offset + 1
-        hole = after.offset - next_offset if after is not None and _place(after) == _place(record) else 0
-        if hole == 1:
-            self._in_transaction([record], commit=True)
-            return
-        self._produce(self._producer, record)
-        if hole > 1:
-            self._in_transaction(list(_empty(record, next_offset, hole - 1)), commit=False)
+    async def run(self, found: Iterable[Received]) -> Refilled:
+        writer = BatchWriter(as_service(self._connection))
+        try:
+            await writer.start()
+            for stretch in _stretches(found):
+                if stretch[0].topic in self._exactly:
+                    await self._write_at_offsets(writer, stretch)
+                else:
+                    await self._write(writer, stretch)
+                self._done.records += len(stretch)
+            await writer.arrive()
+        finally:
+            await writer.close()
+        await asyncio.to_thread(self._delete_beginnings)
+        return self._done
 
-    def finish(self) -> None:
-        """Wait until all is there, and delete what was no record. Raises `BrokerError`."""
-        self._flush(self._producer)
-        begins = [TopicPartition(*place, offset) for place, offset in self._begun.items() if offset]
-        if begins:
-            admin = AdminClient({"log_level": 0, **self._connection})  # answers as long as somebody holds it
+    async def _write(self, writer: BatchWriter, stretch: Sequence[Received]) -> None:
+        """Where they come to lie does not matter."""
+        for records in _runs(stretch):
+            if isinstance(records[0].value, Unopened):
+                await self._write_whole(writer, records[0], None)
+            else:
+                await writer.write(records[0].topic, records[0].partition, records, None)
+
+    async def _write_at_offsets(self, writer: BatchWriter, stretch: Sequence[Received]) -> None:
+        topic, partition = place = _place(stretch[0])
+        if place not in self._next:
+            await self._fill_beginning(writer, stretch[0])
+        runs = list(_runs(stretch))
+        last_hole = self._last_hole(place, runs)
+        for records in runs:
+            at, first = self._next[place], _first(records[0])
+            if at < first:
+                ends = first == last_hole
+                await writer.leave_empty(topic, partition, records[0].timestamp_ms, at, first - at - ends)
+                if ends:
+                    await writer.take_back(topic, partition, first - 1)
+            self._next[place] = records[-1].offset + 1
+            if isinstance(records[0].value, Unopened):
+                await self._write_whole(writer, records[0], first)
+            else:
+                await writer.write(topic, partition, records, first)
+
+    def _last_hole(self, place: tuple[str, int], runs: Sequence[Sequence[Received]]) -> int | None:
+        """The offset behind the last empty ones of a stretch."""
+        last = None
+        at = self._next[place]
+        for records in runs:
+            if at < _first(records[0]):
+                last = _first(records[0])
+            at = records[-1].offset + 1
+        return last
+
+    async def _write_whole(self, writer: BatchWriter, record: Received, at: int | None) -> None:
+        batch = record.value or b""
+        try:
+            await asyncio.to_thread(self._must_keep, record.topic, batch)
+            await writer.write_whole(record.topic, record.partition, batch, at)
+        except RefusedError as error:
+            self._done.records -= 1
+            self._done.refused[f"{record.topic}/{record.partition}@{record.offset}"] = str(error)
+            if at is not None:
+                count = records_in(batch)
+                await writer.leave_empty(record.topic, record.partition, record.timestamp_ms, at, count - 1)
+                await writer.take_back(record.topic, record.partition, record.offset)
+
+    def _must_keep(self, topic: str, batch: bytes) -> None:
+        """Raises `RefusedError` for what the broker would pack anew: it would not be what it was, and who would unpack
+        it then is the broker itself, in its own memory."""
+        if topic not in self._compression:
+            self._compression[topic] = compression(self._connection, topic)
+        if self._compression[topic] not in ("producer", codec_of(batch)):
+            raise RefusedError(f"packed as {codec_of(batch)}, and the topic packs as {self._compression[topic]}")
+
+    async def _fill_beginning(self, writer: BatchWriter, record: Received) -> None:
+        topic, partition = place = _place(record)
+        self._next[place] = self._begins[place] = first = _first(record)
+        for at in range(0, first, _EMPTY_AT_ONCE):
+            empty = Received(topic, partition, at, record.timestamp_ms, None, (), None)
+            await writer.write(topic, partition, [empty] * min(_EMPTY_AT_ONCE, first - at), at)
+
+    def _delete_beginnings(self) -> None:
+        begins = [TopicPartition(*place, offset) for place, offset in self._begins.items() if offset]
+        if not begins:
+            return
+        admin = AdminClient({"log_level": 0, **self._connection})  # answers as long as somebody holds it
+        try:
             for deleted in admin.delete_records(begins).values():
                 deleted.result(_WITHIN_SECONDS)
+        except KafkaException as error:
+            raise BrokerError(f"the beginning of the log cannot be deleted: {error.args[0].str()}") from error
 
-    def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
 
-    def _in_transaction(self, records: list[Received], *, commit: bool) -> None:
-        self._flush(self._producer)
-        producer = self._begin_transaction()
-        for record in records:
-            self._produce(producer, record)
-        # What was not sent yet would be dropped when it is taken back, and take no offset.
-        self._flush(producer)
-        if commit:
-            producer.commit_transaction(_WITHIN_SECONDS)
-        else:
-            producer.abort_transaction(_WITHIN_SECONDS)
-        self._wait_for(records[-1].topic, records[-1].partition, records[-1].offset + 2)
+def _stretches(found: Iterable[Received]) -> Iterator[list[Received]]:
+    """Records of one partition each, as many as may be held at once."""
+    stretch: list[Received] = []
+    held = 0
+    for record in found:
+        is_full = len(stretch) >= _STRETCH_RECORDS or held >= _STRETCH_BYTES
+        if stretch and (is_full or _place(stretch[0]) != _place(record)):
+            yield stretch
+            stretch, held = [], 0
+        stretch.append(record)
+        held += len(record.value or b"")
+    if stretch:
+        yield stretch
 
-    def _begin_transaction(self) -> Producer:
-        if self._transactional is None:
-            settings = {"transactional.id": "lostphone-restore", "transaction.timeout.ms": _TRANSACTION_MS}
-            self._transactional = Producer({"log_level": 0, **self._connection, **settings})
-            self._transactional.init_transactions(_WITHIN_SECONDS)
-        self._transactional.begin_transaction()
-        return self._transactional
 
-    def _wait_for(self, topic: str, partition: int, end: int) -> None:
-        """The end of a transaction comes to lie in the log after its producer was answered."""
-        self._reader = self._reader or reader(self._connection)
-        deadline = time.monotonic() + _WITHIN_SECONDS
-        while (now := watermarks(self._reader, topic, partition)[1]) != end:
-            if now > end or time.monotonic() > deadline:
-                raise BrokerError(f"{topic}/{partition} ends at {now} and not at {end}")
-            time.sleep(0.01)
-
-    def _flush(self, producer: Producer) -> None:
-        left = producer.flush(_WITHIN_SECONDS)
-        if left or self._wrong:
-            raise BrokerError(f"{left + len(self._wrong)} records are not where they were: {self._wrong[:3]}")
-
-    def _produce(self, producer: Producer, record: Received) -> None:
-        while True:
-            try:
-                producer.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=list(record.headers),
-                    partition=record.partition,
-                    timestamp=record.timestamp_ms,
-                    on_delivery=partial(self._landed, record),
-                )
-                break
-            except BufferError:
-                producer.poll(0.5)
-        self._produced += 1
-        if self._produced % _BATCH == 0:
-            producer.poll(0)
-
-    def _landed(self, record: Received, error: Any, message: Any) -> None:
-        if error is not None:
-            self._wrong.append(f"{record.topic}/{record.partition}@{record.offset}: {error.str()}")
-        elif record.topic in self._exactly and message.offset() != record.offset:
-            self._wrong.append(f"{record.topic}/{record.partition}@{record.offset} lies at {message.offset()}")
+def _runs(stretch: Sequence[Received]) -> Iterator[list[Received]]:
+    """Records without an empty offset between them; a batch that nobody unpacked is by itself."""
+    run: list[Received] = []
+    for record in stretch:
+        is_alone = isinstance(record.value, Unopened) or bool(run and isinstance(run[0].value, Unopened))
+        if run and (is_alone or record.offset != run[-1].offset + 1):
+            yield run
+            run = []
+        run.append(record)
+    if run:
+        yield run
 
 
 def _place(record: Received) -> tuple[str, int]:
     return record.topic, record.partition
 
 
-def _empty(beside: Received, first: int, count: int) -> Iterator[Received]:
-    """Records for these offsets of the same partition, which nobody will read."""
-    for offset in range(first, first + count):
-        yield Received(beside.topic, beside.partition, offset, beside.timestamp_ms, None, (), None)
+def _first(record: Received) -> int:
+    """The first offset that it takes."""
+    taken = records_in(record.value) if isinstance(record.value, Unopened) else 1
+    return record.offset + 1 - taken

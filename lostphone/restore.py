@@ -11,19 +11,20 @@ The services must not run. Two cases, told apart by the log that the broker has:
 """
 
 import asyncio
-import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from lostphone import backup_log, database
+from lostphone import backup_log, database, unfinished_restore
 from lostphone.audit_keys import AuditKeys
-from lostphone.backup import LOG_FILE, BackupError, run, unpack
+from lostphone.backup import LOG_FILE, BackupError, origin, run, unpack
 from lostphone.closed_log import NothingToCloseError, set_aside
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.installation import SERVICES
@@ -31,8 +32,8 @@ from lostphone.refill import fill
 from lostphone.timeline_again import record_again
 from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
-from services.audit.tlog import Checkpoint, SignedNote, VerifierKey
-from shared.events import LOG_TOPIC, Event, KeyRing, event_types, read
+from services.audit.tlog import VerifierKey
+from shared.events import LOG_TOPIC, Event, KeyRing, Received, event_types, read
 from shared.postgres import connect
 
 _HOLDS = "SELECT (SELECT count(*) FROM reporter.incident) + (SELECT size FROM audit.log_state)"
@@ -46,7 +47,6 @@ INSERT INTO reporter.said_after_backup (subject, known, said)
 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
 ON CONFLICT (subject) DO UPDATE SET said = excluded.said
 """
-_NEWEST_NOTE = "SELECT note FROM audit.checkpoint ORDER BY size DESC LIMIT 1"
 _REFEED = "UPDATE audit.feed SET next_seq = 0"
 _FORGET_REDRIVES = "DELETE FROM {schema}.position WHERE topic LIKE 'lostphone.%.redrive.v1'"
 
@@ -63,6 +63,8 @@ class Target:
     """Of the timeline's log, the first of its origin."""
     log_state_dir: Path
     """What the log has published, outside the database."""
+    data_dir: Path
+    """Where an interrupted restore leaves its mark."""
 
 
 @dataclass
@@ -78,6 +80,9 @@ class Restored:
     forgotten: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """By subject and service the names of these events, in their order. What the reporter had said it reads again from
     the log when it starts; what the others did, people have to know before they have it done again."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Batches that nobody had unpacked and the broker does not take as they are, by topic, partition and offset, and
+    why. Their offsets are empty; the timeline keeps what it recorded of them."""
 
 
 @dataclass
@@ -108,15 +113,23 @@ async def restore(target: Target, file: Path, *, replace: bool = False, copy: Pa
     with tempfile.TemporaryDirectory(prefix="lostphone-restore-") as place:
         folder = Path(place)
         manifest = await asyncio.to_thread(unpack, file, folder)
-        await _refuse_to_overwrite(target, replace)
+        # What an interrupted one put there is nobody's loss.
+        await _refuse_to_overwrite(target, replace or unfinished_restore.is_marked(target.data_dir))
+        if unfinished_restore.wrote_log(target.data_dir):
+            await asyncio.to_thread(unfinished_restore.start_over, target.kafka, _log_of(folder))
         ends = await asyncio.to_thread(backup_log.ends, target.kafka, LOG_TOPIC)
-        if any(ends.values()):
+        writes_log = not any(ends.values())
+        if writes_log:
+            _refuse_another_log(target, manifest.get("origin"))
+        elif LOG_FILE in manifest["files"]:
             await asyncio.to_thread(_compare, target, folder, ends)
-        await _databases(target, folder, manifest)
-        if not any(ends.values()):
-            await _refuse_another_log(target)
+        with unfinished_restore.marked(target.data_dir, writes_log=writes_log):
+            await _databases(target, folder, manifest)
+            if not writes_log:
+                return await _catch_up(target, manifest, ends, copy)
+            # Of an earlier format, which does not say it outside the database.
+            _refuse_another_log(target, await _origin(target.superuser_dsn))
             return await _write_log(target, folder, manifest)
-        return await _catch_up(target, manifest, ends, copy)
 
 
 async def _refuse_to_overwrite(target: Target, replace: bool) -> None:
@@ -140,18 +153,26 @@ async def _refuse_to_overwrite(target: Target, replace: bool) -> None:
 
 def _compare(target: Target, folder: Path, ends: Mapping[int, int]) -> None:
     """Raises `BackupError` when the log does not begin with the backup's."""
-    kept = [record for record in backup_log.read_file(folder / LOG_FILE) if record.topic == LOG_TOPIC]
     until: dict[int, int] = {}
-    for record in kept:
+    for record in _log_of(folder):
         until[record.partition] = record.offset + 1
     short = [number for number, end in until.items() if ends.get(number, 0) < end]
     if short:
         raise BackupError(
             f"the log ends before the backup's in partition {short[0]}: it is another log, or lost its end"
         )
-    for mine, theirs in zip(kept, backup_log.records(target.kafka, LOG_TOPIC, until), strict=True):
-        if mine != theirs:
-            raise BackupError(f"the log is not the backup's: {theirs.topic}/{theirs.partition}@{theirs.offset} differs")
+    with closing(backup_log.records(target.kafka, LOG_TOPIC, until)) as found:
+        for mine, theirs in zip_longest(_log_of(folder), found):
+            if mine is None or theirs is None or not unfinished_restore.same(mine, theirs):
+                record = theirs or mine
+                raise BackupError(
+                    f"the log is not the backup's: {record.topic}/{record.partition}@{record.offset} differs"
+                )
+
+
+def _log_of(folder: Path) -> Iterator[Received]:
+    """The records of the log in a backup."""
+    return (record for record in backup_log.read_file(folder / LOG_FILE) if record.topic == LOG_TOPIC)
 
 
 async def _databases(target: Target, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -185,9 +206,8 @@ async def _fresh(server_dsn: str, name: str, owner: str | None) -> None:
         await server.close()
 
 
-async def _refuse_another_log(target: Target) -> None:
+def _refuse_another_log(target: Target, origin: str | None) -> None:
     """Where nothing tells how a later log went on, its keys must not sign an earlier one's entries."""
-    origin = await _origin(target.superuser_dsn)
     if origin not in (None, target.log_vkeys[0].name):
         raise BackupError(
             f"the timeline of the backup is {origin}, and the keys here are of {target.log_vkeys[0].name}: give the "
@@ -208,7 +228,7 @@ async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) 
             await connection.execute(_FORGET_REDRIVES.format(schema=service))
     finally:
         await connection.close()
-    return Restored(manifest["at"], "written", written)
+    return Restored(manifest["at"], "written", written.records, refused=written.refused)
 
 
 async def _catch_up(
@@ -250,14 +270,14 @@ async def _known(connection: asyncpg.Connection, service: str) -> dict[str, int]
 
 async def _timeline(target: Target, copy: Path | None) -> None:
     """What it had recorded, and had published, after the backup."""
-    origin = target.log_vkeys[0].name
-    if await _origin(target.superuser_dsn) not in (None, origin):
+    goes_on = target.log_vkeys[0].name
+    if await _origin(target.superuser_dsn) not in (None, goes_on):
         # The log of the backup was closed since; all of the one that goes on is told.
-        with contextlib.suppress(NothingToCloseError):
+        with suppress(NothingToCloseError):
             await set_aside(target.superuser_dsn)
     if copy is not None:
         await _recover(target, copy)
-    await record_again(target.superuser_dsn, target.kafka, target.audit_keys, origin)
+    await record_again(target.superuser_dsn, target.kafka, target.audit_keys, goes_on)
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10, server_settings={"search_path": "audit"})
     try:
         await Kept(target.log_state_dir).put_back(connection, target.log_vkeys)
@@ -266,13 +286,11 @@ async def _timeline(target: Target, copy: Path | None) -> None:
 
 
 async def _origin(dsn: str) -> str | None:
-    """Of the log that the database has; None when that one has published nothing."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        note = await connection.fetchval(_NEWEST_NOTE)
+        return await origin(connection)
     finally:
         await connection.close()
-    return Checkpoint.parse(SignedNote.parse(note).text).origin if note is not None else None
 
 
 async def _recover(target: Target, copy: Path) -> None:

@@ -8,6 +8,7 @@ blinding key; so the same entries come out, and each is compared.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,13 +65,14 @@ async def record_again(dsn: str, kafka: Mapping[str, Any], keys: AuditKeys, orig
 
 def _told(kafka: Mapping[str, Any], size: int, origin: str) -> list[_Told]:
     by_seq: dict[int, _Told] = {}
-    for record in backup_log.records(kafka, TIMELINE_TOPIC, backup_log.ends(kafka, TIMELINE_TOPIC)):
-        said = orjson.loads(record.value or b"{}")
-        if said.get("seq", -1) >= size and said.get("log", origin) == origin:
-            place = (said.get("partition"), said.get("offset"))
-            entry = _Told(said["seq"], said["kind"], said["leaf"], *place, said.get("text"))
-            if by_seq.setdefault(entry.seq, entry).leaf != entry.leaf:
-                raise BackupError(f"{TIMELINE_TOPIC} tells two stories of entry {entry.seq}: it has forked before")
+    with closing(backup_log.records(kafka, TIMELINE_TOPIC, backup_log.ends(kafka, TIMELINE_TOPIC))) as found:
+        for record in found:
+            said = orjson.loads(record.value or b"{}")
+            if said.get("seq", -1) >= size and said.get("log", origin) == origin:
+                place = (said.get("partition"), said.get("offset"))
+                entry = _Told(said["seq"], said["kind"], said["leaf"], *place, said.get("text"))
+                if by_seq.setdefault(entry.seq, entry).leaf != entry.leaf:
+                    raise BackupError(f"{TIMELINE_TOPIC} tells two stories of entry {entry.seq}: it has forked before")
     told = [by_seq[seq] for seq in sorted(by_seq)]
     if [entry.seq for entry in told] != list(range(size, size + len(told))):
         raise BackupError(f"{TIMELINE_TOPIC} does not tell of every entry from {size} on")

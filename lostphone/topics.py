@@ -2,11 +2,11 @@
 
     state = await asyncio.to_thread(apply, connection, manifest())
 
-Nothing is ever deleted, and partitions are never added: both would break the order of incidents that are open.
+Bringing in line deletes nothing, and adds no partitions: both would break the order of incidents that are open.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,6 +66,23 @@ def apply(connection: Mapping[str, Any], topics: Iterable[Topic], *, replicas: i
     _alter(admin, [now for now in before if now.changed])
     _await_leaders(admin, wanted)
     return [_after(now) for now in before]
+
+
+def delete(connection: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Delete these topics and wait until none is there. Raises `BrokerError`."""
+    admin = _admin(connection)
+    for name, answer in admin.delete_topics(list(names)).items():
+        _wait(answer, f"topic {name} could not be deleted", unless="UNKNOWN_TOPIC_OR_PART")
+    deadline = time.monotonic() + _LEADERS_WITHIN
+    while there := _partitions(admin).keys() & set(names):
+        if time.monotonic() > deadline:
+            raise BrokerError(f"still there after {_LEADERS_WITHIN:.0f} s: {', '.join(sorted(there))}")
+        time.sleep(0.05)
+
+
+def compression(connection: Mapping[str, Any], topic: str) -> str:
+    """How the broker packs what comes into the topic, as its configuration names it. Raises `BrokerError`."""
+    return _configs(_admin(connection), [topic])[topic]["compression.type"]
 
 
 def _after(before: Standing) -> Standing:

@@ -1,7 +1,9 @@
 """`ops backup` and `ops restore`."""
 
 import asyncio
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +14,7 @@ import asyncpg
 import typer
 
 from lostphone import backup as made
-from lostphone import running
+from lostphone import running, unfinished_restore
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.database import DATABASE, ForeignDatabaseError
 from lostphone.embedded import EmbeddedError
@@ -21,7 +23,7 @@ from lostphone.kafka_access import connection_from_environment, running_connecti
 from lostphone.named import Named
 from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result
 from lostphone.sources import VARIABLES, Source
-from lostphone.status import Status, data_directory
+from lostphone.status import INSTALLATION, Status, data_directory
 from lostphone.topics import BrokerError
 
 _FAILURES: Final = (
@@ -73,6 +75,7 @@ def backup(
         postgres = _superuser(status, directory)
     source = made.Source(postgres or "", event_keys or directory / "event-keys.json", None if without_log else kafka)
     try:
+        made.must_be_new(*filter(None, (file, keys)))
         manifest = made.make(source, file)
         if keys is not None:
             made.keep_keys(directory, keys)
@@ -128,15 +131,26 @@ def restore(
     running.require_down(directory)
     try:
         made.read_manifest(file)
-        if keys is not None:
-            _unpack_keys(keys, directory)
-        restored = asyncio.run(restore_embedded(directory, file, replace=replace, copy=copy))
+        with running.hold(directory):
+            if keys is not None and not unfinished_restore.is_marked(directory):
+                _unpack_keys(keys, directory)
+            restored = asyncio.run(restore_embedded(directory, file, replace=replace, copy=copy))
+    except running.AlreadyRunningError as error:
+        raise SaidNoError(
+            f"{directory} では別のコマンドが動いています。", f"Another command is at work in {directory}."
+        ) from error
     except made.BackupError as error:
         raise SaidNoError(f"復元できません: {error}", f"Not restored: {error}") from error
     except _FAILURES as error:
         raise CouldNotError(f"復元できません: {error}", f"Not restored: {error}") from error
     said: dict[str, Any] = asdict(restored)
     result(said, as_json, lambda out: out.print(str(_restored(said)), markup=False))
+    for place, reason in restored.refused.items():
+        progress(
+            f"{place}: 誰にも開けなかった束で、ブローカーが受け取りません({reason})。記録はタイムラインにあります。",
+            f"{place}: a batch that nobody had unpacked, which the broker does not take ({reason}). Its offsets are "
+            "empty; the timeline keeps what it recorded of it.",
+        )
     for subject, services in restored.forgotten.items():
         for sentence in _forgotten(subject, services):
             progress(sentence.ja, sentence.en)
@@ -160,18 +174,26 @@ def _forgotten(subject: str, services: Mapping[str, Sequence[str]]) -> Iterator[
 
 
 def _unpack_keys(keys: Path, directory: Path) -> None:
-    """Into a place that holds no installation yet."""
-    if (directory / "installation.json").exists():
+    """Into a place that holds no installation yet; it is one when all is there."""
+    if (directory / INSTALLATION).exists():
         raise made.BackupError(f"{directory} has keys of its own; restore into an empty place, or without --keys")
-    directory.mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(keys) as packed:
+        with tarfile.open(keys) as packed, tempfile.TemporaryDirectory(dir=directory, prefix=".keys-") as place:
             names = {member.name.partition("/")[0] for member in packed.getmembers()}
-            if not names <= set(made.KEY_PATHS) or "installation.json" not in names:
+            if not names <= set(made.KEY_PATHS) or INSTALLATION not in names:
                 raise made.BackupError(f"{keys} does not hold an installation's keys")
-            packed.extractall(directory, filter="data")
-    except tarfile.TarError as error:
+            packed.extractall(place, filter="data")
+            for name in sorted(names, key=lambda name: name == INSTALLATION):
+                _move(Path(place) / name, directory / name)
+    except (tarfile.TarError, EOFError) as error:
         raise made.BackupError(f"{keys} cannot be read: {error}") from error
+
+
+def _move(source: Path, place: Path) -> None:
+    """Also over what an interrupted restore left."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    source.replace(place)
 
 
 def _made(manifest: dict[str, Any]) -> Sentence:

@@ -1,7 +1,10 @@
 """Broker and database for a restore: the embedded ones are started for it alone and ended again."""
 
 import asyncio
+import sys
 from pathlib import Path
+
+import structlog
 
 from lostphone.audit_keys import AuditKeys
 from lostphone.database import DATABASE
@@ -15,6 +18,8 @@ from services.audit.tlog import VerifierKey
 async def restore_embedded(directory: Path, file: Path, *, replace: bool, copy: Path | None) -> Restored:
     """Restore into the installation of this directory, made when there is none. Raises `BackupError`, `BrokerError`,
     `EmbeddedError`, `CouldNotError`, or what asyncpg raises."""
+    # What the timeline finds while it is recorded again is no part of the result.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     named = Named.by()
     stack = await asyncio.to_thread(LocalStack, open_installation(directory, named), named)
     installation = stack.installation
@@ -32,6 +37,7 @@ async def restore_embedded(directory: Path, file: Path, *, replace: bool, copy: 
             audit_keys=AuditKeys.of(installation),
             log_vkeys=vkeys,
             log_state_dir=installation.log_state_dir,
+            data_dir=directory,
         )
         return await restore(target, file, replace=replace, copy=copy)
     finally:

@@ -18,7 +18,7 @@ from lostphone.identity import someone, token
 from lostphone.installation import Installation
 from shared.events import LOG_TOPIC, Event, KeyRing, read
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Place:
     def lostphone(self, *arguments: str, seconds: float = 300) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "lostphone", *arguments, "--data-dir", str(self.data_dir)],
-            cwd=_ROOT,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,

@@ -12,12 +12,13 @@ from pathlib import Path
 import asyncpg
 import httpx2
 import pytest
+from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from lostphone import backup_log
 from sandbox.companies import fleet, inventory
-from shared.events import TIMELINE_TOPIC, Envelope, Signer, event_types
+from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Envelope, Signer, event_types
 from tests.ops.running import Place
 from tests.ops.spans import Collector, Step, collecting
 
@@ -263,10 +264,13 @@ def test_a_backup_under_load_brings_everything_back_and_what_came_after_is_read_
     place: Place, tmp_path: Path
 ) -> None:
     file = tmp_path / "lostphone.backup"
+    # More than librdkafka unpacks at all, of which services unpack nothing.
+    asyncio.run(_throw_bomb(place, 120_000_000))
     with place.under_load() as before:
         _until(lambda: len(before) >= 3, "reports")
         place.done("ops", "backup", str(file))
         kept_until = len(before)
+        asyncio.run(_throw_bomb(place, 3_000_000))
         _until(lambda: len(before) >= kept_until + 3, "reports after the backup")
     # What the log says of itself is in no record of Kafka's log: an index, and that evidence was handed out.
     place.done("ops", "evidence", before[0], "--out", str(tmp_path / "evidence.zip"))
@@ -349,6 +353,24 @@ def _seal(place: Place, incident: str, sequence: int) -> None:
     producer = Producer({"bootstrap.servers": place.status.kafka.bootstrap})
     producer.produce(entry.type, value, incident, headers=headers)
     assert producer.flush(30) == 0
+
+
+async def _throw_bomb(place: Place, length: int) -> None:
+    """A record into the log that is much shorter packed; one more beside it in its batch."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=place.status.kafka.bootstrap,
+        compression_type="zstd",
+        max_request_size=1 << 30,
+        max_batch_size=1 << 30,
+    )
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        for value in (b"beside", bytes(length)):
+            assert batch.append(key=None, value=value, timestamp=None) is not None
+        await (await producer.send_batch(batch, LOG_TOPIC, partition=0))
+    finally:
+        await producer.stop()
 
 
 def _assert_no_fork(place: Place) -> None:
