@@ -2,11 +2,13 @@
 before anything is looked up. The table says who may, apart from the code."""
 
 import re
+from collections.abc import Mapping
 
 import httpx2
 import pytest
 
 from tests.requests.running import ROLES, SERVICES, World
+from tests.requests.story import Known
 
 _DESK = "security_desk incident_lead"
 _CASE = f"{_DESK} approver privacy_officer executive disclosure_owner auditor"
@@ -138,12 +140,30 @@ async def test_an_operation_answers_those_who_may_ask_and_nobody_else(world: Wor
     ]
     wrong = []
     for operation, who, allowed in asked:
-        answer = await _ask(world, service, operation, who)
+        answer = await _ask(world, service, operation, None if who == "nobody" else await world.token(who))
         expected = _refusal(who, allowed)
         said = (answer.status_code, answer.json().get("code") if answer.status_code in (401, 403) else None)
         if said != expected if expected else said in ((401, "sign_in_needed"), (403, "role_needed")):
             wrong.append((operation, who, said))
     assert wrong == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_people_of_another_organisation_are_told_what_is_said_of_things_that_are_not_there(
+    world: World, known: Known, service: str
+) -> None:
+    token = await world.token("everything", world.installed.new_organisation())
+    of_things = {"incident", "subject", "duty", "disclosure", "alert", "device"}
+    told_apart = []
+    for operation in _MAY[service]:
+        names = of_things & set(re.findall(r"\{(\w+)\}", operation))
+        for name in names:
+            there = await _ask(world, service, operation, token, {name: known.ids[name][0]})
+            nowhere = await _ask(world, service, operation, token)
+            answers = [(answer.status_code, answer.json().get("code")) for answer in (there, nowhere)]
+            if answers[0] != answers[1] or there.is_success:
+                told_apart.append((operation, *answers))
+    assert told_apart == []
 
 
 def _refusal(who: str, allowed: list[str]) -> tuple[int, str] | None:
@@ -152,9 +172,12 @@ def _refusal(who: str, allowed: list[str]) -> tuple[int, str] | None:
     return (401, "sign_in_needed") if who == "nobody" else (403, "role_needed")
 
 
-async def _ask(world: World, service: str, operation: str, who: str) -> httpx2.Response:
-    """With a body in which everything is missing, about things that are not there."""
+async def _ask(
+    world: World, service: str, operation: str, token: str | None, known: Mapping[str, str] | None = None
+) -> httpx2.Response:
+    """With a body in which everything is missing, about things that are not there but for those that are named."""
     method, path = operation.split(" ")
-    url = world.services[service].url + re.sub(r"\{(\w+)\}", lambda found: _SHAPED.get(found[1], _NOWHERE), path)
-    headers = await world.headers(None if who == "nobody" else who)
+    ids = _SHAPED | (known or {})
+    url = world.services[service].url + re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], _NOWHERE), path)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     return await world.http.request(method, url, json={} if method == "POST" else None, headers=headers)
