@@ -66,6 +66,11 @@ def foreign(text: str) -> str:
     return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
+def why(error: Exception) -> str:
+    """What went wrong, as a part of a sentence: of what the system says its words, without number and path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def progress(ja: str, en: str) -> None:
     """One line on standard error."""
     print(Sentence(ja, en), file=sys.stderr, flush=True)

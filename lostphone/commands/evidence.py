@@ -7,7 +7,7 @@ import typer
 
 from lostphone.client import connect
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
-from lostphone.screen import CouldNotError, Sentence, result
+from lostphone.screen import CouldNotError, Sentence, result, why
 from lostphone.status import data_directory
 
 
@@ -17,7 +17,7 @@ def evidence(
     out: Annotated[Path | None, typer.Option(help="保存先 · File to write; default evidence-<incident>.zip.")] = None,
     show: Annotated[
         list[str] | None,
-        typer.Option(help="開示する項目のダイジェスト(保護管理者)· Digest of a field to show; a privacy officer's."),
+        typer.Option(help="開示する項目のダイジェスト(個人情報保護管理者)· Digest of a field; a privacy officer's."),
     ] = None,
     reason: Annotated[str, typer.Option(help="開示の理由コード · Why fields are opened; a code.")] = "evidence",
     previous: Annotated[
@@ -43,7 +43,7 @@ def evidence(
     try:
         file.write_bytes(archive)
     except OSError as error:
-        raise CouldNotError(f"{file} に書けません: {error}", f"{file} cannot be written: {error}") from error
+        raise CouldNotError(f"{file} に書けません: {why(error)}", f"{file} cannot be written: {why(error)}") from error
     said = {"file": str(file), "bytes": len(archive), "shown": len(body["disclosures"]), "not_there": body["not_there"]}
     sentence = Sentence(f"{file} に書き出しました。", f"Written to {file}.")
     result(said, as_json, lambda screen: screen.print(str(sentence)))

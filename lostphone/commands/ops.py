@@ -13,7 +13,7 @@ from lostphone.commands.ocsf import ocsf
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
 from lostphone.commands.rotate import rotate
 from lostphone.kafka_access import connection_from_environment, running_connection
-from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, progress, result
+from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, progress, result, why
 from lostphone.status import data_directory
 from shared.events.contracts.acls import OPERATOR
 
@@ -115,7 +115,7 @@ def import_inventory(
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CouldNotError(
-            f"{file} を UTF-8 として読めません。", f"{file} cannot be read as UTF-8: {error}"
+            f"{file} を読めません(UTF-8 の CSV): {why(error)}", f"{file} cannot be read as UTF-8 text: {why(error)}"
         ) from error
     client = connect("mdm_actions", data_dir=data_directory(data_dir), url=url, token=token, who=who, role="operator")
     said = client.post_text("/v1/inventory/import", text, "text/csv", apply="true" if apply else "false")

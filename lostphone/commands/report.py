@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lostphone.client import Client, connect
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
-from lostphone.screen import CouldNotError, Sentence, language, result
+from lostphone.screen import CouldNotError, Sentence, language, result, why
 from lostphone.status import data_directory
 
 
@@ -81,7 +81,7 @@ def _read(file: Path | None) -> dict[str, Any]:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
         body = json.loads(text)
     except (OSError, ValueError) as error:
-        raise CouldNotError(f"{file} を読めません: {error}", f"{file} cannot be read: {error}") from error
+        raise CouldNotError(f"{file} を読めません: {why(error)}", f"{file} cannot be read: {why(error)}") from error
     if not isinstance(body, dict):
         raise CouldNotError(f"{file} は JSON オブジェクトではありません。", f"{file} does not hold a JSON object.")
     return body

@@ -45,6 +45,8 @@ def up(
 ) -> None:
     """すべてを起動する · Start Kafka, PostgreSQL, NanoMDM, the sandbox and the services, and keep them alive."""
     directory = data_directory(data_dir)
+    if fresh:
+        running.require_down(directory)
     if (pid := running.supervisor_pid(directory)) is not None:
         _already(directory, pid, as_json)
     elif detach:

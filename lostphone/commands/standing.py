@@ -11,7 +11,7 @@ from rich.table import Table
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.kafka_access import running_connection
-from lostphone.screen import NO, CouldNotError, Sentence, result
+from lostphone.screen import NO, CouldNotError, Sentence, result, why
 from lostphone.standing import Standing, look
 from lostphone.status import Status, data_directory
 
@@ -37,7 +37,8 @@ def status(
             found = Status.model_validate_json(installation.read_bytes())
         except (OSError, ValueError) as error:
             raise CouldNotError(
-                f"{installation} を読めません。", f"{installation} does not describe an installation: {error}"
+                f"{installation} は環境の記述として読めません: {why(error)}",
+                f"{installation} does not describe an installation: {why(error)}",
             ) from error
     standing = asyncio.run(look(found, running_connection(found.kafka)))
     result(standing.public(), as_json, lambda out: _draw(out, standing))

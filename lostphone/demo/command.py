@@ -14,7 +14,7 @@ from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.demo import cast
 from lostphone.demo.cast import Cast
-from lostphone.demo.keepsakes import keep
+from lostphone.demo.keepsakes import claim, keep
 from lostphone.demo.screen import Fact, Screen, clock
 from lostphone.demo.story import Story, Told
 from lostphone.demo.watch import Watch
@@ -44,6 +44,7 @@ def demo(
     """物語を最初から最後まで見る · Watch the whole story, from a lost phone to the verified timeline."""
     began = time.monotonic()
     directory = data_directory(data_dir)
+    claim(folder)
     status = running.running(directory)
     ours = status is None
     if status is None:

@@ -11,14 +11,35 @@ import orjson
 from lostphone.demo import cast
 from lostphone.demo.cast import Cast
 from lostphone.demo.story import Told
-from lostphone.screen import CouldNotError
+from lostphone.screen import CouldNotError, why
 
+_PAGES = {f"{page}.html" for page in ("timeline", "disclosure", "receipt", "case", "duties", "notices", "filing")}
+_LEFT = _PAGES | {"timeline.json", "mails", "line", "journals", "evidence"}
+"""What a demo leaves in its folder, and therefore may take away again."""
 _JOURNALS = ("identity", "carrier", "entra", "mail", "line", "alerts", "phones")
+
+
+def claim(folder: Path) -> None:
+    """Make the folder, before an evening is played for it. Raises `CouldNotError` when it cannot be made, or holds
+    what no demo left: that would be lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(path.name for path in folder.iterdir() if path.name not in _LEFT)
+    except OSError as error:
+        raise CouldNotError(
+            f"{folder} に書けません: {why(error)}", f"{folder} cannot be written: {why(error)}"
+        ) from error
+    if others:
+        raise CouldNotError(
+            f"{folder} には別のもの({others[0]})があるため、使いません。空のフォルダーを指定してください。",
+            f"{folder} holds other things ({others[0]}), so it is left alone. Name an empty folder.",
+        )
 
 
 def keep(folder: Path, troupe: Cast, told: Told) -> list[tuple[str, Path]]:
     """Write everything into the folder, replacing what an earlier run left; returns what is where."""
-    shutil.rmtree(folder, ignore_errors=True)
+    claim(folder)
+    shutil.rmtree(folder)
     folder.mkdir(parents=True)
     http = troupe.status.http
     incident = told.incident
