@@ -232,7 +232,7 @@ class Story:
         disclosure = f"/v1/disclosures/{drafted['disclosure']}"
         self._wait("DisclosureDrafted", "素案", "the draft")
         self.screen.say(
-            "個人情報保護責任者の加藤さんと、役員の伊藤さんが、同じ文面を承認します。",
+            "個人情報保護管理者の加藤さんと、役員の伊藤さんが、同じ文面を承認します。",
             "Kato (privacy officer) and Ito (executive) approve exactly the same text.",
         )
         for sub in (cast.PRIVACY, cast.EXECUTIVE):

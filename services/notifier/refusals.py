@@ -56,7 +56,7 @@ problem = Refusals(
         "already_approved": (409, "この役割の承認は済んでいます。", "This role has approved already."),
         "not_approved": (
             409,
-            "個人情報保護責任者と役員の承認が必要です。",
+            "個人情報保護管理者と役員の承認が必要です。",
             "The privacy officer and an executive have to approve first.",
         ),
         "already_issued": (

@@ -125,7 +125,9 @@ def when(moment: datetime | None, *, zone: ZoneInfo, lang: Language) -> Markup:
         return Markup("–")
     local = in_zone(moment, zone)
     if lang == "ja":
-        text = f"{local.year}年{local.month}月{local.day}日（{_WEEKDAYS[local.weekday()]}）{local:%H:%M}"
+        text = (
+            f"{local.year}年{local.month}月{local.day}日（{_WEEKDAYS[local.weekday()]}）{local:%H:%M} {local.tzname()}"
+        )
     else:
         text = f"{local:%a} {local.day} {local:%b %Y, %H:%M} {local.tzname()}"
     return Markup('<time datetime="{}">{}</time>').format(local.isoformat(timespec="seconds"), text)

@@ -130,7 +130,7 @@ def test_a_key_without_words_is_named() -> None:
 
 def test_moments_and_days_are_written_for_people() -> None:
     moment = datetime(2026, 11, 24, 14, 40, tzinfo=UTC)
-    assert "2026年11月24日（火）23:40" in when(moment, zone=TOKYO, lang="ja")
+    assert "2026年11月24日（火）23:40 JST" in when(moment, zone=TOKYO, lang="ja")
     assert "Tue 24 Nov 2026, 23:40 JST" in when(moment, zone=TOKYO, lang="en")
     assert 'datetime="2026-11-24T23:40:00+09:00"' in when(moment, zone=TOKYO, lang="ja")
     assert "2026年11月27日（金）" in day(date(2026, 11, 27), lang="ja")
