@@ -116,6 +116,8 @@ async def test_a_form_with_something_missing_comes_back_with_what_was_typed(repo
     assert "誰が持っていたか" in answer.text
     assert "&lt;b&gt;会議室&lt;/b&gt;で" in answer.text
     assert 'value="黒い電話"' in answer.text
+    assert 'name="holder_name" aria-invalid="true" aria-describedby="problem" autofocus' in answer.text
+    assert answer.text.count("aria-invalid") == answer.text.count('id="problem"') == 1
 
 
 async def test_the_own_phone_is_not_locked_when_another_one_was_typed(reporter: Reporter, acme: str) -> None:
