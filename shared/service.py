@@ -29,6 +29,7 @@ from shared.messaging.clock import DatabaseClock, running
 from shared.messaging.consumer import Consumer, Sink
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
+from shared.messaging.lease import Holder
 from shared.messaging.outage import is_outage, outlast
 from shared.messaging.redrive import Redrivable
 from shared.messaging.relay import Relay
@@ -77,6 +78,8 @@ class Parts:
     sink: Sink
     app: FastAPI
     timers: Mapping[str, TimerHandler] = field(default_factory=dict)
+    unbroken: Collection[str] = ()
+    """Kinds of timers that are not broken off while this process lives, and so are taken over late when it dies."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
@@ -252,7 +255,9 @@ class Running[S: ServiceSettings]:
             dsn = settings.postgres_dsn.get_secret_value()
             work.append(("relay", Relay(dsn, self._name, producer, kit.units.in_hand, kit.health).run()))
         if "timers" in self._only:
-            work.append(("timers", Timers(kit.units, self._parts.timers, kit.health).run()))
+            holder = Holder(settings.postgres_dsn.get_secret_value(), self._name)
+            timers = Timers(kit.units, self._parts.timers, kit.health, holder, self._parts.unbroken)
+            work.append(("timers", timers.run()))
         if "background" in self._only:
             work.extend(("background", start()) for start in self._parts.background)
         return work

@@ -57,6 +57,8 @@ async def build(kit: Kit[Settings]) -> Parts:
             "duty_due": duties.on_timer,
             "notices": notices.on_timer,
         },
+        # A mail that is broken off may have been sent or not, and is never sent again.
+        unbroken=("notices",),
     )
 
 

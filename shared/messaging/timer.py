@@ -2,15 +2,16 @@
 
 A due timer is leased: its due time moves on by `LEASE` and its attempt counts up, in a transaction of its own. Then
 its handler runs, outside any transaction, opens the units that it needs, and finishes or re-arms the timer in the
-last of them. A crash in between brings the timer back when the lease ends, with a higher `attempt`: a handler that
-calls somebody then asks first what became of the earlier call.
+last of them. A crash in between brings the timer back with a higher `attempt`, as soon as others know of it
+(`lease.py`), at the latest when the lease ends: a handler that calls somebody then asks first what became of the
+earlier call.
 
 A timer that is due when it is set need not be looked for: while none waits longer, the unit that sets it leases it as
 well, and it fires when that unit has committed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,26 +21,29 @@ import structlog
 from opentelemetry.trace import SpanKind
 
 from shared.messaging.clock import running
+from shared.messaging.lease import LEASE, Holder
 from shared.messaging.outage import is_outage
 from shared.telemetry import Health, bind, continue_trace, metrics
 
 if TYPE_CHECKING:
     from shared.messaging.unit import Units
 
-LEASE = timedelta(seconds=60)
 _HANDLER_LIMIT = LEASE - timedelta(seconds=10)
 """Shorter than the lease, so that two firings of one timer never run side by side."""
 _AT_ONCE = 32
 _LONGEST_SLEEP = timedelta(seconds=5)
 _FIRST_PAUSE = timedelta(seconds=1)
+_MOMENT_SECONDS = 5.0
 
 # Due times are compared with the database's clock alone: processes may differ.
 _CLAIM = """
 WITH due AS (
     SELECT subject, name, due_at FROM timer WHERE due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-UPDATE timer SET due_at = now() + $1::interval, attempt = attempt + 1
+UPDATE timer SET due_at = now() + $1::interval, attempt = attempt + 1, held_until = now() + $1::interval,
+    holder = CASE WHEN split_part(timer.name, ':', 1) <> ALL ($4::text[]) THEN $3 END
 FROM due WHERE timer.subject = due.subject AND timer.name = due.name
-RETURNING timer.subject, timer.name, due.due_at, timer.attempt, timer.payload, timer.armed, timer.traceparent
+RETURNING timer.subject, timer.name, due.due_at, timer.attempt, timer.payload, timer.armed, timer.traceparent,
+    timer.holder
 """
 _NEXT = "SELECT least(min(due_at), now() + $1::interval) AS until, now() AS now FROM timer"
 _RETRY = """
@@ -60,12 +64,18 @@ class Timer:
     payload: dict[str, Any]
     armed: int
     traceparent: str | None = None
+    holder: str | None = None
+    """The name under which it is leased; None when that lease just runs out."""
     in_hand: Any = None
     """What the unit that set it had in hand; None when it did not fire at once."""
 
     @property
     def kind(self) -> str:
-        return self.name.partition(":")[0]
+        return _kind(self.name)
+
+
+def _kind(name: str) -> str:
+    return name.partition(":")[0]
 
 
 type TimerHandler = Callable[[Timer], Awaitable[None]]
@@ -81,11 +91,22 @@ class TimerLostError(Exception):
 class Timers:
     """Fires the timers of one service. Any number of processes may run it side by side."""
 
-    def __init__(self, units: "Units", handlers: Mapping[str, TimerHandler], health: Health) -> None:
+    def __init__(
+        self,
+        units: "Units",
+        handlers: Mapping[str, TimerHandler],
+        health: Health,
+        holder: Holder,
+        unbroken: Collection[str] = (),
+    ) -> None:
+        """`holder`: the name of this process. `unbroken`: kinds that are leased under none, and so never broken off
+        while the process lives."""
         self._units = units
         self._handlers = handlers
         self._health = health
-        self._running: set[asyncio.Task[None]] = set()
+        self._holder = holder
+        self._unbroken = frozenset(unbroken)
+        self._running: dict[asyncio.Task[None], Timer] = {}
         self._sleep_until: datetime | None = None
         """By the database's clock; None while they look for what is due."""
 
@@ -98,15 +119,30 @@ class Timers:
         """Whether one that is due then has to wake them."""
         return self._sleep_until is None or due_at < self._sleep_until
 
+    def holders(self, due: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
+        """Which of these that are due, by subject and name, may be fired at once, and the name to lease each under."""
+        return {
+            (subject, name): None if _kind(name) in self._unbroken else self._holder.name
+            for subject, name in due[: self.room]
+        }
+
     def fire(self, timers: Iterable[Timer]) -> None:
         """Begin with these, which are leased."""
         for timer in timers:
+            if timer.holder not in (None, self._holder.name):
+                continue  # that name ended meanwhile, and the lease with it
             task = asyncio.create_task(self._handle(timer))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running[task] = timer
+            task.add_done_callback(self._running.pop)
 
     async def run(self) -> None:
         """Until cancelled; then those that are firing are given a moment to end."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._holder.run(self._let_go, self._units.timer_wake.set))
+            await self._holder.tried.wait()
+            await self._run()
+
+    async def _run(self) -> None:
         self._units.timers = self
         try:
             while True:
@@ -122,9 +158,15 @@ class Timers:
         finally:
             self._units.timers = None
             if self._running:
-                await asyncio.wait(self._running, timeout=_FIRST_PAUSE.total_seconds() * 5)
-            for task in self._running:
-                task.cancel()
+                await asyncio.wait(self._running, timeout=_MOMENT_SECONDS)
+            await _break_off(self._running)
+
+    async def _let_go(self, holder: str) -> bool:
+        """Break off what is leased under a name of ours, because others may take it over; whether it has ended."""
+        firing = [task for task, timer in self._running.items() if timer.holder == holder]
+        if firing:
+            _log.warning("timers_broken_off", count=len(firing))
+        return await _break_off(firing)
 
     async def _fire(self) -> None:
         """Begin with what is due, as far as there is room."""
@@ -133,7 +175,8 @@ class Timers:
         if room <= 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             return
-        self.fire([Timer(**row) for row in await self._units.pool.fetch(_CLAIM, LEASE, room)])
+        claim = (LEASE, room, self._holder.name, list(self._unbroken))
+        self.fire([Timer(**row) for row in await self._units.pool.fetch(_CLAIM, *claim)])
 
     async def _sleep(self) -> None:
         asked = running()
@@ -189,3 +232,13 @@ class Timers:
             await self._units.pool.execute(_RETRY, pause, timer.subject, timer.name, timer.armed, timer.attempt)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             return  # the lease brings it back
+
+
+async def _break_off(tasks: Iterable[asyncio.Task[None]]) -> bool:
+    """Cancel them; whether they have ended within a moment, as all do that need not wait for a network to tidy up."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending, timeout=_MOMENT_SECONDS)
+    return all(task.done() for task in ending)

@@ -26,7 +26,8 @@ from shared.events.registry import EventType, find
 from shared.messaging.clock import DatabaseClock
 from shared.messaging.in_hand import InHand, Sendable
 from shared.messaging.kafka import OutgoingRecord
-from shared.messaging.timer import LEASE, Timer, TimerLostError, Timers
+from shared.messaging.lease import LEASE
+from shared.messaging.timer import Timer, TimerLostError, Timers
 from shared.postgres import Line, Together
 from shared.telemetry import current_traceparent
 
@@ -45,14 +46,16 @@ RETURNING subject, last
 # Of events, the places in the outbox when none about their subjects waits there already.
 _END = """
 WITH armed AS (
-    INSERT INTO timer (subject, name, due_at, payload, traceparent, attempt)
-    SELECT subject, name, CASE WHEN at_once THEN clock_timestamp() + $13::interval ELSE due_at END, payload::jsonb,
-        traceparent, at_once::integer
-    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $11::text[], $12::boolean[])
-        AS wanted (subject, name, due_at, payload, traceparent, at_once)
+    INSERT INTO timer (subject, name, due_at, payload, traceparent, attempt, holder, held_until)
+    SELECT subject, name, CASE WHEN at_once THEN leased_until ELSE due_at END, payload::jsonb, traceparent,
+        at_once::integer, holder, CASE WHEN at_once THEN leased_until END
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $11::text[], $12::boolean[], $21::text[])
+        AS wanted (subject, name, due_at, payload, traceparent, at_once, holder),
+        (SELECT clock_timestamp() + $13::interval AS leased_until) AS lease
     ORDER BY subject, name
     ON CONFLICT (subject, name)
-    DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = excluded.attempt, armed = DEFAULT
+    DO UPDATE SET due_at = excluded.due_at, payload = excluded.payload, attempt = excluded.attempt, armed = DEFAULT,
+        holder = excluded.holder, held_until = excluded.held_until
     RETURNING subject, name, armed, traceparent
 ), disarmed AS (
     DELETE FROM timer USING unnest($5::text[], $6::text[]) AS gone (subject, name)
@@ -215,9 +218,9 @@ class Unit:
         for counter in self._counts:
             counter.inc()
 
-    async def flush(self, room: int) -> bool:
+    async def flush(self, timers: Timers | None) -> bool:
         """Write what was left for later: rows, timers, and events, signed and in sequence; whether there were events.
-        `room`: so many timers that are due may be fired at once. Called by `Units.begin`."""
+        `timers`: those that fire at once what is due. Called by `Units.begin`."""
         for statement, rows_of in self._later.items():
             await self.connection.executemany(statement, list(rows_of.values()))
         self._later.clear()
@@ -225,14 +228,15 @@ class Unit:
         if spoke:
             await self.lock(*{outgoing.envelope.subject for outgoing in self._outgoing})
         if spoke or self._timers:
-            await self._end(room)
+            await self._end(timers)
         return spoke
 
-    async def _end(self, room: int) -> None:
+    async def _end(self, timers: Timers | None) -> None:
         armed = [(*key, state) for key, state in self._timers.items() if isinstance(state, _Armed)]
         fired = [state for state in self._timers.values() if isinstance(state, Timer)]
         gone = [key for key, state in self._timers.items() if state is None]
-        due = [key for *key, state in armed if state.due_at <= self.now][:room]
+        due = [(subject, name) for subject, name, state in armed if state.due_at <= self.now]
+        holders = timers.holders(due) if timers is not None else {}
         outbox = [(outgoing.envelope.id, self._record(outgoing)) for outgoing in self._outgoing]
         spoken = sorted({outgoing.envelope.subject for outgoing in self._outgoing})
         rows = await self.connection.fetch(
@@ -248,21 +252,22 @@ class Unit:
             [timer.armed for timer in fired],
             [timer.attempt for timer in fired],
             [state.traceparent for _, _, state in armed],
-            [[subject, name] in due for subject, name, _ in armed],
+            [(subject, name) in holders for subject, name, _ in armed],
             LEASE,
             spoken,
             [self._last[subject] for subject in spoken],
             [event_id for event_id, _ in outbox],
             *_columns([record for _, record in outbox]),
+            [holders.get((subject, name)) for subject, name, _ in armed],
         )
         ended = {(row["subject"], row["name"]): row for row in rows}
         for timer in fired:
             if (timer.subject, timer.name) not in ended:
                 await self._must_have_changed(timer)
         for subject, name, state in armed:
-            if [subject, name] in due:
+            if (subject, name) in holders:
                 row = ended[subject, name]
-                setting = (row["armed"], row["traceparent"], state.in_hand)
+                setting = (row["armed"], row["traceparent"], holders[subject, name], state.in_hand)
                 self.fired.append(Timer(subject, name, state.due_at, 1, state.payload, *setting))
             else:
                 self.armed = min(self.armed or state.due_at, state.due_at)
@@ -335,7 +340,7 @@ class Units:
             unit = Unit(connection, self.clock(), self._signer, self._log_topic)
             yield unit
             timers = self.timers
-            spoke = await unit.flush(timers.room if timers is not None else 0)
+            spoke = await unit.flush(timers)
             if self._notify and (spoke or unit.armed is not None):
                 await connection.execute("SELECT pg_notify(current_schema() || '_work', '')")
         unit.committed()

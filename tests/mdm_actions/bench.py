@@ -22,6 +22,7 @@ from shared.events.mdm_actions import DeviceLocated
 from shared.events.payload import Ownership, Payload
 from shared.events.reporter import DeviceLost, WipeRequested
 from shared.events.wipe import Step, WipeStatement, sign
+from shared.messaging.lease import Holder
 from shared.messaging.timer import Timers
 from shared.service import Kit, Parts
 from tests.stack.installed import Installed
@@ -222,7 +223,8 @@ class Service:
     @asynccontextmanager
     async def timers(self) -> AsyncIterator[None]:
         """The timers run inside."""
-        task = asyncio.create_task(Timers(self.kit.units, self.parts.timers, self.kit.health).run())
+        holder = Holder(self.installed.dsn("mdm_actions"), "mdm_actions")
+        task = asyncio.create_task(Timers(self.kit.units, self.parts.timers, self.kit.health, holder).run())
         try:
             yield
         finally:

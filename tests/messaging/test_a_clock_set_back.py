@@ -11,6 +11,7 @@ from shared.events.reporter import IncidentCancelled
 from shared.messaging import Scope, Timer, Unit, Units, hear
 from shared.messaging.clock import DatabaseClock, running
 from shared.messaging.heard import Verdict
+from shared.messaging.lease import Holder
 from shared.messaging.timer import Timers
 from tests.messaging.conftest import Bus, until
 
@@ -66,7 +67,7 @@ async def test_timers_fire_when_they_are_due_whatever_the_clock_of_the_process_s
     async def looked() -> bool:
         return abs(units.now() - datetime.now(UTC)) < timedelta(seconds=1)
 
-    timers = asyncio.create_task(Timers(units, {"t": again}, bus.health).run())
+    timers = asyncio.create_task(Timers(units, {"t": again}, bus.health, Holder(bus.dsn, "reporter")).run())
     try:
         await until(looked, "the process goes by the database's clock")
         async with units.begin() as unit:

@@ -4,8 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,38 +15,9 @@ from shared.events import Reading
 from shared.messaging import Unit
 from shared.service import PartEndedError, Parts, Running, open_kit
 from shared.web import create_app
+from tests.messaging.between import between
 from tests.stack.installed import Installed
 from tests.stack.service import free_port, settings_of
-
-type Seen = Callable[[bytes], bytes | None]
-"""What becomes of bytes on their way; None cuts the connection."""
-
-
-def _as_it_is(data: bytes) -> bytes:
-    return data
-
-
-@asynccontextmanager
-async def _between(host: str, port: int, *, asked: Seen = _as_it_is, answered: Seen = _as_it_is) -> AsyncIterator[int]:
-    """A relay to that address which looks at what passes; its port."""
-
-    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, seen: Seen) -> None:
-        with suppress(ConnectionError):
-            while data := await source.read(65_536):
-                changed = seen(data)
-                if changed is None:
-                    break
-                sink.write(changed)
-                await sink.drain()
-        sink.close()
-
-    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        server, to_server = await asyncio.open_connection(host, port)
-        await asyncio.gather(carry(client, to_server, asked), carry(server, to_client, answered))
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listening:
-        yield listening.sockets[0].getsockname()[1]
 
 
 def _settings(installation: Installed, **instead: Any) -> Settings:
@@ -83,7 +52,7 @@ async def test_the_database_ends_at_the_first_questions_of_a_start(installation:
 
     dsn = urlsplit(installation.dsn("reporter"))
     assert dsn.hostname
-    async with _between(dsn.hostname, dsn.port or 5432, asked=first_question) as port:
+    async with between(dsn.hostname, dsn.port or 5432, asked=first_question) as port:
         moved = dsn._replace(netloc=f"{dsn.username}:{dsn.password}@127.0.0.1:{port}").geturl()
         async with open_kit("reporter", _settings(installation, postgres_dsn=moved)) as kit:
             assert not (await AfterRestore.load(kit.pool, kit.vault, kit.people)).handlers

@@ -9,13 +9,16 @@ import asyncpg
 import pytest
 
 from shared.messaging import Timer, TimerHandler, TimerLostError
+from shared.messaging.lease import Holder
 from shared.messaging.timer import Timers
 from tests.messaging.conftest import Bus, until
+
+_TIMER = "subject, name, due_at, attempt, payload, armed"
 
 
 @asynccontextmanager
 async def _firing(bus: Bus, handlers: Mapping[str, TimerHandler]) -> AsyncIterator[None]:
-    task = asyncio.create_task(Timers(bus.speaker, handlers, bus.health).run())
+    task = asyncio.create_task(Timers(bus.speaker, handlers, bus.health, Holder(bus.dsn, "reporter")).run())
     try:
         yield
     finally:
@@ -125,7 +128,7 @@ async def test_a_disarmed_timer_does_not_fire_and_a_moved_one_fires_once(bus: Bu
 async def test_a_firing_that_was_taken_over_cannot_finish(bus: Bus, incident: str) -> None:
     async with bus.speaker.begin() as unit:
         await unit.arm(incident, "t:x", unit.now)
-    row = await bus.pools["reporter"].fetchrow("UPDATE timer SET attempt = 2 RETURNING *")
+    row = await bus.pools["reporter"].fetchrow(f"UPDATE timer SET attempt = 2 RETURNING {_TIMER}")
     stale = Timer(**(dict(row) | {"attempt": 1}))
     with pytest.raises(TimerLostError):
         async with bus.speaker.begin() as unit:
@@ -315,7 +318,7 @@ async def test_a_timer_that_was_taken_away_or_set_anew_meanwhile_does_not_fire_a
     async with bus.speaker.begin() as unit:
         await unit.arm(incident, "t:gone", unit.now)
         await unit.arm(incident, "t:anew", unit.now)
-    rows = await bus.pools["reporter"].fetch("UPDATE timer SET attempt = 1 RETURNING *")
+    rows = await bus.pools["reporter"].fetch(f"UPDATE timer SET attempt = 1 RETURNING {_TIMER}")
     async with bus.speaker.begin() as unit:
         await unit.disarm(incident, "t:gone")
         await unit.arm(incident, "t:anew", unit.now + timedelta(hours=1), {"set": "anew"})

@@ -18,6 +18,7 @@ from services.notifier.app import build
 from services.notifier.settings import Settings
 from shared.events import Received
 from shared.events.payload import Payload
+from shared.messaging.lease import Holder
 from shared.messaging.timer import Timers
 from shared.service import open_kit
 from tests.stack.installed import Installed
@@ -176,7 +177,9 @@ async def notifier_at(
     )
     async with open_kit("notifier", chosen) as kit:
         parts = await build(kit)
-        firing = asyncio.create_task(Timers(kit.units, parts.timers, kit.health).run()) if timers else None
+        holder = Holder(installed.dsn("notifier"), "notifier")
+        firing = Timers(kit.units, parts.timers, kit.health, holder, parts.unbroken)
+        task = asyncio.create_task(firing.run()) if timers else None
         try:
             async with (
                 serving(parts.app, port) as url,
@@ -184,6 +187,6 @@ async def notifier_at(
             ):
                 yield Notifier(kit, parts, http, installed, url, around, organisation)
         finally:
-            if firing:
-                firing.cancel()
-                await asyncio.gather(firing, return_exceptions=True)
+            if task:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
