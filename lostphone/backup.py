@@ -27,7 +27,6 @@ from lostphone import backup_log
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.embedded.postgres import find_programs
 from lostphone.installation import SERVICES
-from services.audit.tlog import Checkpoint, SignedNote
 from shared.events import LOG_TOPIC, KeyRing, Received
 from shared.events.contracts import dead_letter_topic
 
@@ -159,13 +158,15 @@ async def _facts(connection: asyncpg.Connection) -> dict[str, Any]:
     state = (await connection.fetch(_LOG_STATE))[0]
     outbox = {name: await connection.fetchval(_OUTBOX.format(schema=name)) for name in SERVICES}
     version = await connection.fetchval("SHOW server_version")
-    return {"timeline": dict(state), "origin": await origin(connection), "outbox": outbox, "postgres": version}
+    note = await newest_note(connection)
+    checkpoint = note.decode() if note is not None else None
+    return {"timeline": dict(state), "checkpoint": checkpoint, "outbox": outbox, "postgres": version}
 
 
-async def origin(connection: asyncpg.Connection) -> str | None:
+async def newest_note(connection: asyncpg.Connection) -> bytes | None:
     """Of the log that the database has; None when that one has published nothing."""
-    note = await connection.fetchval(_NEWEST_NOTE)
-    return Checkpoint.parse(SignedNote.parse(note).text).origin if note is not None else None
+    note: bytes | None = await connection.fetchval(_NEWEST_NOTE)
+    return note
 
 
 def _write_log(source: Source, file: Path, ends: Mapping[int, int], sequences: backup_log.Sequences) -> dict[str, int]:

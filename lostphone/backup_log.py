@@ -27,7 +27,7 @@ from shared.messaging.fetched import read_whatever_is_fetched
 
 _AT_ONCE = 500
 _TIMEOUT = 15.0
-_ATTEMPTS = 30
+_ATTEMPTS = 200
 
 type Sequences = Mapping[tuple[str, str], int]
 """The last sequence of each source and subject that the snapshot knows."""

@@ -12,7 +12,7 @@ The services must not run. Two cases, told apart by the log that the broker has:
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -24,7 +24,7 @@ import asyncpg
 
 from lostphone import backup_log, database, unfinished_restore
 from lostphone.audit_keys import AuditKeys
-from lostphone.backup import LOG_FILE, BackupError, origin, run, unpack
+from lostphone.backup import LOG_FILE, BackupError, newest_note, run, unpack
 from lostphone.closed_log import NothingToCloseError, set_aside
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.installation import SERVICES
@@ -32,7 +32,7 @@ from lostphone.refill import fill
 from lostphone.timeline_again import record_again
 from services.audit.kept import Kept
 from services.audit.recovery import Recovery, RecoveryError
-from services.audit.tlog import VerifierKey
+from services.audit.tlog import Checkpoint, NoteError, SignedNote, VerifierKey
 from shared.events import LOG_TOPIC, Event, KeyRing, Received, event_types, read
 from shared.postgres import connect
 
@@ -120,7 +120,7 @@ async def restore(target: Target, file: Path, *, replace: bool = False, copy: Pa
         ends = await asyncio.to_thread(backup_log.ends, target.kafka, LOG_TOPIC)
         writes_log = not any(ends.values())
         if writes_log:
-            _refuse_another_log(target, manifest.get("origin"))
+            refuse_another_log(target.log_vkeys, str(manifest.get("checkpoint") or "").encode())
         elif LOG_FILE in manifest["files"]:
             await asyncio.to_thread(_compare, target, folder, ends)
         with unfinished_restore.marked(target.data_dir, writes_log=writes_log):
@@ -128,7 +128,7 @@ async def restore(target: Target, file: Path, *, replace: bool = False, copy: Pa
             if not writes_log:
                 return await _catch_up(target, manifest, ends, copy)
             # Of an earlier format, which does not say it outside the database.
-            _refuse_another_log(target, await _origin(target.superuser_dsn))
+            refuse_another_log(target.log_vkeys, await _newest_note(target.superuser_dsn))
             return await _write_log(target, folder, manifest)
 
 
@@ -206,13 +206,21 @@ async def _fresh(server_dsn: str, name: str, owner: str | None) -> None:
         await server.close()
 
 
-def _refuse_another_log(target: Target, origin: str | None) -> None:
-    """Where nothing tells how a later log went on, its keys must not sign an earlier one's entries."""
-    if origin not in (None, target.log_vkeys[0].name):
+def refuse_another_log(vkeys: Sequence[VerifierKey], note: bytes | None) -> None:
+    """Where nothing tells how a later log went on, its keys must not sign an earlier one's entries; nor may those of
+    another installation, whose log has the same name. `note`: the backup's newest checkpoint, if it has one; `vkeys`:
+    of the log that goes on here, the first of its origin. Raises `BackupError`."""
+    if not note:
+        return
+    goes_on = vkeys[0].name
+    try:
+        SignedNote.parse(note).verified_by([key for key in vkeys if key.name == goes_on])
+    except NoteError as error:
+        origin = note.decode(errors="replace").partition("\n")[0]
         raise BackupError(
-            f"the timeline of the backup is {origin}, and the keys here are of {target.log_vkeys[0].name}: give the "
-            "keys that were kept with the backup"
-        )
+            f"the keys here, of {goes_on}, did not sign the timeline of the backup, {origin}: give the keys that were "
+            "kept with the backup"
+        ) from error
 
 
 async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) -> Restored:
@@ -285,12 +293,17 @@ async def _timeline(target: Target, copy: Path | None) -> None:
         await connection.close()
 
 
-async def _origin(dsn: str) -> str | None:
+async def _newest_note(dsn: str) -> bytes | None:
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        return await origin(connection)
+        return await newest_note(connection)
     finally:
         await connection.close()
+
+
+async def _origin(dsn: str) -> str | None:
+    note = await _newest_note(dsn)
+    return Checkpoint.parse(SignedNote.parse(note).text).origin if note is not None else None
 
 
 async def _recover(target: Target, copy: Path) -> None:
