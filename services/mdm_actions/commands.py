@@ -21,6 +21,7 @@ from services.mdm_actions.outside import Outside, Said
 from services.mdm_actions.providers import Outcome, ProviderRefusedError, ProviderUnavailableError
 from services.mdm_actions.settlement import Settlement
 from services.mdm_actions.store import Case, Command
+from services.mdm_actions.waking import Waking, is_to_be_woken
 from shared.events.mdm_actions import SuspensionTrigger
 from shared.messaging import DependencyUnavailableError, Timer, TimerHandler, Unit, Units
 from shared.messaging.log_end import LogEnd
@@ -67,6 +68,7 @@ class Commands:
         self._watch_first = watch_first
         self._watch_most = watch_most
         self._commands = Together(partial(store.commands, units.pool))
+        self._waking = Waking(outside)
 
     def timers(self) -> Mapping[str, TimerHandler]:
         """The handlers by kind of timer."""
@@ -192,8 +194,11 @@ class Commands:
             said = Outcome(State.FAILED, reason=refused.reason)
         pause = timedelta(seconds=float(timer.payload.get("pause", self._watch_first.total_seconds())))
         following = {"pause": min(pause * 2, self._watch_most).total_seconds()}
-        if _is_watched(command, self._units.now()) and _is_no_news(command, said):
-            await self._units.again(timer, _with_others(self._units.now() + pause, pause), following)
+        now = self._units.now()
+        if _is_watched(command, now) and _is_no_news(command, said):
+            if is_to_be_woken(command, now, pause):
+                self._waking.soon(command)
+            await self._units.again(timer, _with_others(now + pause, pause), following)
             return
         async with self._units.begin() as unit:
             case, command = await _load(unit, timer)

@@ -4,6 +4,7 @@ A drill runs the same code as a real loss. Choosing these instead of the real ad
 they hold no address, no key and no client with which anything could be reached.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -32,7 +33,7 @@ class DrillDevices:
     async def disarm(self, udid: str, command: UUID) -> bool:
         return True
 
-    async def wake(self, udid: str) -> None:
+    async def wake(self, udids: Sequence[str]) -> None:
         return None
 
 

@@ -3,11 +3,13 @@
 A drill gets stand-ins for all of them: choosing them here is the only difference between a drill and a real loss.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+
+import structlog
 
 from services.mdm_actions.carriers.desk import Desk
 from services.mdm_actions.domain.command import LINE_KINDS, Kind, State
@@ -27,6 +29,8 @@ from services.mdm_actions.providers import (
 )
 from services.mdm_actions.store import Case, Command
 from shared.telemetry import ProviderAwayError, ProviderCalls
+
+_log = structlog.get_logger()
 
 type Said = Outcome | LineReading | HandOver
 """What a provider says about a command."""
@@ -110,10 +114,19 @@ class Outside:
         with self._call(command, "look"):
             return await self._mdm(command).look(command.target)
 
-    async def wake(self, command: Command) -> None:
-        """Have the device connect, when it can."""
-        with self._call(command, "wake"):
-            await self._mdm(command).wake(command.target)
+    async def wake(self, commands: Sequence[Command]) -> None:
+        """Have the devices of these connect, when they can. No promise: what fails is logged, and says nothing about
+        whether their servers take orders."""
+        devices: dict[MobileDeviceManagement, list[str]] = {}
+        for command in commands:
+            server = self._of(command).mdm.get(command.provider)
+            if server is not None:
+                devices.setdefault(server, []).append(command.target)
+        for server, udids in devices.items():
+            try:
+                await server.wake(udids)
+            except (ProviderUnavailableError, ProviderRefusedError) as error:
+                _log.warning("devices_not_woken", count=len(udids), reason=str(error))
 
     async def disarm(self, command: Command) -> bool:
         """Have the command not handed out any more. False: too late, or the server does not know it."""

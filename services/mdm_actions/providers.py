@@ -4,7 +4,7 @@ Each Protocol has one adapter per vendor and one behavioural suite that all of t
 it says what the provider said. HTTP success is never "done" here: done is what a device or a second look says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -83,8 +83,8 @@ class MobileDeviceManagement(Protocol):
     async def disarm(self, udid: str, command: UUID) -> bool:
         """Stop handing the command out. False: too late, or not known there."""
 
-    async def wake(self, udid: str) -> None:
-        """Ask the device to connect. No promise."""
+    async def wake(self, udids: Sequence[str]) -> None:
+        """Ask these devices to connect. No promise."""
 
 
 @dataclass(frozen=True)

@@ -63,4 +63,4 @@ async def test_the_same_command_twice_is_the_same_command(subject: Subject) -> N
 
 
 async def test_waking_a_device_promises_nothing_and_harms_nothing(subject: Subject) -> None:
-    await subject.devices.wake(subject.udid)
+    await subject.devices.wake([subject.udid])

@@ -274,7 +274,7 @@ async def test_no_device_id_can_name_two_devices_or_another_path(bench: Bench, u
     with pytest.raises(ProviderRefusedError, match="device_id_malformed"):
         await bench.devices.enqueue(udid, an_order(Kind.WIPE))
     with pytest.raises(ProviderRefusedError, match="device_id_malformed"):
-        await bench.devices.wake(udid)
+        await bench.devices.wake([udid])
 
 
 async def test_a_wrong_key_is_a_refusal_and_not_an_outage(bench: Bench) -> None:
@@ -289,7 +289,7 @@ async def test_a_server_that_is_down_is_an_outage(bench: Bench, closed_port: int
     with pytest.raises(ProviderUnavailableError):
         await devices.enqueue("ANY", an_order(Kind.LOCK))
     with pytest.raises(ProviderUnavailableError):
-        await devices.wake("ANY")
+        await devices.wake(["ANY"])
     with pytest.raises(ProviderUnavailableError):
         await devices.probe()
 
@@ -330,6 +330,6 @@ async def test_no_secret_is_logged(bench: Bench, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.DEBUG):
         phone = await bench.phone()
         await phone.outcome(await phone.order(Kind.LOCK), ended)
-        await bench.devices.wake(phone.udid)
+        await bench.devices.wake([phone.udid])
     assert bench.api_key not in caplog.text
     assert bench.webhook_key not in caplog.text

@@ -9,9 +9,11 @@ import base64
 import hmac
 import plistlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import batched
 from typing import Any, TypeGuard
 from uuid import UUID
 from xml.parsers.expat import ExpatError
@@ -38,6 +40,8 @@ _UDID = re.compile(r"[A-Za-z0-9-]{1,80}")
 _AROUND_THE_EARTH = 40_100_000
 """Metres."""
 
+_PUSHED_AT_ONCE = 100
+"""Devices; their ids stand in a path, which may not grow for ever."""
 _REQUEST_TYPES: dict[Kind, str] = {
     Kind.LOST_MODE: "EnableLostMode",
     Kind.LOCK: "DeviceLock",
@@ -139,8 +143,9 @@ class NanoMDM:
             raise ProviderUnavailableError("NanoMDM's database cannot be reached") from error
         return done == "UPDATE 1"
 
-    async def wake(self, udid: str) -> None:
-        await self._call("GET", f"/v1/push/{_safe(udid)}")
+    async def wake(self, udids: Sequence[str]) -> None:
+        for some in batched(udids, _PUSHED_AT_ONCE):
+            await self._call("GET", f"/v1/push/{','.join(map(_safe, some))}")
 
     async def _call(self, method: str, path: str, content: bytes | None = None) -> httpx2.Response:
         try:
