@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -52,20 +53,23 @@ def keyring(signer: Signer, tmp_path: Path) -> KeyRing:
     return KeyRing(file)
 
 
-def send(kafka: str, topic: str, signer: Signer, *, sequence: int, tamper: bool = False) -> None:
-    entry = find("lostphone.incident-cancelled.v1")
-    assert entry is not None
-    envelope = Envelope(
+def _envelope(event_type: str = IncidentReopened.event_type, sequence: int = 1) -> Envelope:
+    return Envelope(
         id=f"event-{sequence}",
-        source=entry.source,
-        type=entry.type,
+        source="/lostphone/reporter",
+        type=event_type,
         subject=SUBJECT,
         time=datetime.now(UTC),
         sequence=sequence,
         organisation="acme-kk",
         actor="service/reporter",
     )
-    headers, value = envelope.sign(signer, entry.model.model_validate(entry.example))
+
+
+def send(kafka: str, topic: str, signer: Signer, *, sequence: int, tamper: bool = False) -> None:
+    entry = find("lostphone.incident-cancelled.v1")
+    assert entry is not None
+    headers, value = _envelope(entry.type, sequence).sign(signer, entry.model.model_validate(entry.example))
     producer = OtherProducer({"bootstrap.servers": kafka, "log_level": 0})
     producer.produce(topic, key=SUBJECT.encode(), headers=headers, value=value + (b" " if tamper else b""))
     assert producer.flush(10) == 0
@@ -115,35 +119,14 @@ def test_an_event_whose_value_is_not_json_is_told_without_it(signer: Signer, key
         def write(self) -> bytes:
             return b"not JSON"
 
-    envelope = Envelope(
-        id="1",
-        source="/lostphone/reporter",
-        type=IncidentReopened.event_type,
-        subject=SUBJECT,
-        time=datetime.now(UTC),
-        sequence=1,
-        organisation="acme-kk",
-        actor="service/reporter",
-    )
-    headers, value = envelope.sign(signer, NotJson(reason="x"))
+    headers, value = _envelope().sign(signer, NotJson(reason="x"))
     told = describe(read(Received("t", 0, 0, 0, SUBJECT.encode(), tuple(headers), value), keyring))
     assert told["verified"] is True
     assert told["data"] is None
 
 
 def test_an_event_at_an_end_of_the_calendar_is_drawn_too(signer: Signer, keyring: KeyRing) -> None:
-    envelope = Envelope(
-        id="1",
-        source="/lostphone/reporter",
-        type=IncidentReopened.event_type,
-        subject=SUBJECT,
-        time=datetime.now(UTC),
-        sequence=1,
-        organisation="acme-kk",
-        actor="service/reporter",
-        keyid=signer.keyid,
-    )
-    attributes = dict(envelope.headers()) | {"ce_time": b"0001-01-01T00:00:00+14:00"}
+    attributes = dict(replace(_envelope(), keyid=signer.keyid).headers()) | {"ce_time": b"0001-01-01T00:00:00+14:00"}
     signature = signer.sign(SUBJECT.encode(), attributes.items(), b"{}").encode()
     headers = (*attributes.items(), ("ce_signature", signature))
     out = StringIO()
