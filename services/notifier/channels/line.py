@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from services.notifier.channels.message import Message, Outcome, Result
+from services.notifier.channels.message import Message, Outcome, Result, legible
 
 _SECONDS = 10.0
 _LIBRARY = "linebot.v3.messaging"
@@ -36,13 +36,17 @@ class Line:
         request = library.PushMessageRequest(to=message.to, messages=[library.TextMessage(text=message.text)])
         try:
             answer: Any = await api.push_message(request, x_line_retry_key=message.key, _request_timeout=_SECONDS)
+            sent = str(answer.sent_messages[0].id)
         except library.ApiException as error:
             return _refused(error)
         except aiohttp.ClientConnectorError:
             return Result(Outcome.FAILED, reason="line_not_reached", again=True, away=True)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Result(Outcome.UNCERTAIN, reason=f"no_answer_{type(error).__name__.lower()[:40]}", again=True)
-        return Result(Outcome.ACCEPTED, provider_id=str(answer.sent_messages[0].id))
+        except (ValueError, TypeError, AttributeError):
+            # Said with 200, and not what LINE says: a page of some proxy. Nobody knows whether LINE was asked.
+            return Result(Outcome.UNCERTAIN, reason="answer_unreadable", again=True)
+        return Result(Outcome.ACCEPTED, provider_id=legible(sent))
 
     async def probe(self) -> str | None:
         headers = {"Authorization": f"Bearer {self._token}"}

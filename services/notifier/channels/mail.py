@@ -9,12 +9,13 @@ from typing import Literal
 
 import aiosmtplib
 
-from services.notifier.channels.message import Message, Outcome, Result
+from services.notifier.channels.message import Message, Outcome, Result, legible
 
 _SECONDS = 10.0
 """Until a message is begun, and again until the server has taken it: a server that answers each step slowly gets no
 more."""
 _PERMANENT = 500
+_REFUSALS = range(400, 600)
 _CLOSING = 421
 """Service not available, closing transmission channel (RFC 5321, 4.2.3)."""
 
@@ -74,11 +75,9 @@ class Mail:
             try:
                 async with asyncio.timeout(_SECONDS):
                     answer = await client.data(self._written(message))
-            except aiosmtplib.SMTPResponseException as error:
-                return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=error.code < _PERMANENT)
             except (aiosmtplib.SMTPException, OSError) as error:
-                return Result(Outcome.UNCERTAIN, reason=f"after_data_{_name(error)}")
-            return Result(Outcome.ACCEPTED, provider_id=answer.message[:200])
+                return _after(error)
+            return Result(Outcome.ACCEPTED, provider_id=legible(answer.message))
         finally:
             client.close()
 
@@ -103,6 +102,14 @@ def _before(error: Exception) -> Result:
         return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=again, away=away)
     reason = f"before_data_{_name(error)}"
     return Result(Outcome.FAILED, reason=reason, again=True, away=isinstance(error, OSError))
+
+
+def _after(error: Exception) -> Result:
+    """The message may have been handed over. Only a refusal says that it was not taken: an answer that is none of SMTP
+    says nothing, and a mail that is sent again reaches the person twice."""
+    if isinstance(error, aiosmtplib.SMTPResponseException) and error.code in _REFUSALS:
+        return Result(Outcome.FAILED, reason=f"smtp_{error.code}", again=error.code < _PERMANENT)
+    return Result(Outcome.UNCERTAIN, reason=f"after_data_{_name(error)}")
 
 
 def _name(error: Exception) -> str:

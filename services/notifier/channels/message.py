@@ -44,6 +44,11 @@ class Result:
     away: bool = False
 
 
+def legible(said: str) -> str:
+    """The beginning of what a provider said, without what no database keeps: NUL, and bytes that are no UTF-8."""
+    return "".join(filter(str.isprintable, said))[:200]
+
+
 class Channel(Protocol):
     """One way to reach people outside. Neither method raises for what the provider does."""
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 
+import structlog
+
 from services.notifier.channels.drill import Drill
 from services.notifier.channels.line import Line
 from services.notifier.channels.mail import Mail, MailServer
 from services.notifier.channels.message import Channel, Message, Outcome, Result
 from shared.telemetry import ProviderAwayError, ProviderCalls
+
+_log = structlog.get_logger()
 
 
 class Outlets:
@@ -46,7 +50,7 @@ class Outlets:
         try:
             # One mail server is everybody's; each organisation has its own account at LINE.
             with self._calls.to(name, "send", organisation if name == "line" else None) as call:
-                result = await channel.send(message)
+                result = await _sent(channel, message)
                 if result.away or result.outcome is Outcome.UNCERTAIN:
                     call.away(f"{name} cannot be used: {result.reason}")
                 return result
@@ -80,3 +84,12 @@ class Outlets:
     async def close(self) -> None:
         for line in self._lines.values():
             await line.close()
+
+
+async def _sent(channel: Channel, message: Message) -> Result:
+    try:
+        return await channel.send(message)
+    except Exception as error:  # noqa: BLE001 - it must not take the outcomes of all others of its batch along
+        # Its words may hold an address.
+        _log.error("message_not_settled", message=message.key, error=type(error).__name__)
+        return Result(Outcome.UNCERTAIN, reason="unexpected_error", again=channel.repeats_safely)
