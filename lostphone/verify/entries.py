@@ -12,7 +12,7 @@ from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_lea
 from services.audit.domain.own import IndexRow
 from services.audit.tlog import EMPTY_ROOT, Checkpoint, Edge, SignedNote
 from services.audit.tlog import leaf_hash as hash_of
-from shared.events import Event, KeyRing, Reading, Received, read
+from shared.events import Event, KeyRing, Reading, read
 from shared.events.reporter import IncidentClosed
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
@@ -198,7 +198,7 @@ class Entries:
 
     def judge(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
         """What an entry says of its record, by the keys of the services. Raises for one of another shape."""
-        reading = _reading(opened, keyring)
+        reading = read(opened.received(), keyring)
         if opened.kind is Kind.EVENT:
             self.events_checked += 1
             self._event(seq, reading, opened)
@@ -258,22 +258,6 @@ class Entries:
             )
         else:
             self._turn(seq, reading)
-
-
-def _reading(opened: Opened, keyring: KeyRing) -> Reading:
-    """The record that an entry stands for, as a consumer reads it."""
-    header = opened.header
-    content_type = [("content-type", str(header["m"]).encode())] if header["m"] is not None else []
-    received = Received(
-        header["s"],
-        header["p"],
-        header["o"],
-        header["ts"],
-        opened.key,
-        (*opened.headers, *content_type),
-        opened.value,
-    )
-    return read(received, keyring)
 
 
 def _said(event: Event) -> int:

@@ -24,7 +24,7 @@ from services.audit.tlog import (
     unpack_bundle,
 )
 from services.audit.tlog.tiles import TILE_WIDTH
-from shared.events import Envelope, Event, KeyRing, Received, read
+from shared.events import Envelope, Event, KeyRing, read
 
 _WRITER = "recovery"
 
@@ -118,15 +118,12 @@ class Recovery:
     def _event(self, opened: Opened) -> Envelope | None:
         if opened.kind not in (Kind.EVENT, Kind.DUPLICATE):
             return None
-        header = opened.header
-        content_type = [("content-type", header["m"].encode())] if header["m"] is not None else []
-        headers = (*opened.headers, *content_type)
-        received = Received(header["s"], header["p"], header["o"], header["ts"], opened.key, headers, opened.value)
+        received = opened.received()
         reading = read(received, self._keyring)
         if not isinstance(reading, Event):
             raise RecoveryError(
-                f"the event at offset {header['o']} of partition {header['p']} does not verify: {reading.reason}; "
-                "the public keys of all services, past ones too, are needed"
+                f"the event at offset {received.offset} of partition {received.partition} does not verify: "
+                f"{reading.reason}; the public keys of all services, past ones too, are needed"
             )
         return reading.envelope
 

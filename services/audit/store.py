@@ -9,7 +9,7 @@ from typing import Any, Self
 import asyncpg
 
 from services.audit.domain.chain import Chain, Entry, Known, Stream
-from services.audit.domain.leaf import Link
+from services.audit.domain.leaf import Link, open_leaf
 from services.audit.rows import COLUMNS, Row, packed, rows_of
 from services.audit.tlog import Edge, Tile
 from services.audit.tlog.tiles import TILE_WIDTH
@@ -48,19 +48,18 @@ SELECT 'h' AS part, found.subject AS name, NULL AS id, found.n, NULL::bigint AS 
 FROM unnest($1::text::text[]) AS wanted (subject)
 CROSS JOIN LATERAL ({_HEAD}) AS found
 UNION ALL
-SELECT 'r', found.source, found.event_id, found.seq, NULL, found.body_hash
-FROM unnest($2::text::text[]) AS wanted (event_id)
-CROSS JOIN LATERAL (
-    SELECT source, event_id, seq,
-        sha256(substr(leaf, position('\\x0a'::bytea IN leaf) + 1) || coalesce(detached.data, '')) AS body_hash
-    FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
-    WHERE entry.event_id = wanted.event_id AND subject IS NOT NULL OFFSET 0) AS found
-UNION ALL
 SELECT 't', NULL, found.event_id, found.times, NULL, NULL FROM unnest($2::text::text[]) AS wanted (event_id)
 CROSS JOIN LATERAL ({_TIMES}) AS found
 UNION ALL
 SELECT 'p', topic, id::text, partition, ({NEXT_OFFSET}), NULL FROM stream
 """  # noqa: S608
+_RECORDED = """
+SELECT found.* FROM unnest($1::text::text[]) AS wanted (event_id)
+CROSS JOIN LATERAL (
+    SELECT source, entry.event_id, leaf, detached.data AS detached
+    FROM entry LEFT JOIN detached ON detached.sha256 = entry.detached
+    WHERE entry.event_id = wanted.event_id AND subject IS NOT NULL OFFSET 0) AS found
+"""
 _LOAD_TIMES = f"""
 SELECT found.event_id, found.times FROM unnest($1::text::text[]) AS wanted (event_id)
 CROSS JOIN LATERAL ({_TIMES}) AS found
@@ -202,13 +201,13 @@ async def _before(connection: Connection, rows: Sequence[asyncpg.Record], readin
     known = Known(
         heads={row["name"]: Link(row["name"], row["n"], row["data"]) for row in rows if row["part"] == "h"},
         next_offsets={(row["name"], row["n"]): row["m"] for row in rows if row["part"] == "p"},
-        # In the order of the log, so that of several with one id the last one counts.
-        recorded={
-            (row["name"], row["id"]): row["data"]
-            for row in sorted((row for row in rows if row["part"] == "r"), key=lambda row: row["n"])
-        },
+        recorded={},
+        times={row["id"]: row["n"] for row in rows if row["part"] == "t"},
     )
-    known.times.update((row["id"], row["n"]) for row in rows if row["part"] == "t")
+    repeated = {one.envelope.id for one in readings if isinstance(one, Event)} & known.times.keys()
+    for row in await connection.fetch(_RECORDED, texts(repeated)) if repeated else ():
+        received = open_leaf(row["leaf"], row["detached"]).received()
+        known.recorded.setdefault((row["source"], row["event_id"]), []).append(received)
     streams = {(row["name"], row["n"]): int(row["id"]) for row in rows if row["part"] == "p"}
     await add_streams(connection, streams, {(one.received.topic, one.received.partition) for one in readings})
     return Before(known, streams)

@@ -4,7 +4,7 @@ Importing this package registers all events.
 """
 
 from shared.events import audit, mdm_actions, notifier, reporter
-from shared.events.envelope import Envelope, Event, Reading, Received, Rejection, Unopened, read
+from shared.events.envelope import Envelope, Event, Reading, Received, Rejection, Unopened, read, statement
 from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, EventType, event_types, find
 from shared.events.signing import KeyRing, Signer
 
@@ -27,4 +27,5 @@ __all__ = [
     "notifier",
     "read",
     "reporter",
+    "statement",
 ]

@@ -4,6 +4,7 @@ headers, value = Envelope(...).sign(signer, payload)      # a writer
 reading = read(received, keyring)                         # a reader: Event or Rejection
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import orjson
 
 from shared.events.payload import Payload
 from shared.events.registry import EventType, find
-from shared.events.signing import KeyRing, Signer
+from shared.events.signing import KeyRing, Signer, signing_input
 
 CONTENT_TYPE = "content-type"
 MAX_VALUE_BYTES = 900_000
@@ -149,6 +150,13 @@ def read(received: Received, keyring: KeyRing) -> Reading:
     if reason:
         return Rejection("unverified", reason, received)
     return Event(envelope, value, received)
+
+
+def statement(received: Received) -> bytes:
+    """What the writer of an event signed, hashed: the same however the record is wrapped. Raises `ValueError` for what
+    is no event."""
+    headers, value = _unwrap(received)
+    return hashlib.sha256(signing_input(received.key or b"", headers, value)).digest()
 
 
 def _unverified(

@@ -16,6 +16,7 @@ from services.audit.publisher import Publisher
 from services.audit.reader import LogReader
 from services.audit.timeline import Timeline
 from services.audit.tlog import LogKey
+from services.audit.tlog.tiles import paths_of
 from shared.events import KeyRing, Received, read
 from shared.messaging.position import claim
 from shared.messaging.unit import Units
@@ -107,6 +108,29 @@ class Bench:
     async def outbox(self) -> list[asyncpg.Record]:
         """Events on their way to their own topics; what goes with them to the SIEM is not shown."""
         return list(await self.pool.fetch("SELECT * FROM outbox WHERE topic <> 'lostphone.ocsf.v1' ORDER BY place"))
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is published of a log, as a verifier reads it."""
+
+    files: dict[str, bytes]
+
+    @classmethod
+    async def of(cls, bench: Bench) -> "Files":
+        published = await bench.reader.newest()
+        assert published is not None
+        files = {"checkpoint": published.note}
+        for path in paths_of(published.size):
+            data = await bench.reader.tile(path)
+            assert data is not None
+            files[str(path)] = data
+        for row in await bench.pool.fetch("SELECT sha256, data FROM detached"):
+            files[f"detached/{row['sha256'].hex()}"] = row["data"]
+        return cls(files)
+
+    def read(self, path: str) -> bytes:
+        return self.files[path]
 
 
 @asynccontextmanager

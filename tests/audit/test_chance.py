@@ -7,33 +7,11 @@ import pytest
 
 from lostphone.verify import run
 from services.audit.tlog import Checkpoint, SignedNote
-from services.audit.tlog.tiles import paths_of
 from shared.events import Received, read
-from tests.audit.conftest import LOG_KEYS, Bench
+from tests.audit.conftest import LOG_KEYS, Bench, Files
 
 _SUBJECTS = [f"0192f0c1-0000-7000-8000-00000000000{at}" for at in range(5)]
 _KEYS = [key.verifier for key in LOG_KEYS]
-
-
-class _Files:
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self._files = files
-
-    def read(self, path: str) -> bytes:
-        return self._files[path]
-
-
-async def _files(bench: Bench) -> dict[str, bytes]:
-    published = await bench.reader.newest()
-    assert published is not None
-    files = {"checkpoint": published.note}
-    for path in paths_of(published.size):
-        data = await bench.reader.tile(path)
-        assert data is not None
-        files[str(path)] = data
-    for row in await bench.pool.fetch("SELECT sha256, data FROM detached"):
-        files[f"detached/{row['sha256'].hex()}"] = row["data"]
-    return files
 
 
 def _any_record(chance: random.Random, bench: Bench, before: list[Received]) -> Received:
@@ -91,7 +69,7 @@ async def test_a_log_written_through_rollbacks_replays_holes_and_two_writers_is_
             kept.append(published.note)
     await bench.publish()
 
-    report = run(_Files(await _files(bench)), _KEYS, earlier=kept, keyring=bench.keyring)
+    report = run(await Files.of(bench), _KEYS, earlier=kept, keyring=bench.keyring)
     assert report.exit_status == 0, report.document()
     # The tail behind a hole is recorded, too: every record that was taken is an entry.
     entries = await bench.entries()

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from services.audit.domain.finding import Finding, FindingCode
-from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link, body_hash
+from services.audit.domain.leaf import Kind, Leaf, LeafBuilder, Link
 from services.audit.domain.own import erasure_facts
-from shared.events import Envelope, Event, Reading, Received, Rejection
+from shared.events import Envelope, Event, Reading, Received, Rejection, statement
 from shared.events.reporter import IncidentClosed, PersonalDataErased
 
 type Stream = tuple[str, int]
@@ -64,8 +64,8 @@ class Known:
     heads: dict[str, Link]
     """The next link of each subject that has a chain."""
     next_offsets: dict[Stream, int]
-    recorded: dict[EventKey, bytes]
-    """Of the events that are looked for: what they say, hashed."""
+    recorded: dict[EventKey, list[Received]]
+    """The events that have the id of one in the batch."""
     times: dict[str, int] = field(default_factory=dict)
     """How many entries have this event's id, of those that are looked for and recorded."""
 
@@ -88,7 +88,6 @@ class Recorder:
         self._builder = builder
         self._known = known
         self._batch = Batch()
-        self._said: dict[EventKey, Received] = {}
 
     @property
     def batch(self) -> Batch:
@@ -135,8 +134,9 @@ class Recorder:
     def _event(self, event: Event, order: FindingCode | None, stream: Stream) -> None:
         received, envelope = event.received, event.envelope
         known, key = self._known, (envelope.source, envelope.id)
-        before = self._recorded(key) if key in self._said or key in known.recorded else None
-        if before is not None and before == body_hash(received):
+        before = known.recorded.setdefault(key, [])
+        # By what its writer signed: who can write to Kafka, and holds no key, can wrap it otherwise.
+        if before and statement(received) in map(statement, before):
             leaf = self._builder.record(Kind.DUPLICATE, received)
             repeat = self._repeat(envelope.id)
             self._batch.entries.append(Entry(leaf, stream, received.offset, None, envelope, repeat))
@@ -144,11 +144,11 @@ class Recorder:
         link = known.heads.get(envelope.subject) or Link(envelope.subject)
         leaf = self._builder.record(Kind.EVENT, received, link=link)
         self._chain(Entry(leaf, stream, received.offset, link, envelope, self._repeat(envelope.id)), link)
-        self._said[key] = received
         if order is not None:
             self._find_in(order, envelope, received)
-        if before is not None:
+        if before:
             self._find_in(FindingCode.EVENT_ID_REUSED, envelope, received)
+        before.append(received)
         if envelope.causationid is not None and envelope.causationid not in known.times:
             self._batch.causes.append((len(self._batch.entries) - 1, envelope))
         if envelope.type == _CLOSED:
@@ -165,11 +165,6 @@ class Recorder:
         """Add an entry at this place of a chain."""
         self._known.heads[link.subject] = link.after(entry.leaf.hash)
         self._batch.entries.append(entry)
-
-    def _recorded(self, key: EventKey) -> bytes | None:
-        """What the newest event of this key says, hashed; None when there is none."""
-        said = self._said.get(key)
-        return self._known.recorded.get(key) if said is None else body_hash(said)
 
     def _erasure(self, event: Event) -> None:
         try:

@@ -282,11 +282,6 @@ def _any_attributes(received: Received) -> bytes:
     return canonical({"h": headers, name: key})
 
 
-def body_hash(received: Received) -> bytes:
-    """What a record says, wherever it lies: the hash of everything in its leaf but the header."""
-    return hashlib.sha256(attributes_line(received) + (received.value or b"")).digest()
-
-
 def _whole_or_detached(kind: Kind, header: Json, attributes: bytes, value: bytes) -> Leaf:
     whole = canonical(header) + attributes + value
     if len(whole) <= MAX_INLINE_BYTES:
@@ -344,6 +339,13 @@ class Opened:
             return None if found is None else str(found)
         data = next((data for header, data in self.headers if header == f"ce_{name}"), None)
         return None if data is None else data.decode(errors="replace")
+
+    def received(self) -> Received:
+        """The record, as a consumer gets it."""
+        header = self.header
+        content_type = [("content-type", str(header["m"]).encode())] if header["m"] is not None else []
+        headers = (*self.headers, *content_type)
+        return Received(header["s"], header["p"], header["o"], header["ts"], self.key, headers, self.value)
 
     def payload(self) -> bytes | None:
         """The JSON that the event says; None when it is not at hand."""
