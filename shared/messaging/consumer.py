@@ -97,6 +97,7 @@ class Consumer:
         self._telling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._ends = False
+        self._met_repeats = False
         self._broker = broker(connection, service)
         patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
@@ -178,6 +179,11 @@ class Consumer:
             self._health.ok("consumer")
             await self._observe(batch)
             self._acknowledge(message)
+            if self._met_repeats:
+                # Its own repeats a consumer does not read: aiokafka went to the beginning, because Kafka did not know
+                # the offset any more.
+                self._met_repeats = False
+                await self.seek(list(consumer.assignment()))
             return
         metrics.OLDEST_UNPROCESSED.set(age(batch))
         for record in firsts(batch):
@@ -276,6 +282,7 @@ class Consumer:
             at_once = await self._took_at_once(batch, list(readings.values()))
             new = batch if at_once else await self._took_in_unit(batch, readings)
         count(batch, new, readings.values())
+        self._met_repeats = self._met_repeats or len(new) < len(batch)
         return len(new)
 
     async def _read(self, batch: Sequence[Received]) -> dict[Place, Reading]:

@@ -13,6 +13,8 @@ from faststream.security import SASLScram512
 from shared.messaging.fetched import read_whatever_is_fetched
 from shared.messaging.kafka import KafkaConnection
 
+_METADATA_MILLISECONDS = 10_000
+
 _log = structlog.get_logger()
 
 
@@ -34,6 +36,8 @@ def broker(connection: KafkaConnection, service: str) -> KafkaBroker:
         security=security,
         client_id=f"lostphone-{service}",
         allow_auto_create_topics=False,
+        # A topic that was away, and is there again, is looked for this often.
+        metadata_max_age_ms=_METADATA_MILLISECONDS,
         # It publishes nothing; a producer that cannot start, because Kafka is away, would never be closed.
         consumer_only=True,
         logger=_log,
