@@ -13,8 +13,8 @@ BEGIN
         RETURN;
     END IF;
     FOR dropped IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
-        IF dropped.object_identity ~ '(^|[ .])audit(?:_closed_[0-9]+)?\.(entry|tile|detached|checkpoint|timestamp_response|log_state|stream|head)([ .(]|$)'
-           OR dropped.object_identity ~ '^(audit(?:_closed_[0-9]+)?\.refuse_|timeline_guard\.)' THEN
+        IF dropped.object_identity ~ '(^|[ .])audit(?:_closed_[0-9_]+)?\.(entry|tile|detached|checkpoint|timestamp_response|log_state|stream|head)([ .(]|$)'
+           OR dropped.object_identity ~ '^(audit(?:_closed_[0-9_]+)?\.refuse_|timeline_guard\.)' THEN
             RAISE EXCEPTION 'the timeline is only ever added to: dropping % is refused', dropped.object_identity
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
@@ -32,7 +32,7 @@ BEGIN
     END IF;
     FOR command IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
         IF command.command_tag IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER', 'CREATE RULE', 'ALTER FUNCTION')
-           AND command.object_identity ~ '(^|[ .])audit(?:_closed_[0-9]+)?\.(entry|tile|detached|checkpoint|timestamp_response|log_state|refuse_[a-z]+)([ .(]|$)' THEN
+           AND command.object_identity ~ '(^|[ .])audit(?:_closed_[0-9_]+)?\.(entry|tile|detached|checkpoint|timestamp_response|log_state|refuse_[a-z]+)([ .(]|$)' THEN
             RAISE EXCEPTION 'the timeline is only ever added to: % on % is refused', command.command_tag,
                 command.object_identity USING ERRCODE = 'insufficient_privilege';
         END IF;

@@ -43,7 +43,8 @@ class Guard:
         self._seen = seen
 
     async def check(self, connection: Any, size: int) -> None:
-        """Raises `ForkedError` when the committed log of this size does not continue what is known outside."""
+        """Raises `ForkedError` when the committed log of this size does not continue what is known outside, and
+        `DamagedError`."""
         views = list(self._seen)
         if (kept := self._kept()) is not None:
             views.append((f"{self._folder}/{FILE}", kept))
@@ -53,7 +54,7 @@ class Guard:
                     f"the log: {holder} knows {checkpoint.size} signed entries and the database has {size}. "
                     "It is an older backup; recover the entries before anything is written (docs/timeline.md)"
                 )
-            if checkpoint.size and await LogReader(connection).root(checkpoint.size) != checkpoint.root:
+            if not await LogReader(connection).continues(size, checkpoint):
                 raise ForkedError(
                     f"the log: its first {checkpoint.size} entries are not those that {holder} knows as signed "
                     "(docs/timeline.md, recovery)"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import asyncpg
 import structlog
 
 from services.audit import store
@@ -13,7 +14,7 @@ from services.audit.feeds.ocsf_own import tell
 from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.guard import ForkedError, Guard
 from services.audit.listening import Listening, listen
-from services.audit.reader import LogReader
+from services.audit.reader import DamagedError, LogReader
 from services.audit.store import Connection
 from services.audit.timeline import ACTOR
 from services.audit.tlog import Checkpoint, LogKey, Proofs, SignedNote
@@ -105,7 +106,7 @@ class Publisher:
         """Publish, and wait until there may be more."""
         try:
             published = await self.publish(listening.connection)
-        except (ForkError, ForkedError) as error:
+        except (ForkError, ForkedError, DamagedError) as error:
             self._forked = True
             self._health.fail("publisher", str(error))
             _log.critical("log_forked", reason=str(error))
@@ -119,8 +120,9 @@ class Publisher:
             await listening.wait()
 
     async def publish(self, connection: Connection) -> bool:
-        """Sign the committed tree unless it is signed already, have it witnessed, store it. Raises `ForkError`, and
-        `UnwitnessedError` when the policy is not fulfilled or a witness refuses: then nothing was stored."""
+        """Sign the committed tree unless it is signed already, have it witnessed, store it. Raises `ForkError`,
+        `ForkedError` and `DamagedError` for what must not be signed, and `UnwitnessedError` when the policy is not
+        fulfilled or a witness refuses: then nothing was stored."""
         state = await connection.fetchrow(_STATE)
         if state is None:
             raise AssertionError("the migration made the row")
@@ -132,6 +134,7 @@ class Publisher:
             if newest["size"] == size:
                 metrics.LOG_VERIFIED.set_to_current_time()
                 return False
+        await self._require_continued(connection, Checkpoint(self._origin, size, root), newest)
         now = datetime.now(UTC)
         checkpoint = Checkpoint(self._origin, size, root)
         signatures = tuple(key.sign(checkpoint, int(now.timestamp())) for key in self._keys)
@@ -145,6 +148,20 @@ class Publisher:
         await connection.execute(_KEEP, size, root, bytes(note), now)
         metrics.LOG_VERIFIED.set_to_current_time()
         return True
+
+    async def _require_continued(
+        self, connection: Connection, checkpoint: Checkpoint, newest: asyncpg.Record | None
+    ) -> None:
+        """Whoever can write to the tables would else have any root signed: it is proved first, as to a witness."""
+        reader, size = LogReader(connection), checkpoint.size
+        if await reader.root(size) != checkpoint.root:
+            raise ForkError(f"the entries of the log of {size} do not give the root that its state names")
+        if newest is not None:
+            published = Checkpoint(self._origin, newest["size"], newest["root"])
+            if not await reader.continues(size, published):
+                raise ForkError(f"size {published.size} was signed, and the log at size {size} does not continue it")
+        if self._guard is not None:
+            await self._guard.check(connection, size)
 
     async def _witnessed(
         self, witnesses: Witnesses, connection: Connection, checkpoint: Checkpoint, note: SignedNote, published: int

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.audit.store import NEXT_OFFSET, Connection
-from services.audit.tlog import ProofFile, Proofs, SignedNote, TilePath, pack_bundle
+from services.audit.tlog import Checkpoint, ProofFile, Proofs, SignedNote, TilePath, pack_bundle, verify_consistency
 from services.audit.tlog.proof import Range, subtrees
-from services.audit.tlog.tiles import TILE_WIDTH
+from services.audit.tlog.tiles import HASH_BYTES, TILE_WIDTH
 from services.audit.tlog.tree import EMPTY_ROOT, fold
+from shared.messaging import DependencyUnavailableError
 
 _NEWEST = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
 _CHECKPOINT = "SELECT size, note FROM checkpoint WHERE size = $1"
@@ -56,6 +57,10 @@ WHERE topic = $1 AND partition = $2 AND kafka_offset = $3 AND kind <> 'gap'
 _STREAMS = f"SELECT topic, partition, ({NEXT_OFFSET}) AS next_offset FROM stream ORDER BY topic, partition"  # noqa: S608
 
 
+class DamagedError(DependencyUnavailableError):
+    """The tables lack what the log is made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """A checkpoint that was signed and stored."""
@@ -97,13 +102,25 @@ class LogReader:
         return {TilePath(row["level"], row["idx"], row["width"]): row["hashes"] for row in rows}
 
     async def hashes(self, size: int, ranges: list[Range]) -> list[bytes]:
-        """The lines of a proof in the tree of this size, which is committed, whether it was published or not."""
+        """The lines of a proof in the tree of this size, which is committed, whether it was published or not. Raises
+        `DamagedError`."""
         proofs = Proofs(size)
-        return proofs.hashes(ranges, await self._tiles(proofs.tiles_for(ranges)))
+        tiles = await self._tiles(proofs.tiles_for(ranges))
+        for path, hashes in tiles.items():
+            if len(hashes or b"") != path.width * HASH_BYTES:
+                raise DamagedError(f"the log: its tables lack hashes of {path} (docs/timeline.md, recovery)")
+        return proofs.hashes(ranges, tiles)
 
     async def root(self, size: int) -> bytes:
         """The root over the first `size` entries, which are committed."""
         return fold(await self.hashes(size, subtrees(size))) if size else EMPTY_ROOT
+
+    async def continues(self, size: int, earlier: Checkpoint) -> bool:
+        """Whether the first `size` entries, which are committed, begin with those of a checkpoint that has no more."""
+        if not earlier.size:
+            return True
+        proof = await self.hashes(size, Proofs(size).consistency(earlier.size))
+        return verify_consistency(earlier.size, size, earlier.root, await self.root(size), proof)
 
     async def proof(self, seq: int, published: Published) -> ProofFile:
         """The proof of one entry. Raises `ValueError` when the checkpoint does not cover it."""

@@ -3,6 +3,7 @@
 What nothing inside PostgreSQL can stop is caught by what is held outside: checkpoints, witnesses, copies.
 """
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from services.audit.domain.leaf import LeafBuilder
 from services.audit.evidence import verify
 from services.audit.guard import ForkedError, Guard
-from services.audit.publisher import ForkError
+from services.audit.publisher import ForkError, Publisher
+from services.audit.reader import DamagedError
 from services.audit.timeline import Timeline
 from services.audit.tlog import Checkpoint, Edge, SignedNote, leaf_hash
 from services.audit.tlog.tiles import paths_of
+from shared.telemetry import Health
 from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN, Bench
 from tests.stack.installed import Installed
 
@@ -236,6 +239,38 @@ async def test_a_tail_cut_together_with_its_checkpoint_is_caught_by_the_kept_one
     _found(await attack.verified(), "consistency", 4)
 
 
+async def _state(attack: Attack, size: int, root: bytes) -> None:
+    await attack.superuser.execute("UPDATE audit.log_state SET size = $1, root = $2", size, root)
+
+
+async def test_a_root_that_the_superuser_puts_into_the_state_is_not_signed(attack: Attack, tmp_path: Path) -> None:
+    """Else he would have another history signed without a key, and the guard would take its note for the newest."""
+    bench, guard = attack.bench, Guard(ORIGIN, _KEEPERS, tmp_path / "outside", None)
+    newest = await bench.reader.newest()
+    assert newest is not None
+    guard.keep(newest.note)
+    forged, _ = Edge().append([bytes(32)] * 13)
+    await bench.record(bench.writers.record("ReportVerified", _TWO))
+    await _state(attack, 13, forged.root())
+    with pytest.raises(ForkError):
+        await bench.publish()
+    # Tables that give this root, and no checkpoint in them to hold against it: the kept one is.
+    await attack.sql("DELETE FROM audit.checkpoint", f"UPDATE audit.entry SET leaf_hash = '\\x{bytes(32).hex()}'")
+    publisher = Publisher(bench.dsn, ORIGIN, LOG_KEYS, Health(), guard=guard)
+    async with bench.pool.acquire() as connection:
+        with pytest.raises(ForkedError, match="are not those"):
+            await publisher.publish(connection)
+    assert await bench.reader.newest() is None
+
+
+async def test_tiles_that_the_superuser_took_away_stop_the_signing(attack: Attack) -> None:
+    bench = attack.bench
+    await bench.record(*(bench.writers.record("ReportVerified", _TWO) for _ in range(300)))
+    await attack.sql("DELETE FROM audit.tile")
+    with pytest.raises(DamagedError, match=r"tables lack hashes of tile/1/000\.p/1"):
+        await bench.publish()
+
+
 async def test_an_entry_cut_out_of_the_middle_is_named(attack: Attack) -> None:
     await attack.sql(
         "DELETE FROM audit.entry WHERE seq = 7",
@@ -334,6 +369,16 @@ async def test_guards_stop_every_mistake_of_the_owner_and_of_the_superuser(attac
                 await attack.superuser.execute(statement)
         await attack.superuser.execute("RESET ROLE")
     await attack.superuser.execute("RESET session_replication_role")
+
+
+async def test_a_log_that_was_set_aside_is_guarded_as_well(attack: Attack) -> None:
+    """Two logs that were closed at one size have numbers behind it."""
+    for aside in ("audit_closed_12", "audit_closed_12_2"):
+        await attack.superuser.execute(f"ALTER SCHEMA audit RENAME TO {aside}")
+        for statement in _GUARDED:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await attack.superuser.execute(re.sub(r"\baudit\b", aside, statement))
+        await attack.superuser.execute(f"ALTER SCHEMA {aside} RENAME TO audit")
 
 
 _REFUSED_TO_THE_SERVICE = (
