@@ -50,6 +50,8 @@ _STRETCH = 8
 """So many records are read before anything else of the process goes on."""
 _REFUSED_SECONDS = 15.0
 """FastStream asks again every five seconds; when nothing is refused for so long, all is well again."""
+_HELD_BACK_SECONDS = 10.0
+"""A transaction that is open so long is not being written: nothing of ours is, but for a restore."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -98,6 +100,8 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._ends = False
         self._met_repeats = False
+        self._held_back: dict[tuple[TopicPartition, int], float] = {}
+        """Since when what lies behind these offsets cannot be read."""
         self._broker = broker(connection, service)
         patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
@@ -154,7 +158,25 @@ class Consumer:
             topics = await consumer.topics()
         except (KafkaError, OSError) as error:
             return f"Kafka cannot be reached: {type(error).__name__}"
-        return None if self._topic in topics else f"Kafka shows no topic {self._topic}"
+        if self._topic not in topics:
+            return f"Kafka shows no topic {self._topic}"
+        return self._open_transaction(consumer)
+
+    def _open_transaction(self, consumer: AIOKafkaConsumer) -> str | None:
+        """None, or where a transaction of somebody else holds back what was written after it began."""
+        now, held_back = time.monotonic(), {}
+        for place in consumer.assignment():
+            stable, end = consumer.last_stable_offset(place), consumer.highwater(place)
+            if stable is not None and end is not None and 0 <= stable < end:
+                held_back[place, stable] = self._held_back.get((place, stable), now)
+        self._held_back = held_back
+        for (place, stable), since in held_back.items():
+            if now - since >= _HELD_BACK_SECONDS:
+                return (
+                    f"somebody left a transaction open at offset {stable} of partition {place.partition} of "
+                    f"{place.topic}: nothing behind it can be read until it ends or the broker gives it up"
+                )
+        return None
 
     async def _next(self, consumer: AIOKafkaConsumer) -> ConsumerRecord:
         try:
