@@ -1,5 +1,6 @@
 """The notifier's own view of a case: folded from events, and from nothing else."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Self
@@ -54,6 +55,7 @@ class Case(_Fact):
 
     state: CaseState = CaseState.OPEN
     door: Door = Door.OTHER
+    device: str | None = None
     verified: bool = False
     noticed_at: SeenInstant = None
     reported_at: datetime | None = None
@@ -98,13 +100,15 @@ class Case(_Fact):
         return self.state in (CaseState.OPEN, CaseState.RECOVERED)
 
     def hear(self, payload: Payload) -> Self:  # noqa: C901, PLR0911, PLR0912 - one line per event
-        """The view after one more event."""
+        """The view after one more event. What is heard of another phone than the lost one changes nothing."""
+        if isinstance(payload, _OF_ONE_PHONE) and self.device and payload.device not in (None, self.device):
+            return self
         match payload:
             case reporter.DeviceLost():
                 first = {"door": payload.door, "reported_at": payload.reported_at}
                 return self._with(**_loss(payload), **first, known_at=payload.noticed_at or payload.reported_at)
             case reporter.LossReportAmended():
-                return self._with(**_loss(payload), known_at=payload.known_at)
+                return self._with(**_of_what_is_lost(payload.changed), **_loss(payload), known_at=payload.known_at)
             case reporter.IncidentTriaged():
                 return self._with(cause=payload.cause)
             case reporter.ReportVerified():
@@ -159,8 +163,32 @@ class Case(_Fact):
         return self.model_copy(update=changes)
 
 
+_OF_ONE_PHONE = (
+    mdm_actions.DeviceLocked,
+    mdm_actions.DeviceLocated,
+    mdm_actions.WipeSent,
+    mdm_actions.WipeConfirmed,
+    mdm_actions.WipeFailed,
+    mdm_actions.WipeExpired,
+    mdm_actions.WipeDisarmed,
+    mdm_actions.CarrierSuspended,
+    mdm_actions.CarrierResumed,
+)
+_OF_THE_PHONE = (
+    "locked_at", "lock_proof", "located_at", "wipe_sent_at", "wiped_at", "wipe_proof", "line_stopped_at",
+    "line_resumed_at",
+)  # fmt: skip
+
+
+def _of_what_is_lost(changed: Sequence[str]) -> dict[str, object]:
+    """What was done to a phone or a holder's sessions, forgotten when the report is about others now."""
+    names = (*(_OF_THE_PHONE if "device" in changed else ()), *(("sessions_ended_at",) if "holder" in changed else ()))
+    return {name: Case.model_fields[name].default for name in names}
+
+
 def _loss(report: reporter.LossFacts) -> dict[str, object]:
     return {
+        "device": report.device,
         "noticed_at": report.noticed_at,
         "cause": report.cause,
         "intoxication": report.intoxication,

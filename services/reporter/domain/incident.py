@@ -244,11 +244,15 @@ class Incident(Fact):
 
     @property
     def wipe(self) -> Track:
-        """The wipe as far as it is proved: the order with the most proof, else the newest."""
-        ordered = sorted(self.proposals.values(), key=lambda proposal: (proposal.outcome.proof, proposal.proposed_at))
-        if not ordered:
+        """The wipe of the lost phone as far as it is proved: the confirmed order, else the one that may still act, else
+        the one with the most proof, else the newest."""
+        of_this_phone = [p for p in self.proposals.values() if p.statement.device == self.facts.device]
+        if not of_this_phone:
             return Track()
-        last = ordered[-1]
+        last = max(
+            of_this_phone,
+            key=lambda p: (p.outcome.state == "confirmed", p.live, p.outcome.proof, p.proposed_at),
+        )
         if last.outcome.state != "none":
             return last.outcome
         return Track(state=last.state.value, at=last.proposed_at, reason=last.end_reason)

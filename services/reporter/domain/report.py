@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from services.reporter.domain.incident import By, Decision, Incident, RefusedError, Status
+from services.reporter.domain.incident import (
+    By,
+    Decision,
+    Incident,
+    LineTrack,
+    LocateTrack,
+    RefusedError,
+    Status,
+    Track,
+    Tracks,
+)
 from shared.events.payload import Answer, Payload, ToldInstant
 from shared.events.reporter import (
     Attached,
@@ -256,9 +266,21 @@ def amended(incident: Incident, facts: LossFacts, changed: Sequence[str]) -> Inc
             "facts": facts,
             "amendments": incident.amendments + 1,
             "decision_version": incident.decision_version + moved,
+            "tracks": _of_what_is_lost(incident, changed),
             "reassess": incident.reassess or bool(incident.assessments and _DECIDING.intersection(changed)),
         }
     )
+
+
+def _of_what_is_lost(incident: Incident, changed: Sequence[str]) -> Tracks:
+    """The tracks without what was heard of another phone, or of another holder's sessions."""
+    anew: dict[str, object] = {}
+    if "device" in changed:
+        anew |= {"plan": None, "protection": None, "misuse": ()}
+        anew |= {"lock": Track(), "locate": LocateTrack(), "line": LineTrack()}
+    if "holder" in changed and incident.facts.holder is not None:
+        anew |= {"sessions": {}}
+    return incident.tracks.model_copy(update=anew)
 
 
 _DECIDING = frozenset(

@@ -35,13 +35,30 @@ type _Disclosed = (
 )
 type _DutyMoved = told.DutyDueSoon | told.DutyOverdue | told.DutyFiled | told.DutyMet | told.DutyWaived
 
+_OF_ONE_PHONE = (
+    done.ContainmentPlanned,
+    done.ProtectionSnapshotTaken,
+    done.DeviceLocked,
+    done.LockFailed,
+    done.DeviceUnlocked,
+    done.DeviceLocated,
+    done.LocateFailed,
+    done.CarrierSuspended,
+    done.CarrierSuspensionFailed,
+    done.CarrierResumed,
+    done.MisuseSuspected,
+)
+"""A wipe is known by its nonce: one that is armed on the wrong phone stays in sight."""
 MAX_SIGNALS = 50
 MAX_ENTRIES = 200
 """Of each kind that is kept per case; the timeline has all of them."""
 
 
 def hear(incident: Incident, payload: Payload, at: datetime) -> Decision:
-    """The case after an event of another service. A type that means nothing to the case changes nothing."""
+    """The case after an event of another service. A type that means nothing to the case changes nothing, nor does what
+    is heard of a phone that the case is not about any more."""
+    if isinstance(payload, _OF_ONE_PHONE) and payload.device not in (None, incident.facts.device):
+        return Decision(incident)
     after = _hear(payload, incident, at)
     if isinstance(payload, told.DutyOpened) and incident.ended is not None:
         # The rules may answer after people closed the case; a duty is never left behind in a closed one.
@@ -99,11 +116,8 @@ def _(payload: done.ContainmentPlanned, incident: Incident, at: datetime) -> Inc
 
 @_hear.register
 def _(payload: done.ProtectionSnapshotTaken, incident: Incident, at: datetime) -> Incident:
-    # Never changed later: the first one stands, unless the phone turned out to be another one.
-    before = incident.tracks.protection
-    if before is not None and before.device == payload.device:
-        return incident
-    return _track(incident, protection=payload)
+    # Never changed later: the first one stands.
+    return incident if incident.tracks.protection is not None else _track(incident, protection=payload)
 
 
 @_hear.register
