@@ -205,11 +205,9 @@ class Containment:
         takes = self._target(known.device, known.account is not None).takes_lost_mode
         return Kind.LOST_MODE if takes else Kind.LOCK
 
-    async def stop_line(
-        self, unit: Unit, case: Case, trigger: SuspensionTrigger, cause: str | None, *, device: str | None = None
-    ) -> Hold | None:
-        """Stop the line when its time has come; the reason when it stays open."""
-        phone = await fleet.device(unit, device, case.organisation) if device else await self.device(unit, case)
+    async def stop_line(self, unit: Unit, case: Case, trigger: SuspensionTrigger, cause: str | None) -> Hold | None:
+        """Stop the line of the lost phone when its time has come; the reason when it stays open."""
+        phone = await self.device(unit, case)
         state = await self._line_state(unit, case, phone)
         decision = line.suspend(LineCase(case.state, case.verified, state), trigger)
         if isinstance(decision, Hold) or phone is None or phone.line is None:

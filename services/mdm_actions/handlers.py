@@ -239,10 +239,11 @@ class Handlers:
             await self._let_go(unit, moved, event)
 
     async def on_incident_cancelled(self, unit: Unit, _cancelled: IncidentCancelled, event: Event) -> None:
-        """It was never lost: the same, in the same order."""
+        """It was never lost: the same, in the same order. One that came back before stays so if the case goes on."""
         case = await self._case(unit, event)
         if case is not None:
-            await self._let_go(unit, replace(case, state=IncidentState.CANCELLED), event)
+            state = case.state if case.over else IncidentState.CANCELLED
+            await self._let_go(unit, replace(case, state=state), event)
 
     async def _let_go(self, unit: Unit, case: Case, event: Event) -> None:
         await store.save_case(unit, case)

@@ -145,5 +145,6 @@ class Settlement:
                 await self._containment.to_device(unit, case, Kind.LOCATE, known, command.cause)
         elif command.kind is Kind.LOCATE:
             await self._containment.locate_again(unit, case)
-        if command.kind is Kind.WIPE and (trigger := _TRIGGERS.get(command.state)):
-            await self._containment.stop_line(unit, case, trigger, command.cause, device=command.device)
+        is_lost = command.device == case.device
+        if is_lost and command.kind is Kind.WIPE and (trigger := _TRIGGERS.get(command.state)):
+            await self._containment.stop_line(unit, case, trigger, command.cause)

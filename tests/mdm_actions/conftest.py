@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -111,6 +112,9 @@ def log_topic(kafka: str) -> str:
     name = f"test.log.{uuid4().hex[:12]}"
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    while name not in admin.list_topics(timeout=10).topics:
+        # The controller has made it, and the broker that answers has not heard of it yet.
+        time.sleep(0.1)
     return name
 
 

@@ -139,3 +139,22 @@ async def test_a_cancelled_case_that_goes_on_locks_the_phone_again(service: Serv
     await service.say(IncidentReopened(reason="it_was_another_phone"), incident, company.name)
     await service.told(incident, DeviceLocked, count=2)
     assert (await phone.state())["lost_mode"]
+
+
+async def test_a_phone_that_is_back_stays_so_when_its_case_is_cancelled_and_goes_on(
+    service: Service, company: Company
+) -> None:
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident = new_incident()
+    await service.say(lost(company.device(row)), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    await service.say(_recovered(), incident, company.name)
+    await service.told(incident, DeviceUnlocked)
+    await service.say(IncidentCancelled(reason="found_before_exposure"), incident, company.name)
+    before = await service.commands(incident)
+    await service.say(IncidentReopened(reason="duty_opened"), incident, company.name)
+    assert await service.commands(incident) == before
+    assert {"line", "locate"}.isdisjoint(await service.waiting(incident))
+    assert not (await phone.state())["lost_mode"]
