@@ -49,6 +49,7 @@ class Behaviour(BaseModel):
     errors: dict[str, int] = Field({}, description="Request type to error code, until set otherwise.")
     vanish_on_erase: bool = Field(False, description="Erase without answering, as a real phone may.")
     repeat_reports: bool = Field(False, description="Send each report twice.")
+    no_passcode: bool = Field(False, description="Nobody set a passcode: a lock is acknowledged and locks nothing.")
     foreign_certificate: bool = Field(False, description="Sign with a certificate from another authority.")
 
 
@@ -170,7 +171,7 @@ class IPhone:
             case "EnableLostMode":
                 state.lost_mode, state.message = True, command.get("Message") or command.get("PhoneNumber")
             case "DeviceLock":
-                result = {"MessageResult": "DeviceInLostMode" if state.lost_mode else "Success"}
+                result = {"MessageResult": self._message_result()}
                 state.message = state.message if state.lost_mode else command.get("Message")
             case "DisableLostMode" | "DeviceLocation" | "PlayLostModeSound" if not state.lost_mode:
                 result = NOT_IN_LOST_MODE
@@ -186,6 +187,11 @@ class IPhone:
             case _:
                 result = NOT_SUPPORTED
         return result
+
+    def _message_result(self) -> str:
+        if self.state.lost_mode:
+            return "DeviceInLostMode"
+        return "NoPasscodeSet" if self.state.behaviour.no_passcode else "Success"
 
     def _locate(self) -> dict[str, Any] | int:
         where = self.state.position

@@ -8,6 +8,7 @@ from shared.events.mdm_actions import (
     ContainmentPlanned,
     DeviceLocated,
     DeviceLocked,
+    LockFailed,
     ProtectionSnapshotTaken,
     SessionsRevoked,
     SuspensionTrigger,
@@ -123,3 +124,15 @@ async def test_the_line_stops_only_after_the_phone_confirmed_its_wipe(service: S
         Kind.WIPE.value,
     )
     assert kept == confirmed.evidence
+
+
+async def test_a_phone_without_a_passcode_is_not_called_locked(service: Service, company: Company) -> None:
+    row = company.row("A-1", supervised="no")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"], supervised=False)
+    await phone.behave(no_passcode=True)
+    incident = new_incident()
+    await service.say(lost(company.device(row)), incident, company.name)
+    failed = await service.told(incident, LockFailed)
+    assert failed.reason == "no_passcode_set"
+    assert "DeviceLocked" not in await service.names(incident)

@@ -39,5 +39,6 @@ def test_each_reason_of_a_plan(service: str, prefix: str) -> None:
 def test_each_reason_that_a_phone_gives(service: str, prefix: str) -> None:
     chains = [plistlib.dumps({"ErrorChain": [{"ErrorCode": code}]}) for code in (12021, 12067, 12068, 12069, 12078)]
     reports = [("NotNow", b""), ("CommandFormatError", b""), ("Error", b""), *(("Error", chain) for chain in chains)]
+    reports.append(("Acknowledged", plistlib.dumps({"MessageResult": "NoPasscodeSet"})))
     outcomes = [read_report(status, raw, datetime.now(UTC)) for status, raw in reports]
     assert without_words(service, prefix, {outcome.reason for outcome in outcomes if outcome.reason}) == []

@@ -205,6 +205,9 @@ def read_report(status: str, raw: bytes, at: datetime) -> Outcome:
     except (plistlib.InvalidFileException, ExpatError, ValueError):
         result = {}
     match status:
+        case "Acknowledged" if result.get("MessageResult") == "NoPasscodeSet":
+            # DeviceLock: the screen went dark, and opens to anybody's touch.
+            return Outcome(State.FAILED, at, reason="no_passcode_set", evidence=raw)
         case "Acknowledged":
             return Outcome(State.SUCCEEDED, at, position=_position(result, at), evidence=raw)
         case "NotNow":
