@@ -15,7 +15,9 @@ from shared.telemetry import metrics
 _ROOT = Path(__file__).parents[2]
 _DASHBOARD = _ROOT / "deploy" / "grafana" / "lostphone.json"
 _RULES = _ROOT / "deploy" / "prometheus" / "alerts.yml"
+_CASES = _RULES.with_name("alerts.test.yml")
 _NAME = re.compile(r"\blostphone_[a-z0-9_]+")
+_INCREASE = re.compile(r"\bincrease\((?P<series>[^\[]+)\[(?P<time>\w+)\]\)")
 _BY = re.compile(r"\bby \(([a-z_, ]+)\)")
 _SCRAPED = {"service", "job", "le"}
 """Labels that Prometheus adds, and that of a histogram's buckets."""
@@ -67,6 +69,19 @@ def test_alert_rules_use_metrics_that_there_are_and_say_what_to_do() -> None:
             assert rule["annotations"]["summary"]
             _, named, heading = rule["annotations"]["runbook"].partition("docs/operations.md, ")
             assert not named or f"### {heading.rstrip('.')}" in pages, rule["alert"]
+
+
+@pytest.mark.parametrize("expr", [expr for expr in _rules() if "increase(" in expr])
+def test_an_alert_hears_of_the_first_time_which_is_no_increase_yet(expr: str) -> None:
+    for found in _INCREASE.finditer(expr):
+        series, time = found["series"], found["time"]
+        assert f"or {series} unless {series} offset {time}" in expr
+
+
+def test_promtool_has_a_case_for_each_alert() -> None:
+    alerts = {rule["alert"] for group in yaml.safe_load(_RULES.read_text())["groups"] for rule in group["rules"]}
+    tried = set(re.findall(r'alertname="(\w+)"', _CASES.read_text()))
+    assert tried == alerts
 
 
 @pytest.mark.parametrize("expr", [*_dashboard(), *_rules()])
