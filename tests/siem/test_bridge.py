@@ -2,8 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
+import socket
 import ssl
+import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +24,7 @@ from services.audit.feeds.leef import LeefEvent
 from services.audit.feeds.ocsf import ocsf_of_entry
 from services.audit.feeds.syslog import Destination, SyslogSender, message
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
+from tests.audit.running import eventually
 from tests.siem.certificates import certificates
 from tests.siem.entries import Entries
 
@@ -31,19 +37,26 @@ class Receiver:
 
     context: ssl.SSLContext
     hang_up_after: int | None = None
+    reset: bool = False
+    """Hang up without a word, as the system does for a process that was killed with something unread."""
+    stall_after: int | None = None
     messages: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Receiver"]:
-        server = await asyncio.start_server(self._receive, "127.0.0.1", 0, ssl=self.context)
+        server = await asyncio.start_server(self._receive, "127.0.0.1", self.port, ssl=self.context)
+        # As much as a system gives by itself, usually.
+        server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 3_000_000)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
         finally:
             server.close()
+            self._over.set()
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -55,6 +68,15 @@ class Receiver:
                 if self.hang_up_after is not None and len(self.messages) >= self.hang_up_after:
                     self.hang_up_after = None
                     break
+                if len(self.messages) == self.stall_after:
+                    writer.transport.pause_reading()  # type: ignore[attr-defined]
+                    await self._over.wait()
+                    break
+        if self.reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+            return
         writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
@@ -141,6 +163,73 @@ async def test_a_receiver_that_is_away_is_waited_for(kafka: str, topic: str, tmp
         server = await asyncio.start_server(receiver._receive, "127.0.0.1", port, ssl=receiver.context)
         await receiver.until(3)
         server.close()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_what_a_receiver_may_have_lost_is_kept_for_as_long_as_it_is_away(reset: bool, tmp_path: Path) -> None:
+    made = certificates(tmp_path)
+    now = [0.0]
+    receiver = Receiver(made.server(), hang_up_after=2, reset=reset)
+    async with receiver.listening():
+        port = receiver.port
+        sender = SyslogSender(Destination("localhost", port, made.ca_file), clock=lambda: now[0])
+        await sender.send([b"one", b"two"])
+        await eventually(lambda: _is_unsure(sender))
+    with pytest.raises(OSError, match=r"Connect call failed|Multiple exceptions"):
+        await sender.send([b"three"])
+    now[0] += 3600
+    assert sender.is_unsure
+    back = Receiver(made.server(), port=port)
+    async with back.listening():
+        await sender.send([b"three"])
+        await back.until(3)
+        await sender.close()
+    assert back.messages == [b"one", b"two", b"three"]
+
+
+async def test_what_lies_on_the_way_to_a_receiver_that_stopped_reading_is_sent_again(tmp_path: Path) -> None:
+    made = certificates(tmp_path)
+    stalled = Receiver(made.server(), stall_after=5)
+    batches = [[b"%06d %s" % (at * 100 + number, b"x" * 3000) for number in range(100)] for at in range(100)]
+    async with stalled.listening():
+        sender = SyslogSender(Destination("localhost", stalled.port, made.ca_file))
+        sent = await _sent_until_stuck(sender, batches)
+    assert len(stalled.messages) == 5
+    back = Receiver(made.server(), port=stalled.port)
+    async with back.listening():
+        with pytest.raises(ConnectionError):
+            await sender.send(batches[sent])
+        for batch in batches[sent : sent + 2]:
+            await sender.send(batch)
+        await back.until((sent + 2) * 100)
+        await sender.close()
+    assert back.messages == [data for batch in batches[: sent + 2] for data in batch]
+
+
+async def _is_unsure(sender: SyslogSender) -> bool:
+    return sender.is_unsure
+
+
+async def _sent_until_stuck(sender: SyslogSender, batches: list[list[bytes]]) -> int:
+    for sent, batch in enumerate(batches):
+        try:
+            async with asyncio.timeout(3):
+                await sender.send(batch)
+        except TimeoutError:
+            return sent
+    raise AssertionError("the receiver took everything")
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [("[::1", "cannot be set up"), ("logs.example:99999", "Port out of range"), ("logs..example", "label empty")],
+)
+def test_an_address_that_cannot_be_is_refused_in_a_sentence(to: str, said: str) -> None:
+    command = [sys.executable, "-m", "services.audit", "bridge", to]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.parametrize("wrong", ["authority", "name"])

@@ -101,10 +101,20 @@ class Bridge:
             try:
                 await self._sender.send(messages)
             except (OSError, TimeoutError) as error:
-                _log.warning("bridge_waits", side="receiver", error=type(error).__name__, messages=len(messages))
+                # A certificate has a reason of its own.
+                reason = getattr(error, "verify_message", None) or error.strerror or "no answer in time"
+                _log.warning(
+                    "bridge_waits",
+                    side="receiver",
+                    error=type(error).__name__,
+                    reason=reason,
+                    messages=len(messages),
+                )
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
+                if pause > _PAUSE_SECONDS:
+                    _log.info("bridge_goes_on", messages=len(messages))
                 return
 
     def line(self, record: ConsumerRecord) -> bytes | None:

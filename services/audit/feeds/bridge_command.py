@@ -4,6 +4,7 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import typer
 from pydantic import SecretStr
@@ -12,6 +13,9 @@ from services.audit.feeds.bridge import GROUP, Bridge, Format
 from services.audit.feeds.syslog import Destination, SyslogSender
 from shared.messaging.kafka import KafkaConnection
 from shared.telemetry import configure
+
+_PORT = 6514
+"""Of syslog over TLS (RFC 5425)."""
 
 
 def bridge(
@@ -36,14 +40,25 @@ def bridge(
 ) -> None:
     """Carry the SIEM feed to a syslog receiver over TLS, until SIGTERM or SIGINT."""
     configure("audit-bridge", log_level="INFO")
-    host, _, port = to.rpartition(":") if to.count(":") == 1 else (to, "", "6514")
     try:
-        sender = SyslogSender(Destination(host, int(port), ca_file, certificate, key))
+        host, port = _address(to)
+        sender = SyslogSender(Destination(host, port, ca_file, certificate, key))
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"the receiver cannot be set up: {error}") from error
     password = SecretStr(kafka_password) if kafka_password else None
     connection = KafkaConnection(kafka_bootstrap, kafka_security, kafka_username, password, kafka_ca_file)
     asyncio.run(_until_stopped(Bridge(connection, sender, form, group=group)))
+
+
+def _address(to: str) -> tuple[str, int]:
+    """Host and port; an address of IPv6 stands in brackets where a port follows. Raises `ValueError`."""
+    if to.count(":") > 1 and not to.startswith("["):
+        return to, _PORT
+    there = urlsplit(f"//{to}")
+    if not there.hostname or there.netloc != to:
+        raise ValueError(f"{to!r} is no host or host:port")
+    there.hostname.encode("idna")
+    return there.hostname, there.port or _PORT
 
 
 async def _until_stopped(bridge: Bridge) -> None:
