@@ -95,6 +95,11 @@ def test_neutral_text_is_bounded_and_stays_as_it_is(text: str) -> None:
     assert "".join(once.splitlines()) == once
 
 
+@pytest.mark.parametrize("unseen", "\u034f\u115f\u1160\u17b4\u2800\u3164\uffa0\u200b\u2060\u00ad")
+def test_a_letter_that_shows_nothing_is_spelt_out(unseen: str) -> None:
+    assert neutral(f"admin{unseen}") == f"admin<U+{ord(unseen):04X}>"
+
+
 def test_japanese_passes_untouched() -> None:
     assert neutral("らくらくスマートフォン(青)") == "らくらくスマートフォン(青)"
 
