@@ -25,7 +25,8 @@ from shared.telemetry.health import PROVIDER
 OUTBOX_LATE_SECONDS = 30.0
 LAG_LATE_SECONDS = 60.0
 TIMER_LATE_SECONDS = 60.0
-CHECKPOINT_LATE_SECONDS = 60.0
+LOG_LATE_SECONDS = 10.0
+"""Checkpoints and feeds move every second while they have something to do."""
 _ANSWER_SECONDS = 5.0
 
 _KIT = """
@@ -152,10 +153,23 @@ async def _figures(name: str, dsn: str, findings: list[Finding]) -> dict[str, An
         elif name == "reporter":
             figures["to_read_again"] = await connection.fetchval(_TO_READ_AGAIN)
         elif name == "audit":
-            figures["log"] = dict((await connection.fetch(_LOG))[0])
+            figures["log"] = await _log(connection)
     finally:
         await connection.close()
     return figures
+
+
+async def _log(connection: asyncpg.Connection) -> dict[str, Any]:
+    """How far the timeline is, and of what it had at first how much is `unsigned` or `unfed`, and does not move."""
+    first = (await connection.fetch(_LOG))[0]
+    now, deadline = first, time.monotonic() + LOG_LATE_SECONDS
+    while waiting := [done for done in ("signed", "fed") if first[done] == now[done] < first["size"]]:
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.5)
+        now = (await connection.fetch(_LOG))[0]
+    late = {done: first["size"] - now[done] for done in waiting}
+    return {**now, "unsigned": late.get("signed", 0), "unfed": late.get("fed", 0)}
 
 
 def _facts(row: asyncpg.Record) -> dict[str, Any]:
@@ -203,10 +217,10 @@ def _late(name: str, figures: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("timers_failing", "watch", name, {"count": figures["timers_failing"]})
     if figures.get("to_read_again"):
         yield Finding("reading_again", "watch", name, {"count": figures["to_read_again"]})
-    log = figures.get("log")
-    if log and log["size"] > log["signed"] and (log["age"] or 0.0) > CHECKPOINT_LATE_SECONDS:
-        facts = {"count": log["size"] - log["signed"], "seconds": round(log["age"] or 0)}
-        yield Finding("checkpoint_late", "person", name, facts)
+    log = figures.get("log", {})
+    for found, late in (("checkpoint_late", "unsigned"), ("feed_late", "unfed")):
+        if log.get(late):
+            yield Finding(found, "person", name, {"count": log[late]})
 
 
 def _readiness(url: str) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lostphone import backup_log
 from sandbox.companies import fleet, inventory
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Envelope, Signer, event_types
+from tests.audit.running import eventually
 from tests.ops.running import Place
 from tests.ops.spans import Collector, Step, collecting
 
@@ -150,6 +152,38 @@ def test_status_is_quiet_and_then_says_what_to_do_in_both_languages(place: Place
     assert (notifier["lostphone_dead_letters_open"], notifier["lostphone_duties_overdue"]) == (1, 1)
     asyncio.run(_mend(place.superuser_dsn))
     assert place.lostphone("ops", "status").returncode == 0
+
+
+def test_status_says_when_the_timeline_is_neither_signed_nor_fed_though_all_are_ready(place: Place) -> None:
+    found = asyncio.run(_while_nothing_is_signed_or_fed(place))
+    assert {"checkpoint_late", "feed_late"} <= found.keys()
+    assert found["feed_late"]["facts"]["count"] > 0
+    assert "SIEM" in found["feed_late"]["en"]
+    assert "SIEM" in found["feed_late"]["ja"]
+    _until(lambda: place.lostphone("ops", "status").returncode == 0, "nothing to do")
+
+
+async def _while_nothing_is_signed_or_fed(place: Place) -> dict[str, Any]:
+    """What is found while another process has the turn of publisher and feeder, and hangs."""
+    hung, other = [await asyncpg.connect(place.superuser_dsn) for _ in range(2)]
+    try:
+        for name in ("publisher", "feeder"):
+            turn = asyncio.ensure_future(hung.execute("SELECT pg_advisory_lock(hashtext($1))", f"audit-{name}"))
+            while not turn.done():
+                await other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+                    f"lostphone audit {name}",
+                )
+                await asyncio.wait([turn], timeout=0.3)
+        await asyncio.to_thread(place.report)
+        await eventually(
+            lambda: other.fetchval("SELECT size > (SELECT max(size) FROM audit.checkpoint) FROM audit.log_state")
+        )
+        said = await asyncio.to_thread(place.lostphone, "ops", "status", "--json")
+        return {finding["what"]: finding for finding in json.loads(said.stdout)["findings"]}
+    finally:
+        await hung.close()
+        await other.close()
 
 
 def test_a_record_that_a_service_could_not_handle_is_listed_shown_and_redriven_once(place: Place) -> None:
