@@ -32,6 +32,7 @@ _WORDS = {
     "index": ("案件の索引", "indexes of the incidents"),
     "consistency": ("以前のチェックポイント", "earlier checkpoints"),
     "restore": ("継続元のログ", "the log before this one"),
+    "erasures": ("消去と保全", "erasures and holds"),
     "events": ("イベントの署名", "signatures of the events"),
 }
 _FINDINGS = {

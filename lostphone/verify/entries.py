@@ -1,6 +1,7 @@
 """The rules between entries: chains, seals, partitions, detached parts, event signatures."""
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from services.audit.domain.own import IndexRow
 from services.audit.tlog import EMPTY_ROOT, Checkpoint, Edge, SignedNote
 from services.audit.tlog import leaf_hash as hash_of
 from shared.events import Event, KeyRing, Reading, read
-from shared.events.reporter import IncidentClosed
+from shared.events.reporter import IncidentClosed, PersonalDataErased
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading an entry raises that has another shape, or nests without end."""
@@ -58,12 +59,15 @@ class Entries:
     """Where another log was closed from which this one goes on."""
     _rows: dict[str, bytes] = field(default_factory=dict)
     """Hashes of rows of the index, of the chains that did not go on since the last one: there is one for every hour."""
+    _before: tuple[bytes, bytes | None] | None = None
+    """The entry before, if it is an event, and what is detached of it."""
     _events: set[int] = field(default_factory=set)
     _spoken: dict[tuple[str, str], int] = field(default_factory=dict)
     """The last sequence by source and subject."""
 
     def take(self, seq: int, leaf: bytes, leaf_hash: bytes) -> None:
         """One entry. Whatever its bytes are, this does not raise for them."""
+        before, self._before = self._before, None
         try:
             header = open_header(leaf)
             kind = Kind(header.get("of") or header["k"])
@@ -75,6 +79,7 @@ class Entries:
         self.kinds[kind] += 1
         try:
             data = self._detached(seq, header) if "sha256" in header else None
+            self._before = (leaf, data) if kind is Kind.EVENT else None
             # Most need not be taken apart: the name stands in a closing that is neither detached nor spelt otherwise.
             may_close = kind is Kind.EVENT and (data is not None or _NAMES_CLOSED in leaf or _SPELT in leaf)
             closes = may_close and open_leaf(leaf, data).attribute("type") == IncidentClosed.event_type
@@ -84,6 +89,13 @@ class Entries:
                 self._index(seq, header)
             if kind is Kind.RESTORE:
                 self._restore(seq, header)
+            if kind in (Kind.ERASURE, Kind.HOLD) and not _is_ordered(kind, header, before):
+                self._offend(
+                    "erasures",
+                    "直前の項目は、これを命じるイベントではありません",
+                    "the entry before it is not the event that says so",
+                    seq,
+                )
             if kind in _RECORDS and self.keyring is not None:
                 self.judge(seq, open_leaf(leaf, data), self.keyring)
         except MALFORMED:
@@ -258,6 +270,22 @@ class Entries:
             )
         else:
             self._turn(seq, reading)
+
+
+def _is_ordered(kind: Kind, header: Json, before: tuple[bytes, bytes | None] | None) -> bool:
+    """Whether an erasure or a hold says what the event before it says, of which the writer makes it."""
+    if before is None:
+        return False
+    try:
+        opened = open_leaf(*before)
+        said = json.loads(opened.payload() or b"null")
+        due = {"event": opened.attribute("id"), "organisation": opened.attribute("organisation")}
+        due |= {"by": opened.attribute("actor"), **{name: said[name] for name in ("person", "ground", "fields")}}
+        ordered = Kind.HOLD if said.get("on_hold") else Kind.ERASURE
+    except MALFORMED:
+        return False
+    is_erasing = opened.attribute("type") == PersonalDataErased.event_type
+    return is_erasing and kind is ordered and None not in due.values() and due.items() <= header.items()
 
 
 def _said(event: Event) -> int:

@@ -310,6 +310,10 @@ class _Walk:
         if closed is not None or any(offence.check == "restore" for offence in report.offences):
             said = f"{closed.origin} · {closed.size} · {closed.root.hex()}" if closed else ""
             report.add("restore", f"継続元 {said}", f"it goes on from {said}", undecided=unreadable)
+        erased = entries.kinds["erasure"] + entries.kinds["hold"]
+        if erased:
+            said = f"{erased} stand behind the events that say so"
+            report.add("erasures", f"{erased} 個、それを命じるイベントの直後", said, undecided=unreadable)
         if entries.keyring is not None:
             checked = entries.events_checked
             report.add(

@@ -58,20 +58,22 @@ class Forger:
 
         erased = PersonalDataErased.model_validate(example("PersonalDataErased")[0].example)
         erased = erased.model_copy(update={"person": PERSON, "on_hold": False})
+        ordered = writers.envelope("PersonalDataErased", "org-acme-kk")
+        order = writers.sign("PersonalDataErased", ordered, erased)
         vkeys = [str(STRANGER.verifier)]
         leaves = [
             builder.record(Kind.EVENT, at(writers.sign("DeviceLost", lost, payload), 0, 0), link=Link(INCIDENT)),
             event("DeviceLost", OTHER, 1),
             event("DeviceLocked", INCIDENT, 2, causationid=lost.id),
             builder.gap("lostphone.log.v1", 0, 3, 5, "not_given"),
-            builder.record(
-                Kind.UNVERIFIED, at(writers.record("DeviceLocked", OTHER), 0, 5), reason="signature_invalid"
-            ),
-            builder.own(Kind.ERASURE, "e", 1, erasure_facts("e", "acme-kk", "service/reporter", erased)),
+            builder.record(Kind.EVENT, at(order, 0, 5), link=Link("org-acme-kk")),
+            builder.own(Kind.ERASURE, "e", 1, erasure_facts(ordered.id, "acme-kk", ordered.actor, erased)),
             event("IncidentClosed", INCIDENT, 6),
             builder.seal(Link(INCIDENT)),
             event("DeviceLocked", OTHER, 7),
-            event("IncidentTriaged", OTHER, 8),
+            builder.record(
+                Kind.UNVERIFIED, at(writers.record("DeviceLocked", OTHER), 0, 8), reason="signature_invalid"
+            ),
             builder.own(
                 Kind.KEY, "", 9, {"keys": vkeys, "signed": str(LOG_KEYS[0].verifier), "signature": signed_keys(vkeys)}
             ),
@@ -85,7 +87,7 @@ class Forger:
             self.headers.append(json.loads(line))
             self.rests.append(self_sep + rest)
         self.rows: list[bytes] = []
-        self.shown = [0, 2, 3, 5, 6, 7, KEY, INDEX, EXPORT]
+        self.shown = [0, 2, 3, 4, 5, 6, 7, KEY, INDEX, EXPORT]
         self.fields: dict[int, list[dict[str, Any]]] = {
             0: [
                 {"digest": SHOWN.digest, "disclosure": SHOWN.text, "erased_by": []},
@@ -131,11 +133,11 @@ class Forger:
         leaves, note = self.leaves(), self.note()
         size = len(leaves)
         files = {"checkpoint": note, "policy.txt": POLICY.encode(), f"previous/{OLDER}": self.note(OLDER)}
-        files[f"consistency/{OLDER}-{size}"] = _lines(leaves, Proofs(size).consistency(OLDER))
+        files[f"consistency/{OLDER}-{size}"] = proof_lines(leaves, Proofs(size).consistency(OLDER))
         for seq in self.shown:
             files[f"entries/{seq}.leaf"] = leaves[seq]
             head = f"c2sp.org/tlog-proof@v1\nindex {seq}\n".encode()
-            files[f"proofs/{seq}.tlog-proof"] = head + _lines(leaves, Proofs(size).inclusion(seq)) + b"\n" + note
+            files[f"proofs/{seq}.tlog-proof"] = head + proof_lines(leaves, Proofs(size).inclusion(seq)) + b"\n" + note
         rows = [
             {"at": number, "line": line.decode(), "proof": _texts(self.rows, Proofs(len(self.rows)).inclusion(number))}
             for number, line in enumerate(self.rows)
@@ -205,7 +207,7 @@ def _texts(leaves: Sequence[bytes], ranges: Sequence[tuple[int, int]]) -> list[s
     return [base64.b64encode(naive_root(leaves[start:end])).decode() for start, end in ranges]
 
 
-def _lines(leaves: Sequence[bytes], ranges: Sequence[tuple[int, int]]) -> bytes:
+def proof_lines(leaves: Sequence[bytes], ranges: Sequence[tuple[int, int]]) -> bytes:
     return "".join(f"{line}\n" for line in _texts(leaves, ranges)).encode()
 
 

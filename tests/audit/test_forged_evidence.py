@@ -49,6 +49,10 @@ def _erased(**facts: Any) -> Lie:
     return lambda forger: forger.fields[0][1].update(facts)
 
 
+def _erased_before_it_was_said(forger: Forger) -> None:
+    forger.rests[6], forger.fields = forger.rests[0], {6: forger.fields[0]}
+
+
 def _bundle(folder: Path, before: Lie | None = None, after: Lie | None = None, change: Change | None = None,
             options: dict[str, Any] | None = None, **manifest: Any) -> verify.Report:  # fmt: skip
     """The report on a bundle with a lie that the rest is made to fit, with one that it is not, with changed files, or
@@ -96,9 +100,12 @@ _AFTER: list[tuple[str, int | None, Lie]] = [
     ),
     ("disclosures", None, _set(EXPORT, disclosed=[])),
     ("partitions", 6, _set(6, o=1)),
-    ("partitions", 6, _set(3, end=9)),
-    ("erasures", None, _set(5, organisation="beta-kk")),
+    ("partitions", 4, _set(3, end=9)),
+    ("erasures", 5, _set(5, organisation="beta-kk")),
     ("erasures", 5, _set(5, person="person-of-another-case")),
+    ("erasures", 5, _set(5, fields=99)),
+    ("erasures", 5, _set(5, event="0192f0c1-0000-7000-8000-ffffffffffff")),
+    ("erasures", 5, _erased_before_it_was_said),
     ("keys", KEY, _set(KEY, signature=made.signed_keys(["other"]))),
     ("keys", KEY, _set(KEY, signature=made.signed_keys([str(STRANGER.verifier)], STRANGER))),
     ("disclosures", 0, _field(digest="A" * 43)),
@@ -311,6 +318,7 @@ def test_what_is_odd_and_no_lie_is_a_finding(tmp_path: Path) -> None:
 
     assert found(_bundle(tmp_path, before=again)) == ["sequence_step_back"]
     assert found(_bundle(tmp_path, after=_erased(erased_by=[]))) == ["not_shown_without_erasure"]
+    assert found(_bundle(tmp_path, after=_hide(4))) == ["erasure_without_its_event"]
     other = VerifierKey(ORIGIN, 1, STRANGER.verifier.public[::-1])
     keys = [str(other)]
     changed = _set(KEY, keys=keys, signed=str(STRANGER.verifier), signature=made.signed_keys(keys, STRANGER))
@@ -329,8 +337,13 @@ _LOG: list[tuple[str, int | None, Lie]] = [
     ("seals", 7, lambda forger: forger.rests.__setitem__(6, forger.rests[2])),
     ("partitions", 4, _set(4, o=6)),
     ("partitions", 3, _set(3, end=3)),
+    ("erasures", 5, _set(5, event="0192f0c1-0000-7000-8000-ffffffffffff")),
+    ("erasures", 5, _set(5, person="person-of-another-case")),
+    ("erasures", 5, _set(5, k="hold")),
+    ("erasures", 5, lambda forger: forger.rests.__setitem__(4, forger.rests[2])),
+    ("erasures", 4, lambda forger: forger.headers.insert(4, forger.headers[5]) or forger.rests.insert(4, b"\n")),
     ("index", INDEX, _set(INDEX, size=3)),
-    ("index", INDEX, _set(INDEX, rows=3)),
+    ("index", INDEX, _set(INDEX, rows=4)),
     ("index", INDEX, _set(INDEX, root="00" * 32)),
 ]
 

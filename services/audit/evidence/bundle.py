@@ -94,7 +94,9 @@ class Assembly:
             await self._add(seq, found, None)
         erased = {seq for fields in self._wanted.shown.values() for shown in fields for seq in shown.erased_by}
         for seq in sorted(erased):
-            await self._add(seq, await self._reader.leaf(seq), None)
+            # Right before it stands the event that says so, which a service signed.
+            for at in (seq - 1, seq):
+                await self._add(at, await self._reader.leaf(at), None)
         for row in await self._reader.own(Kind.KEY, 0, self._wanted.published.size - 1):
             await self._add(row["seq"], row["leaf"], None)
             self._files[f"keys/{row['seq']}.leaf"] = row["leaf"]

@@ -56,10 +56,12 @@ TOO_SLOW = f"it gives less than {SLOWEST_BYTES} bytes a second: make a copy of t
 MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
 MAX_BUNDLE_FILES = 65_535
 MAX_LOG_SIZE = 1 << 40
+NOT_ORDERED = "the entry before it is not the event that says so"
 IN_CHAINS = ("event", "seal")
 IN_PARTITIONS = ("event", "unparsed", "unverified", "duplicate", "gap")
 OWN = ("index", "export", "erasure", "hold", "key", "anchor", "restore")
 CLOSED = "lostphone.incident-closed.v1"
+ERASED = "lostphone.personal-data-erased.v1"
 Json = dict[str, Any]
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading something raises that has another shape, or nests without end."""
@@ -557,6 +559,27 @@ class Leaf:
             return False
         return self._attributes().get("type") == CLOSED
 
+    def orders(self) -> tuple[str, Json] | None:
+        """Of an event that says that data was erased or held: kind and facts of the entry that is made of it."""
+        named = self.attributes()
+        if self.kind != "event" or named.get("type") != ERASED:
+            return None
+        try:
+            said = json.loads(self._body()[1] or b"null")
+            if str(self.header.get("m")).startswith("application/cloudevents+json"):
+                said = said["data"]
+            facts = {"event": named["id"], "organisation": named["organisation"], "by": named["actor"]}
+            facts |= {name: said[name] for name in ("person", "ground", "fields")}
+            kind = "hold" if said.get("on_hold") else "erasure"
+        except _MALFORMED:
+            return None
+        return None if None in facts.values() else (kind, facts)
+
+    def is_ordered_by(self, before: "Leaf | None") -> bool:
+        """Of an erasure or a hold: whether the event before it says so."""
+        ordered = before.orders() if before is not None and before.seq == self.seq - 1 else None
+        return ordered is not None and ordered[0] == self.kind and ordered[1].items() <= self.header.items()
+
     @cached_property
     def values(self) -> set[str]:
         """Every text in what the event says: there a commitment stands."""
@@ -596,15 +619,18 @@ class Walk:
         self.offsets: dict[tuple[str, int], int] = {}
         self.kinds: dict[str, int] = {}
         self.indexes = 0
+        self.before: Leaf | None = None
         self.rows: dict[str, bytes] = {}
         """Hashes of the rows of an index, of the chains that did not go on since the last one."""
         self.closed: Checkpoint | None = None
 
     def take(self, seq: int, data: bytes) -> None:
+        before, self.before = self.before, None
         try:
             leaf = Leaf(seq, data)
             if "sha256" in leaf.header:
                 self._detached(leaf)
+            self.before = leaf
             self.kinds[leaf.kind] = self.kinds.get(leaf.kind, 0) + 1
             if leaf.kind in IN_CHAINS:
                 self._chain(leaf)
@@ -612,11 +638,9 @@ class Walk:
                 self.report.offend("chains", f"an entry of kind {leaf.kind} claims a place in a chain", seq)
             if leaf.kind in IN_PARTITIONS:
                 self._partition(leaf)
-            elif leaf.kind == "index":
-                self._index(leaf)
-            elif leaf.kind == "restore":
-                self._restore(leaf)
-            elif leaf.kind not in OWN and leaf.kind not in IN_CHAINS:
+            elif leaf.kind in OWN:
+                self._own(leaf, before)
+            elif leaf.kind not in IN_CHAINS:
                 raise BadError(f"its kind {leaf.kind} is not known")
         except BadError as error:
             self.report.offend("chains", str(error), seq)
@@ -659,6 +683,14 @@ class Walk:
                 "partitions", f"{stream[0]}-{stream[1]} goes on at offset {offset}, not {expected}", leaf.seq
             )
         self.offsets[stream] = end
+
+    def _own(self, leaf: Leaf, before: Leaf | None) -> None:
+        if leaf.kind == "index":
+            self._index(leaf)
+        elif leaf.kind == "restore":
+            self._restore(leaf)
+        elif leaf.kind in ("erasure", "hold") and not leaf.is_ordered_by(before):
+            self.report.offend("erasures", NOT_ORDERED, leaf.seq)
 
     def _index(self, leaf: Leaf) -> None:
         self.indexes += 1
@@ -771,6 +803,11 @@ def read_file(file: Path, most: int) -> bytes:
     return file.read_bytes()
 
 
+def _no_number(constant: str) -> None:
+    """What Python reads in JSON and writes into a report, and no other reader does."""
+    raise ValueError(f"{constant} is no JSON")
+
+
 class Bundle:
     """The checks of one bundle, in their order."""
 
@@ -840,7 +877,7 @@ class Bundle:
 
     def _manifest(self) -> str:
         data = self._file("MANIFEST.json")
-        manifest = json.loads(data)
+        manifest = json.loads(data, parse_constant=_no_number)
         if canonical(manifest) != data or manifest.get("format") != BUNDLE_FORMAT:
             raise BadError(f"MANIFEST.json is not a manifest of {BUNDLE_FORMAT}")
         listed = manifest["files"]
@@ -881,6 +918,8 @@ class Bundle:
         if manifest.text != f"{BUNDLE_FORMAT}\n{hashlib.sha256(self._file('MANIFEST.json')).hexdigest()}\n":
             raise BadError("MANIFEST.note is not about this manifest")
         keys = [key for key in policy.logs if key.name == self.checkpoint.origin]
+        if all(key.kind == MLDSA44 for key in keys):
+            raise UnreadableError("the log signs a manifest with Ed25519 alone, and no such key of it was given")
         if len(manifest.signatures) != 1 or not any(manifest.signed_by(key) for key in keys):
             raise BadError("the manifest is not signed by a key of the log that the reader trusts")
         return signed
@@ -1042,34 +1081,36 @@ class Bundle:
         checkpoint, policy = self._needed_checkpoint(), self._needed_policy()
         for name in sorted(self.files):
             if re.fullmatch(r"previous/[1-9][0-9]*", name):
-                if Checkpoint(Note(self.files[name]).text).size != int(name[9:]):
+                if not int(name[9:]) == Checkpoint(Note(self.files[name]).text).size <= checkpoint.size:
                     raise BadError(f"{name} is of another size")
                 self.earlier[int(name[9:])] = self._continued(name[9:], self.files[name], policy, checkpoint)
         for number, data in enumerate(self.options.earlier):
             older = Checkpoint(Note(data).text)
             self._continued(f"of the reader, number {number + 1}", data, policy, checkpoint)
             self.earlier[older.size] = older
-        return f"the log continues {len(self.earlier)} earlier checkpoints"
+        return f"the log is one with {len(self.earlier)} other checkpoints of it"
 
     def _continued(self, name: str, data: bytes, policy: Policy, newest: Checkpoint) -> Checkpoint:
         note = Note(data)
-        older = Checkpoint(note.text)
-        _log_signatures(policy, note, older)
-        if older.origin != newest.origin or older.size > newest.size:
-            raise BadError(f"the checkpoint {name} is not of an earlier state of this log")
-        if older.size in (newest.size, 0):
-            if older.size and older.root != newest.root:
-                raise BadError(f"two roots were signed for the size {older.size}: the log was forked")
-            return older
-        proof = self.files.get(f"consistency/{older.size}-{newest.size}", self.options.proofs.get(older.size))
+        kept = Checkpoint(note.text)
+        _log_signatures(policy, note, kept)
+        if kept.origin != newest.origin:
+            raise UnreadableError(f"the checkpoint {name} is of {kept.origin}: of that log this bundle says nothing")
+        if kept.size in (newest.size, 0):
+            if kept.size and kept.root != newest.root:
+                raise BadError(f"two roots were signed for the size {kept.size}: the log was forked")
+            return kept
+        # What the reader kept may be newer than the bundle.
+        older, newer = sorted((kept, newest), key=lambda checkpoint: checkpoint.size)
+        proof = self.files.get(f"consistency/{older.size}-{newer.size}", self.options.proofs.get(older.size))
         if proof is None:
             raise UnreadableError(
-                f"no proof leads from {older.size} to {newest.size}; ask the log for "
-                f"/v1/consistency?from={older.size}&to={newest.size} and give it with --proof {older.size}=FILE"
+                f"no proof leads from {older.size} to {newer.size}; ask the log for "
+                f"/v1/consistency?from={older.size}&to={newer.size} and give it with --proof {older.size}=FILE"
             )
-        if not is_consistent(older.size, newest.size, older.root, newest.root, hash_lines(proof.decode())):
-            raise BadError(f"the log does not continue the checkpoint {name} of {older.size} entries")
-        return older
+        if not is_consistent(older.size, newer.size, older.root, newer.root, hash_lines(proof.decode())):
+            raise BadError(f"the log of {newer.size} entries does not continue that of {older.size}, which was signed")
+        return kept
 
     def _partitions(self) -> str:
         document = json.loads(self._file("gaps.json"))
@@ -1132,7 +1173,7 @@ class Bundle:
                 if item.get("disclosure") is not None:
                     continue
                 by = item.get("erased_by") or []
-                self._erased_by(by)
+                self._erased_by(by, seq)
                 if not by:
                     self.report.findings.append(
                         {"finding": "not_shown_without_erasure", "seq": seq, "digest": item["digest"]}
@@ -1143,12 +1184,20 @@ class Bundle:
                 raise BadError("an erasure is of another organisation")
         return "no field was erased" if not erased else f"erased by entries {', '.join(map(str, sorted(erased)))}"
 
-    def _erased_by(self, places: Sequence[int]) -> None:
+    def _erased_by(self, places: Sequence[int], seq: int) -> None:
         for at in set(places):
             if at not in self.leaves or self.leaves[at].kind != "erasure":
                 raise BadError("an erasure is named that the log does not have")
             if self.leaves[at].header["person"] not in self._named:
                 self.report.offend("erasures", "it erased somebody whom the incident does not name", at)
+            if at < seq:
+                self.report.offend("erasures", f"entry {seq} stands behind it, and is said to be erased by it", at)
+            if at - 1 not in self.leaves:
+                # Bundles of earlier releases do not have it.
+                found = {"finding": "erasure_without_its_event", "seq": at}
+                self.report.findings += [found] if found not in self.report.findings else []
+            elif not self.leaves[at].is_ordered_by(self.leaves[at - 1]):
+                self.report.offend("erasures", NOT_ORDERED, at)
 
     @cached_property
     def _named(self) -> set[str]:
@@ -1676,7 +1725,7 @@ def check_log(place: str, options: Options) -> Report:
     checkpoint = _judged(report, read, options.policy)
     if checkpoint is None:
         return report
-    earlier, before = _earlier(report, options, options.policy, checkpoint)
+    earlier, before, untold = _earlier(report, options, options.policy, checkpoint)
     walk, tree, tiles, unread = Walk(report, read), Frontier(), Tiles(report, read), None
     try:
         for seq, leaf, hashed in entries_of(read, checkpoint.size):
@@ -1708,8 +1757,9 @@ def check_log(place: str, options: Options) -> Report:
         ("index", f"{walk.indexes} indexes are those of the entries before them"),
         ("consistency", f"the log begins with {len(earlier)} earlier checkpoints"),
         ("restore", _gone_on_from(walk.closed, before)),
+        ("erasures", f"{sum(map(walk.kinds.get, ('erasure', 'hold'), (0, 0)))} stand behind the events that say so"),
     ):
-        report.conclude(name, detail, unread)
+        report.conclude(name, detail, unread or (untold if name == "consistency" else None))
     report.facts["kinds"] = dict(sorted(walk.kinds.items()))
     return report
 
@@ -1748,8 +1798,10 @@ def _judge(report: Report, name: str, policy: Policy | None, step: Callable[[Pol
 
 def _earlier(
     report: Report, options: Options, policy: Policy | None, newest: Checkpoint
-) -> tuple[dict[int, Checkpoint], list[Checkpoint]]:
-    """Those of this log, by their size, and those of another one, which this log may go on from."""
+) -> tuple[dict[int, Checkpoint], list[Checkpoint], str | None]:
+    """Those of this log, by their size, and those of another one, which this log may go on from; and why it cannot be
+    told who signed one."""
+    untold: str | None = None
     found: dict[int, Checkpoint] = {}
     others: list[Checkpoint] = []
     for data in options.earlier:
@@ -1768,9 +1820,11 @@ def _earlier(
             if older.size in found and found[older.size].root != older.root:
                 raise BadError(f"two roots were signed for the size {older.size}: the log was forked")
             found[older.size] = older
-        except (BadError, UnreadableError) as error:
+        except BadError as error:
             report.offend("consistency", f"an earlier checkpoint: {error}")
-    return found, others
+        except UnreadableError as error:
+            untold = f"an earlier checkpoint: {error}"
+    return found, others, untold
 
 
 def _compare_closed(report: Report, closed: Checkpoint | None, others: list[Checkpoint]) -> None:
