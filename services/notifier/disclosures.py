@@ -167,7 +167,11 @@ class Disclosures:
             for duty in await store.duties(unit.connection, known.id)
             if duty.state == "filed" and duty.opened.recipient == "ppc"
         ]
-        return Told(people_told=by_state.get("accepted", 0), filed_at=min(filter(None, filed), default=None))
+        return Told(
+            people_told=by_state.get("accepted", 0),
+            everybody=everybody_told(known, by_state),
+            filed_at=min(filter(None, filed), default=None),
+        )
 
     def findings(self, known: Incident, edition: Edition) -> list[Finding]:
         """What blocks issue of this edition now."""

@@ -54,9 +54,27 @@ def _text(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", [ERASED, WAITING, case_of(lost(cause="theft"), assessed())])
-@pytest.mark.parametrize("told", [Told(), Told(people_told=1237, filed_at=AS_OF)])
+@pytest.mark.parametrize(
+    "told",
+    [Told(), Told(people_told=1237, filed_at=AS_OF), Told(people_told=1240, everybody=True, filed_at=AS_OF)],
+)
 def test_what_is_made_from_the_facts_may_be_issued(case: Case, told: Told) -> None:
     assert _codes(case, told=told) == set()
+
+
+@pytest.mark.parametrize(
+    ("told", "ja", "en"),
+    [
+        (Told(), "準備しています", "being prepared"),
+        (Told(people_told=1), "一部に個別のご連絡を行いました", "Some of the people concerned have been contacted"),
+        (Told(people_told=1240, everybody=True), "方への個別のご連絡を行いました", "The people concerned have been"),
+    ],
+)
+def test_it_says_that_the_people_were_told_when_all_of_them_were(told: Told, ja: str, en: str) -> None:
+    texts = _write(ERASED, told=told).texts
+    for language, words in (("ja", ja), ("en", en)):
+        (response,) = [block.lines for block in texts[language] if block.name == "response"]
+        assert words in response[0]
 
 
 def test_both_languages_have_the_same_fourteen_blocks() -> None:
@@ -211,7 +229,7 @@ def test_no_text_made_from_facts_ever_fails_its_own_checks(
     acknowledged = [LOCKED, WIPED] if done else []
     proofs = {"lock_proof": "P3", "wipe_proof": "P3"} if done else {}
     case = case_of(lost(**report), *events, *acknowledged, assessed(**facts | proofs))
-    assert _codes(case, told=Told(people_told=3 if done else 0)) == set()
+    assert _codes(case, told=Told(people_told=3 if done else 0, everybody=done)) == set()
 
 
 @given(st.permutations([SENT, WIPED]))

@@ -74,6 +74,8 @@ class Told(_Part):
     """What the ledgers say at the moment of drafting."""
 
     people_told: int = 0
+    everybody: bool = False
+    """Whether these are all whom the assessment counts."""
     filed_at: datetime | None = None
 
 
@@ -223,13 +225,22 @@ def _apology(case: Case, issuer: Issuer) -> Words:
     )
 
 
+def _notices(told: Told) -> Words:
+    if told.everybody:
+        return Words(
+            "対象となる方への個別のご連絡を行いました。", "The people concerned have been contacted individually."
+        )
+    if told.people_told:
+        return Words(
+            "対象となる方の一部に個別のご連絡を行いました。ほかの方へのご連絡は、まだ終わっていません。",
+            "Some of the people concerned have been contacted individually. For the others this is not complete yet.",
+        )
+    return Words("対象となる方への個別のご連絡を準備しています。", "Individual notices are being prepared.")
+
+
 def _response(case: Case, told: Told) -> list[Words]:
     """Only what has been done; what is to come says so."""
-    lines = [
-        Words("対象となる方への個別のご連絡を行いました。", "The people concerned have been contacted individually.")
-        if told.people_told
-        else Words("対象となる方への個別のご連絡を準備しています。", "Individual notices are being prepared."),
-    ]
+    lines = [_notices(told)]
     if case.police:
         lines.append(Words("警察に届け出ました。", "The police have been informed."))
     if case.line_stopped_at and not case.line_resumed_at:
