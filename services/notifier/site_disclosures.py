@@ -44,7 +44,8 @@ class DisclosurePages:
             "steps": access.allowed(who.person),
             "error": None,
         } | more
-        return self._pages.render(request, "drafts.html", status_code=status_code, headers=_NOT_KEPT, **context)
+        at = f"/incidents/{incident}/disclosures"
+        return self._pages.render(request, "drafts.html", status_code=status_code, headers=_NOT_KEPT, at=at, **context)
 
     async def one(
         self,
@@ -70,7 +71,8 @@ class DisclosurePages:
             "steps": access.allowed(who.person),
             "error": None,
         } | more
-        return self._pages.render(request, "draft.html", status_code=status_code, headers=_NOT_KEPT, **context)
+        at = f"/incidents/{incident}/disclosures/{disclosure}"
+        return self._pages.render(request, "draft.html", status_code=status_code, headers=_NOT_KEPT, at=at, **context)
 
     async def draft(self, request: Request, incident: str, who: Acting) -> Response:
         """Make the first draft; on to its page."""

@@ -41,7 +41,8 @@ class NoticesPage:
             "preview": None,
             "error": None,
         } | more
-        return self._pages.render(request, "notices.html", status_code=status_code, headers=_NOT_KEPT, **context)
+        at = f"/incidents/{incident}/notices"
+        return self._pages.render(request, "notices.html", status_code=status_code, headers=_NOT_KEPT, at=at, **context)
 
     async def add_people(self, request: Request, incident: str, who: Acting) -> Response:
         """Take the uploaded file; back to the page, with the rows that cannot be used."""

@@ -98,7 +98,13 @@ def _answer_problems(app: FastAPI, pages: Pages) -> None:
         template = "sign_in_needed.html" if found.code == "sign_in_needed" else "problem.html"
         detail = found.detail(language(request))
         return pages.render(
-            request, template, status_code=found.status, headers=found.headers, detail=detail, problem=found
+            request,
+            template,
+            status_code=found.status,
+            headers=found.headers,
+            detail=detail,
+            problem=found,
+            sent=request.method == "POST",
         )
 
     app.state.respond = respond

@@ -1,7 +1,9 @@
 """Forms come from our own pages: a hidden field that only they can hold, and no request from another site.
 
-A form that a browser can send by itself (urlencoded, multipart, plain text) needs the field. Other unsafe requests
-that ride on a cookie must come from this origin. A bearer token is proof enough, and webhooks prove themselves.
+A form that a browser can send by itself (urlencoded, multipart, plain text) must come from this origin, and with a
+sign-in it needs the field. Without one it has nobody's rights to misuse, and a browser that keeps no cookies must get
+through the emergency door all the same. Other unsafe requests that ride on a cookie must come from this origin. A
+bearer token is proof enough, and webhooks prove themselves.
 """
 
 import hmac
@@ -33,7 +35,7 @@ def guard(identity: Identity) -> Callable[[Request], Awaitable[None]]:
             return
         if _from_elsewhere(request) and (_is_form(request) or identity.session_cookie in request.cookies):
             raise _refused()
-        if _is_form(request) and not await _has_field(identity, request):
+        if _is_form(request) and identity.has_session(request) and not await _has_field(identity, request):
             raise _refused()
 
     return check

@@ -111,6 +111,10 @@ class Identity:
         """A dependency for `Depends`: the signed-in person, or None. A token that does not count is still 401."""
         return self.person
 
+    def has_session(self, request: Request) -> bool:
+        """Whether the request carries a sign-in that has not ended, as browsers send along by themselves."""
+        return self._session(request) is not None
+
     async def person(self, request: Request) -> Person | None:
         """Who makes this request; also left in `request.state.person` for pages."""
         header = request.headers.get("authorization", "")
@@ -182,7 +186,7 @@ class Identity:
         """The provider sent the browser back: check, open the session, go on to where the person wanted."""
         pending = self._seal.open(self._seal.sign_in_cookie, request.cookies.get(self._seal.sign_in_cookie))
         state, code = request.query_params.get("state", ""), request.query_params.get("code")
-        if pending is None or not hmac.compare_digest(pending["state"], state):
+        if pending is None or not hmac.compare_digest(pending["state"].encode(), state.encode()):
             raise _sign_in_failed("this browser did not begin the sign-in, or more than ten minutes ago")
         if not code:
             raise _sign_in_failed("the provider answered without a code")

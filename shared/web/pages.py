@@ -16,7 +16,7 @@ from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -58,9 +58,13 @@ class Pages:
         *,
         status_code: int = 200,
         headers: dict[str, str] | None = None,
+        at: str | None = None,
         **context: Any,
     ) -> HTMLResponse:
-        """The page in the reader's language. A `?lang=` in the address is remembered in a cookie."""
+        """The page in the reader's language. A `?lang=` in the address is remembered in a cookie.
+
+        `at`: where the page can be opened, when it answers a form that was sent elsewhere.
+        """
         wanted = language(request)
         other: Language = "en" if wanted == "ja" else "ja"
         identity = request.app.state.identity
@@ -72,7 +76,7 @@ class Pages:
             csrf=lambda: _csrf_field(request),
             lang=wanted,
             other_lang=other,
-            other_lang_link=_with_language(request, other),
+            other_lang_link=_with_language(at or _here(request), other),
             person=getattr(request.state, "person", None),
             links=request.app.state.links,
             here=request.url.path,
@@ -157,6 +161,14 @@ def _csrf_field(request: Request) -> Markup:
     return Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, token)
 
 
-def _with_language(request: Request, other: Language) -> str:
-    query = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
-    return f"{request.url.path}?{urlencode([*query, ('lang', other)])}"
+def _here(request: Request) -> str | None:
+    """Where this page can be opened again; None for the answer to a form, which cannot."""
+    return f"{request.url.path}?{request.url.query}" if request.method == "GET" else None
+
+
+def _with_language(at: str | None, other: Language) -> str | None:
+    if at is None:
+        return None
+    path, _, query = at.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name != "lang"]
+    return f"{path}?{urlencode([*kept, ('lang', other)])}"

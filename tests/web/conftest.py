@@ -118,6 +118,10 @@ def app(kit: Kit, tmp_path: Path, request_seconds: float) -> FastAPI:
     async def desk(person: Annotated[Person, Depends(kit.identity.require(Role.DESK, Role.LEAD))]) -> str:
         return person.actor(Role.DESK)
 
+    @app.post("/desk")
+    async def act(person: Annotated[Person, Depends(kit.identity.require(Role.DESK))]) -> str:
+        return person.actor(Role.DESK)
+
     @app.get("/anyone")
     async def anyone(person: Annotated[Person | None, Depends(kit.identity.optional())]) -> str:
         return person.ref if person else "nobody"

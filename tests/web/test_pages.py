@@ -30,6 +30,18 @@ async def test_japanese_is_the_default_and_lang_switches_and_is_remembered(clien
     assert '<html lang="ja">' in (await client.get("/form?lang=xx", headers={"Accept-Language": "fr"})).text
 
 
+async def test_the_answer_to_a_form_leads_to_no_address_that_takes_forms_alone(client: httpx2.AsyncClient) -> None:
+    page = await client.post("/nowhere", headers={"Accept": "text/html"})
+    assert page.status_code == 404
+    assert "hreflang" not in page.text
+    assert 'hreflang="en"' in (await client.get("/nowhere", headers={"Accept": "text/html"})).text
+
+
+async def test_the_name_of_the_product_leads_to_where_reports_are_made(client: httpx2.AsyncClient, kit: Kit) -> None:
+    kit.settings.links["reporter"] = "http://reporter.test"
+    assert '<a class="product" href="http://reporter.test/">' in (await client.get("/form")).text
+
+
 async def test_a_signed_in_person_gets_their_own_language_and_name_escaped(
     client: httpx2.AsyncClient, http: httpx2.AsyncClient
 ) -> None:
