@@ -72,8 +72,12 @@ class DeskScreens:
             "choices": CHOICES,
             "moment": datetime.fromisoformat,
             "error": None,
+            "sent": None,
+            "typed": {},
         } | more
-        return self._pages.render(request, "case.html", headers={"Cache-Control": "no-store"}, **context)
+        return self._pages.render(
+            request, "case.html", headers={"Cache-Control": "no-store"}, at=f"/incidents/{incident}", **context
+        )
 
     async def act(self, request: Request, incident: str, name: str, who: Acting) -> Response:
         """Carry out one form; back to the case."""
@@ -85,7 +89,8 @@ class DeskScreens:
         async def carry_out(person: Acting) -> None:
             await form.act(incident, person, forms.read(fields, form.order, self._zone))
 
-        return await self._carried_out(request, incident, who, form.allowed, carry_out)
+        again = {"sent": name, "typed": forms.typed(fields)}
+        return await self._carried_out(request, incident, who, form.allowed, carry_out, again)
 
     async def act_on_wipe(self, request: Request, incident: str, nonce: str, name: str, who: Acting) -> Response:
         """Decline or withdraw a proposal; signatures are given with `lostphone approve` on the person's own machine."""
@@ -98,21 +103,22 @@ class DeskScreens:
         async def carry_out(person: Acting) -> None:
             await act(incident, person, nonce, forms.read(fields, orders.Reason, self._zone))
 
-        return await self._carried_out(request, incident, who, allowed, carry_out)
+        return await self._carried_out(request, incident, who, allowed, carry_out, {})
 
-    async def _carried_out(
+    async def _carried_out(  # noqa: PLR0917 - one form, and what to show when it is refused
         self,
         request: Request,
         incident: str,
         who: Acting,
         allowed: str,
         carry_out: Callable[[Acting], Awaitable[None]],
+        again: dict[str, Any],
     ) -> Response:
         try:
             await carry_out(in_role(who.person, roles_for(allowed)))
         except (ValidationError, RefusedError) as refused:
             error, status = said(request, refused)
-            return await self.case(request, incident, who, error=error, status_code=status)
+            return await self.case(request, incident, who, error=error, status_code=status, **again)
         return RedirectResponse(f"/incidents/{incident}", 303)
 
 

@@ -64,7 +64,7 @@ class Doors:
     async def emergency(self, report: Report, organisation: str, key: str | None) -> ReportAccepted:
         """Accept a report without sign-in, for an organisation that is known here."""
         if organisation not in await self.organisations():
-            raise RefusedError("organisation_unknown")
+            raise RefusedError("organisation_unknown", field="organisation")
         if report.drill or report.device is not None:
             raise Problem(
                 422,

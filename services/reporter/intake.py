@@ -97,7 +97,7 @@ class Intake:
             # Two reports of the same phone at the same moment must not open two incidents.
             await unit.lock(f"device-{device.device}")
             if report.callback is not None and await self._lookup.names(unit.connection, device, report.callback):
-                raise RefusedError("callback_is_the_lost_phone")
+                raise RefusedError("callback_is_the_lost_phone", field="callback")
         # The case is locked before the vault is written to, in the order in which the desk's acts do both.
         open_one = await self._open_one(unit, device, drill=report.drill)
         vault_person = speaker.ref or self._people.new_ref()

@@ -1,8 +1,10 @@
 """The pages for reporters: start, both doors, the receipt. They work without script."""
 
 import secrets
+import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request
@@ -11,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from services.reporter.devices import Device, devices_of_holder
 from services.reporter.domain.incident import RefusedError
+from services.reporter.domain.receipt import read as read_code
 from services.reporter.domain.report import Answers, Report
 from services.reporter.door import Doors, ReportAccepted, may
 from services.reporter.refusals import said
@@ -59,7 +62,9 @@ class Screens:
             "error": None,
             "status_code": 200,
         }
-        return self._pages.render(request, "report.html", **(context | more))
+        return self._pages.render(
+            request, "report.html", at=f"{request.url.path}?{request.url.query}", **(context | more)
+        )
 
     async def report(self, request: Request, person: Person | None) -> Response:
         """Take the form of one door; on to the receipt, or back to the form with what was typed."""
@@ -71,20 +76,22 @@ class Screens:
             if person is not None:
                 accepted = await self._doors.signed_in(report, person, key)
             else:
-                accepted = await self._doors.emergency(report, str(form.get("organisation") or ""), key)
+                accepted = await self._doors.emergency(report, _named(form.get("organisation")), key)
         except (ValidationError, RefusedError) as refused:
             error, status = said(request, refused)
             return await self.form(request, person, typed=forms.typed(form), error=error, status_code=status, key=key)
-        return RedirectResponse(f"/receipt?code={accepted.receipt_code}&new=1", 303)
+        return RedirectResponse(f"{_address(accepted.receipt_code)}&new=1", 303)
 
     async def receipt(self, request: Request, code: str, **more: Any) -> Response:
         """The receipt of a code, or the form to type one."""
+        code = read_code(code) or code
         shown: dict[str, Any] = {
             "code": code,
             "error": None,
             "receipt": None,
             "new": "new" in request.query_params,
             "done": "done" in request.query_params,
+            "typed": {},
         }
         status = 200
         if code:
@@ -97,6 +104,7 @@ class Screens:
             "receipt.html",
             status_code=more.pop("status_code", status),
             headers={"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"},
+            at=_address(code),
             **(shown | {"choices": CHOICES} | more),
         )
 
@@ -108,8 +116,8 @@ class Screens:
             await act(code, form)
         except (RefusedError, ValidationError) as refused:
             error, status = said(request, refused)
-            return await self.receipt(request, code, error=error, status_code=status)
-        return RedirectResponse(f"/receipt?code={code}&done=1", 303)
+            return await self.receipt(request, code, typed=forms.typed(form), error=error, status_code=status)
+        return RedirectResponse(f"{_address(code)}&done=1", 303)
 
     async def amend(self, code: str, form: Any) -> None:
         """More answers."""
@@ -125,6 +133,15 @@ def _meant(report: Report) -> Report:
     if report.phone is not None or report.reported_as == "proxy":
         return report.model_copy(update={"device": None})
     return report
+
+
+def _address(code: str) -> str:
+    return f"/receipt?{urlencode({'code': code})}"
+
+
+def _named(value: object) -> str:
+    """The company's short name as a phone's keyboard writes it: with a capital, a space after it, or in full width."""
+    return unicodedata.normalize("NFKC", value).strip().lower() if isinstance(value, str) else ""
 
 
 def _key(value: object) -> str | None:

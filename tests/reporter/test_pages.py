@@ -102,11 +102,64 @@ async def test_a_case_of_an_earlier_release_that_holds_a_moment_of_the_year_1_is
     await desk.post(f"{path}/amend", {"cause": "theft"})
 
 
-async def test_a_form_without_its_own_token_is_refused(reporter: Reporter, acme: str) -> None:
+async def test_the_emergency_form_of_a_browser_without_cookies_is_taken_and_that_of_another_site_is_not(
+    reporter: Reporter, acme: str
+) -> None:
     await reporter.phone(acme)
     answers = {"organisation": acme, "reported_as": "holder", "holder_name": "x", "phone": "y", "callback": "z"}
-    answer = await reporter.http.post("/emergency", data=answers, headers=_HTML)
-    assert answer.status_code == 403
+    elsewhere = _HTML | {"Sec-Fetch-Site": "cross-site"}
+    assert (await reporter.http.post("/emergency", data=answers, headers=elsewhere)).status_code == 403
+    assert (await reporter.http.post("/emergency", data=answers, headers=_HTML)).status_code == 303
+
+
+async def test_a_company_is_known_however_a_phones_keyboard_writes_its_name(reporter: Reporter, acme: str) -> None:
+    await reporter.phone(acme)
+    answers = {"reported_as": "holder", "holder_name": "x", "phone": "y", "callback": "z"}
+    for typed in (f"{acme} ", acme.upper(), "".join(chr(ord(letter) + 0xFEE0) for letter in acme)):
+        answer = await reporter.http.post("/emergency", data=answers | {"organisation": typed}, headers=_HTML)
+        assert answer.status_code == 303, typed
+    unknown = await reporter.http.post("/emergency", data=answers | {"organisation": "nobody"}, headers=_HTML)
+    assert unknown.status_code == 404
+    assert 'name="organisation" aria-invalid="true"' in unknown.text
+
+
+@pytest.mark.parametrize(("lang", "field"), [("ja", "なくしたと気づいた日時"), ("en", "When did you notice?")])
+async def test_a_refused_addition_comes_back_with_what_was_typed_and_says_which_field(
+    reporter: Reporter, acme: str, lang: str, field: str
+) -> None:
+    await reporter.phone(acme)
+    body = {"reported_as": "holder", "holder_name": "鈴木", "phone": "x99", "callback": "0312345678"}
+    code = (await reporter.nobody().post("/v1/emergency-reports", body | {"organisation": acme}))["receipt_code"]
+    typed = {"code": code.lower(), "noticed_at": "2999-01-01T00:00", "circumstances": "会議室で", "data_items": "mail"}
+    answer = await reporter.http.post(
+        "/receipt/amend", data=typed, headers=_HTML | {"Cookie": f"lostphone_lang={lang}"}
+    )
+    assert answer.status_code == 422
+    assert f"<strong>{field}</strong>" in answer.text
+    assert 'name="noticed_at" aria-invalid="true" aria-describedby="problem" autofocus' in answer.text
+    assert "会議室で</textarea>" in answer.text
+    assert 'value="mail" checked' in answer.text
+    # A change of the language leads to the receipt, not to the address of the form.
+    other = {"ja": "en", "en": "ja"}[lang]
+    assert f'href="/receipt?code={code}&amp;lang={other}"' in answer.text
+
+
+async def test_a_refused_form_of_the_desk_comes_back_with_what_was_typed(reporter: Reporter, acme: str) -> None:
+    desk, privacy = await reporter.someone(acme, DESK), await reporter.someone(acme, PRIVACY)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "x99", "callback": "0312345678"}
+    page = f"/incidents/{(await desk.post('/v1/reports', body))['incident']}"
+    police = {"kind": "crime", "channel": "phone", "reception_number": "R-77", "filed_at": "2999-01-01T00:00"}
+    answer = await _send(desk, f"{page}/police?lang=ja", police, expect=422)
+    assert 'value="R-77"' in answer.text
+    assert '<option value="crime" selected>' in answer.text
+    assert "<details open><summary>記録する</summary>" in answer.text
+    assert f'href="{page}?lang=en"' in answer.text
+    findings = {"leak": "confirmed", "people": "81", "data_items": ["mail", "chat"], "known_at": "2999-01-01T00:00"}
+    findings |= {"final": "true", "entrusted": "yes"}
+    answer = await _send(privacy, f"{page}/assessment", findings, expect=422)
+    for kept in ('value="81"', '<option value="confirmed" selected>', 'value="chat" checked', 'value="true" checked'):
+        assert kept in answer.text, kept
+    assert 'name="people_certain" value="true">' in answer.text
 
 
 async def test_a_form_with_something_missing_comes_back_with_what_was_typed(reporter: Reporter, acme: str) -> None:

@@ -72,6 +72,17 @@ async def test_a_code_that_nobody_has_says_no_more_than_that(reporter: Reporter)
         assert answer["code"] == "receipt_unknown"
 
 
+async def test_a_code_may_be_typed_in_full_width_and_with_any_dash(reporter: Reporter, acme: str) -> None:
+    await reporter.phone(acme)
+    body = _REPORT | {"organisation": acme}
+    code = (await reporter.nobody().post("/v1/emergency-reports", body))["receipt_code"]
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in code)
+    for typed in (wide, code.replace("-", "ー"), code.replace("-", "—").lower()):
+        assert (await reporter.nobody().get(f"/v1/receipts/{typed}"))["report"] == 1
+        page = await reporter.http.get("/receipt", params={"code": typed}, headers={"Accept": "text/html"})
+        assert f'<span class="big mono">{code}</span>' in page.text
+
+
 async def test_only_the_hash_of_a_code_is_stored(reporter: Reporter, acme: str) -> None:
     colleague = await reporter.someone(acme)
     headers = {"Idempotency-Key": "0123456789abcdef"}

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _FROM_BASE32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET)
@@ -24,7 +25,8 @@ def code_for(secret: bytes, door: str, who: str, key: str) -> str:
 
 def read(code: str) -> str | None:
     """A code as typed, in its one written form, or None when it cannot be one."""
-    tidy = re.sub(r"[\s-]", "", code).upper().translate(_READ_WRONG)
+    written = unicodedata.normalize("NFKC", code).upper()
+    tidy = re.sub(r"[\s\-‐‑‒–—―−ーｰ]", "", written).translate(_READ_WRONG)
     return _group(tidy) if _CODE.match(tidy) else None
 
 

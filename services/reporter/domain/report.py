@@ -116,7 +116,7 @@ def must_be_complete(report: Report, *, signed_in: bool) -> None:
     if missing:
         raise RefusedError("answers_missing", missing=missing)
     if report.callback and report.phone and same_number(report.callback, report.phone):
-        raise RefusedError("callback_is_the_lost_phone")
+        raise RefusedError("callback_is_the_lost_phone", field="callback")
 
 
 def digits(text: str) -> str:
