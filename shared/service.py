@@ -40,14 +40,16 @@ from shared.settings import ServiceSettings
 from shared.telemetry import Gauges, Health, ProviderCalls, configure, metrics
 from shared.vault import People, Vault
 from shared.web import Identity
+from shared.web.answers import BoundedClient
 from shared.web.connections import MAX_HEAD_BYTES, Places
 
 PARTS = ("http", "consumer", "relay", "timers", "background")
 _KIT_MIGRATIONS = Path(__file__).parent / "messaging" / "migrations"
 _START_PAUSE_SECONDS = 1.0
 _PROBE_SECONDS = 2.0
-_HTTP_TIMEOUT_SECONDS = 15.0
-"""Of calls to vendors; well inside a timer's lease."""
+_HTTP_SECONDS = 15.0
+"""Until a vendor has answered in full; well inside a timer's lease."""
+_HTTP_MOST_BYTES = 8 * 1024 * 1024
 
 _log = structlog.get_logger()
 
@@ -129,7 +131,7 @@ async def open_kit[S: ServiceSettings](name: str, settings: S, *, notify: bool =
     async with AsyncExitStack() as stack:
         pool, clock = await outlast(lambda: _connected(name, settings))
         stack.push_async_callback(_close_pool, pool)
-        http = await stack.enter_async_context(httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS))
+        http = await stack.enter_async_context(BoundedClient(seconds=_HTTP_SECONDS, most=_HTTP_MOST_BYTES))
         people = People.from_file(settings.vault_key_file)
         units = Units(pool, Signer.from_pem(name, settings.signing_key_file), notify=notify, clock=clock)
         health, gauges = Health(), Gauges()

@@ -13,8 +13,8 @@ from rfc3161_client import (
 )
 from rfc3161_client.tsp import PKIStatus
 
-from services.audit.answers import beginning
 from services.audit.feeds.ocsf_text import neutral
+from shared.web.answers import beginning
 
 _TIMEOUT_SECONDS = 15.0
 MAX_RESPONSE_BYTES = 64 * 1024

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from services.audit.answers import beginning
 from services.audit.tlog import Checkpoint, NoteError, Policy, SignedNote
 from services.audit.tlog.note import Signature
 from services.audit.tlog.policy import Witness
+from shared.web.answers import beginning
 
 TIMEOUT_SECONDS = 2.0
 """A slow witness must not hold a checkpoint back for longer."""

@@ -54,6 +54,13 @@ class Provider:
             self._metadata = found
         return self._metadata
 
+    async def _endpoint(self, name: str) -> str:
+        found = (await self.metadata()).get(name)
+        if not isinstance(found, str):
+            self._metadata = None
+            raise _unavailable(f"the provider names no {name}")
+        return found
+
     async def verify(self, token: str, *, nonce: str | None = None) -> dict[str, Any]:
         """The claims of a token that this issuer signed for this client and that is valid now.
 
@@ -100,7 +107,7 @@ class Provider:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        endpoint = (await self.metadata())["authorization_endpoint"]
+        endpoint = await self._endpoint("authorization_endpoint")
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
     async def redeem(self, code: str, *, redirect_uri: str, verifier: str, nonce: str) -> dict[str, Any]:
@@ -112,7 +119,7 @@ class Provider:
             "code_verifier": verifier,
             "client_id": self.client_id,
         }
-        endpoint = (await self.metadata())["token_endpoint"]
+        endpoint = await self._endpoint("token_endpoint")
         # RFC 6749, 2.3.1: both are form-encoded before they go into the header.
         auth = (quote(self.client_id, safe=""), quote(self._client_secret, safe="")) if self._client_secret else None
         try:
@@ -126,8 +133,10 @@ class Provider:
             raise _unavailable(f"the token endpoint answers {answer.status_code}")
         try:
             token = answer.json()["id_token"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise TokenError(f"the token endpoint answers {answer.status_code} without an ID token") from error
+        except (ValueError, KeyError, TypeError):
+            token = None
+        if not isinstance(token, str):
+            raise TokenError(f"the token endpoint answers {answer.status_code} without an ID token")
         return await self.verify(token, nonce=nonce)
 
     async def _keys_for(self, token: str) -> KeySet:
@@ -152,8 +161,7 @@ class Provider:
 
     async def _fetch_keys(self) -> None:
         try:
-            document = await self._get((await self.metadata())["jwks_uri"])
-            self._keys = KeySet.import_key_set(document)  # type: ignore[arg-type]
+            self._keys = _key_set(await self._get(await self._endpoint("jwks_uri")))
             self._keys_at = time.monotonic()
         except Problem:
             self._failed_at = time.monotonic()
@@ -170,6 +178,13 @@ class Provider:
         if not isinstance(document, dict):
             raise _unavailable(f"{url} does not answer with an object")
         return document
+
+
+def _key_set(document: dict[str, Any]) -> KeySet:
+    try:
+        return KeySet.import_key_set(document)  # type: ignore[arg-type]
+    except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unavailable(f"the provider's keys cannot be read: {type(error).__name__}") from error
 
 
 def _unknown(token: str, keys: KeySet) -> bool:

@@ -157,7 +157,7 @@ async def answering() -> AsyncIterator[Callable[[object], str]]:
         return Response(what, media_type="text/html") if isinstance(what, str) else JSONResponse(what)
 
     taken = socket.create_server(("127.0.0.1", 0))
-    async with served(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]), taken):
+    async with served(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "PUT"])]), taken):
 
         def address(what: object) -> str:
             said[0] = what

@@ -19,6 +19,8 @@ from tests.providers.bench import eventually
 TENANT = companies().organisations["acme-kk"].entra_tenant
 OTHER_TENANT = companies().organisations["beta-kk"].entra_tenant
 APPLICATION = companies().entra_application
+_NO_LIFE = ["soon", None, [], {}, -1, 10**15, 10**30, 1e300]
+"""What a token cannot live."""
 WHOLE_SECONDS = timedelta(seconds=1)
 
 
@@ -165,7 +167,15 @@ async def test_a_provider_that_is_down_is_an_outage(http: httpx2.AsyncClient, cl
 
 @pytest.mark.parametrize(
     "answer",
-    ["<html>maintenance</html>", [], {}, {"access_token": "t", "signInSessionsValidFromDateTime": "yesterday"}],
+    [
+        "<html>maintenance</html>",
+        [],
+        {},
+        {"access_token": "t", "signInSessionsValidFromDateTime": "yesterday"},
+        {"access_token": "t", "signInSessionsValidFromDateTime": "2026-11-29T23:40:00"},
+        {"access_token": "t", "signInSessionsValidFromDateTime": 1},
+        *({"access_token": "t", "expires_in": life, "signInSessionsValidFromDateTime": 1} for life in _NO_LIFE),
+    ],
 )
 async def test_an_answer_that_cannot_be_read_is_an_outage(
     http: httpx2.AsyncClient, answering: Callable[[object], str], answer: object

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import plistlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -292,6 +293,19 @@ async def test_a_server_that_is_down_is_an_outage(bench: Bench, closed_port: int
         await devices.wake(["ANY"])
     with pytest.raises(ProviderUnavailableError):
         await devices.probe()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["<html>maintenance</html>", [], {}, {"command_uuid": str(uuid4())}, {"status": []}, {"command_error": 1}],
+    ids=str,
+)
+async def test_what_is_no_answer_of_the_server_says_not_that_it_took_the_command(
+    bench: Bench, answering: Callable[[object], str], answer: object
+) -> None:
+    devices = NanoMDM(bench.http, answering(answer), bench.api_key, bench.database)
+    with pytest.raises(ProviderUnavailableError):
+        await devices.enqueue("ANY", an_order(Kind.LOCK))
 
 
 async def test_a_database_that_is_gone_is_an_outage(bench: Bench, nanomdm_database: str) -> None:

@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey, KeySet
 from shared.vault import People
 from shared.web import Identity
 from shared.web.oidc import Provider, TokenError
+from shared.web.problem import Problem
 from tests.web.conftest import token
 
 
@@ -79,6 +80,8 @@ class KeysOnLoopback:
         self.silent: asyncio.Event | None = None
         """While it is set and has not happened, nothing is answered."""
         self.asked = asyncio.Event()
+        self.nonsense: dict[str, object] = {}
+        """What is answered under a path in place of what belongs there."""
 
     async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.tried += 1
@@ -87,6 +90,8 @@ class KeysOnLoopback:
             await self.silent.wait()
         if not self.up:
             raise httpx2.ConnectError("down", request=request)
+        if request.url.path in self.nonsense:
+            return httpx2.Response(200, json=self.nonsense[request.url.path])
         if request.url.path.endswith("openid-configuration"):
             return httpx2.Response(200, json={"issuer": "https://idp.test", "jwks_uri": "https://idp.test/keys"})
         self.fetched += 1
@@ -186,6 +191,44 @@ async def test_known_keys_go_on_verifying_while_the_provider_is_away(keys: KeysO
     for _ in range(3):
         assert await provider.verify(keys.token())
     assert keys.tried == before + 1, "it is not asked for every request"
+
+
+_NONSENSE = [
+    {"error": "maintenance"},
+    {"keys": None},
+    {"keys": {}},
+    {"keys": []},
+    {"keys": ["key"]},
+    {"keys": [{"kty": "EC"}]},
+    {"keys": [{"kty": "RSA", "n": "?", "e": "AQAB"}]},
+    {"keys": [{"kty": 1}]},
+]
+
+
+@pytest.mark.parametrize("document", _NONSENSE, ids=str)
+async def test_a_provider_whose_keys_cannot_be_read_is_away_and_known_keys_go_on_verifying(
+    keys: KeysOnLoopback, provider: Provider, document: object
+) -> None:
+    keys.nonsense = {"/keys": document}
+    with pytest.raises(Problem) as refused:
+        await provider.verify(keys.token())
+    assert refused.value.status == 503
+    keys.nonsense = {}
+    await provider.verify(keys.token())
+    keys.nonsense = {"/keys": document}
+    provider._keys_at, provider._failed_at = provider._keys_at - 4000, float("-inf")
+    assert await provider.verify(keys.token())
+
+
+@pytest.mark.parametrize("address", [None, 1, []], ids=str)
+async def test_a_provider_that_says_not_where_its_keys_are_is_away_until_it_does(
+    keys: KeysOnLoopback, provider: Provider, address: object
+) -> None:
+    keys.nonsense = {"/.well-known/openid-configuration": {"issuer": "https://idp.test", "jwks_uri": address}}
+    with pytest.raises(Problem):
+        await provider.verify(keys.token())
+    keys.nonsense = {}
+    assert await provider.verify(keys.token())
 
 
 async def test_no_request_waits_for_another_that_asks_a_silent_provider(

@@ -10,6 +10,7 @@ from services.mdm_actions.providers import ProviderRefusedError, ProviderUnavail
 from services.mdm_actions.vendor_api import VendorApi
 
 _SCOPE = "https://graph.microsoft.com/.default"
+_LIFE, _LONGEST_LIFE = timedelta(hours=1), timedelta(days=1)
 _ACCOUNT = re.compile(r"[A-Za-z0-9._@-]{1,120}")
 
 
@@ -42,10 +43,15 @@ class Entra:
         answer = await self._call("GET", f"/v1.0/users/{_safe(account)}?$select=id,signInSessionsValidFromDateTime")
         self._check(answer)
         moment = self._api.document(answer).get("signInSessionsValidFromDateTime")
+        if not moment:
+            return None
         try:
-            return datetime.fromisoformat(moment) if moment else None
+            since = datetime.fromisoformat(moment)
         except (TypeError, ValueError) as error:
             raise ProviderUnavailableError("Entra ID gave a time that cannot be read") from error
+        if since.tzinfo is None:
+            raise ProviderUnavailableError("Entra ID gave a time without its zone")
+        return since
 
     async def _call(self, method: str, path: str) -> httpx2.Response:
         return await self._api.call(method, self._graph_url + path)
@@ -57,8 +63,7 @@ class Entra:
             raise ProviderRefusedError("identity_provider_refused_our_key")
         self._check(answer)
         (token,) = self._api.words(answer, "access_token")
-        life = timedelta(seconds=int(self._api.document(answer).get("expires_in", 3600)))
-        return {"Authorization": f"Bearer {token}"}, life
+        return {"Authorization": f"Bearer {token}"}, _life(self._api.document(answer).get("expires_in"))
 
     def _check(self, answer: httpx2.Response) -> None:
         match answer.status_code:
@@ -70,6 +75,11 @@ class Entra:
                 raise ProviderRefusedError("account_malformed")
             case status if status >= 300:
                 raise ProviderUnavailableError(f"Entra ID answered HTTP {status}")
+
+
+def _life(said: object) -> timedelta:
+    """An hour when it is not said how long: a token that ends earlier is refused, and replaced."""
+    return min(timedelta(seconds=said), _LONGEST_LIFE) if isinstance(said, int) and 0 < said < 2**31 else _LIFE
 
 
 def _safe(account: str) -> str:

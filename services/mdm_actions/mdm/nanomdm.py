@@ -60,6 +60,8 @@ _REASONS = {
 }
 """Apple's MCMDMErrorDomain."""
 
+_NO_ANSWER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _OUTCOME = """
 SELECT id, command_uuid, active, status, result, result_updated_at AT TIME ZONE 'UTC' AS at
 FROM view_queue WHERE id = ANY ($1) AND command_uuid = ANY ($2)
@@ -105,12 +107,13 @@ class NanoMDM:
     async def enqueue(self, udid: str, order: DeviceOrder) -> None:
         body = plistlib.dumps({"CommandUUID": _name(order.command), "Command": _command(order)})
         answer = await self._call("PUT", f"/v1/enqueue/{_safe(udid)}", content=body)
-        if answer.status_code == httpx2.codes.OK:
-            return
         said = _json(answer)
-        refused = said.get("command_error") or next(
-            (status["command_error"] for status in said.get("status", {}).values() if status.get("command_error")), ""
-        )
+        if answer.status_code == httpx2.codes.OK:
+            if said.get("command_uuid") != _name(order.command):
+                raise ProviderUnavailableError("something else than NanoMDM answered")
+            return
+        parts = [said, *_objects(said.get("status"))]
+        refused = next((str(part["command_error"]) for part in parts if part.get("command_error")), "")
         if "already exists" in refused or "duplicate key" in refused:
             return
         if "foreign key" in refused:
@@ -119,7 +122,7 @@ class NanoMDM:
             raise ProviderRefusedError("server_refused_our_key")
         if refused or answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR:
             raise ProviderUnavailableError(f"NanoMDM did not take the command: HTTP {answer.status_code}")
-        if "push_error" not in said and not any("push_error" in status for status in said.get("status", {}).values()):
+        if not any("push_error" in part for part in parts):
             raise ProviderUnavailableError(f"NanoMDM answered HTTP {answer.status_code}")
         # 500 with nothing but a push error: queued all the same, for when the device connects by itself.
 
@@ -139,7 +142,7 @@ class NanoMDM:
     async def disarm(self, udid: str, command: UUID) -> bool:
         try:
             done: str = await self._database.execute(_DISARM, udid, _name(command))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _NO_ANSWER as error:
             raise ProviderUnavailableError("NanoMDM's database cannot be reached") from error
         return done == "UPDATE 1"
 
@@ -165,7 +168,7 @@ class NanoMDM:
     async def _rows(self, query: str, *values: str | list[str]) -> list[asyncpg.Record]:
         try:
             return await self._database.fetch(query, *values)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _NO_ANSWER as error:
             raise ProviderUnavailableError("NanoMDM's database cannot be reached") from error
 
 
@@ -196,6 +199,10 @@ def _json(answer: httpx2.Response) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def _objects(said: object) -> list[dict[str, Any]]:
+    return [value for value in said.values() if isinstance(value, dict)] if isinstance(said, dict) else []
 
 
 def read_report(status: str, raw: bytes, at: datetime) -> Outcome:
