@@ -3,7 +3,10 @@
 Checkpoint, hash tiles and proofs are public: leaf hashes are blinded. Entries are not.
 """
 
+import asyncio
 import base64
+import gzip
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +39,9 @@ class _Zip(Response):
 _FOR_EVER = "public, max-age=31536000, immutable"
 _FOR_EVER_PRIVATE = "private, max-age=31536000, immutable"
 _MAX_SEQ = 2**53 - 1
+_LIGHTLY = 1
+"""Of nine: a bundle becomes a fifth of its size; six take twice as long for a sixth less."""
+_NOT = re.compile(r"q=0(\.0*)?")
 
 READERS = (Role.DESK, Role.APPROVER, Role.LEAD, Role.PRIVACY, Role.EXECUTIVE, Role.PR, Role.AUDITOR)
 """Who reads timelines, each of the own organisation."""
@@ -66,10 +72,12 @@ def _standard(app: FastAPI, reader: LogReader, identity: Identity, operator: str
         return Response(published.note, media_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-cache"})
 
     @app.get("/tile/entries/{rest:path}", response_class=_Octets)
-    async def bundle(rest: str, person: Annotated[Person, Depends(auditor)]) -> Response:
-        """A bundle of entries of the whole log, for auditors of the installation's operator."""
+    async def bundle(request: Request, rest: str, person: Annotated[Person, Depends(auditor)]) -> Response:
+        """A bundle of entries of the whole log, for auditors of the installation's operator; compressed for who takes
+        gzip."""
         _whole_log(person, operator)
-        return await _tile(reader, f"tile/entries/{rest}", _FOR_EVER_PRIVATE)
+        plain = await _tile(reader, f"tile/entries/{rest}", _FOR_EVER_PRIVATE)
+        return await _compressed(request, plain)
 
     @app.get("/tile/{rest:path}", response_class=_Octets)
     async def tile(rest: str) -> Response:
@@ -180,6 +188,22 @@ async def _tile(reader: LogReader, wanted: str, caching: str) -> Response:
     if data is None:
         raise _not_there()
     return Response(data, media_type=_OCTETS, headers={"Cache-Control": caching})
+
+
+async def _compressed(request: Request, plain: Response) -> Response:
+    plain.headers["Vary"] = "Accept-Encoding"
+    if not _takes_gzip(request.headers.get("Accept-Encoding", "")):
+        return plain
+    # Beside the writer, which would wait for it.
+    data = await asyncio.to_thread(gzip.compress, bytes(plain.body), _LIGHTLY, mtime=0)
+    headers = {name: plain.headers[name] for name in ("Cache-Control", "Vary")}
+    return Response(data, media_type=_OCTETS, headers=headers | {"Content-Encoding": "gzip"})
+
+
+def _takes_gzip(accepted: str) -> bool:
+    codings = (part.lower().partition(";") for part in accepted.split(","))
+    weights = [weight for coding, _, weight in codings if coding.strip() == "gzip"]
+    return bool(weights) and not _NOT.fullmatch(weights[0].replace(" ", ""))
 
 
 async def _newest(reader: LogReader) -> Published:

@@ -91,6 +91,23 @@ async def test_only_the_operators_auditors_read_the_whole_log(audit: Audit) -> N
     assert (await audit.get("/detached/zz", await audit.token(OPERATOR, "auditor"))).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [("gzip, identity", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("identity", None), ("gzip;q=0", None), ("", None)],
+)
+async def test_a_bundle_is_compressed_for_who_takes_gzip_and_is_the_same(
+    audit: Audit, accepted: str, coding: str | None
+) -> None:
+    size = Checkpoint.parse(SignedNote.parse((await audit.get("/checkpoint")).content).text).size
+    path, token = "/" + str(TilePath(None, 0, size)), await audit.token(OPERATOR, "auditor")
+    plain = await audit.get(path, token, **{"Accept-Encoding": "identity"})
+    answer = await audit.get(path, token, **{"Accept-Encoding": accepted})
+    assert (answer.content, answer.headers.get("content-encoding")) == (plain.content, coding)
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert "private" in answer.headers["cache-control"]
+    assert (int(answer.headers["content-length"]) < len(plain.content)) is (coding is not None)
+
+
 async def test_an_organisation_reads_its_own_entries_and_timelines_only(audit: Audit) -> None:
     acme, beta = await audit.token("acme-kk", "auditor"), await audit.token("beta-kk", "auditor")
     assert (await audit.get("/v1/entries/0", acme)).content.startswith(b'{"i":"' + _ACME.encode())
