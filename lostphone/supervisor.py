@@ -120,15 +120,20 @@ class Supervisor:
     def _restart(self, watched: _Watched) -> None:
         try:
             watched.part.start()
-        except (EmbeddedError, OSError) as error:
-            _log.error("process_not_started", name=watched.part.name, error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again: nobody else would
+            _log.error("process_not_started", name=watched.part.name, error=str(error) or type(error).__name__)
         watched.started = time.monotonic()
         self._announce()
 
     def _announce(self) -> None:
         with self._announcing:
-            if not self._ending.is_set():
+            if self._ending.is_set():
+                return
+            try:
                 self._stack.announce([watched.part for watched in self._watched])
+            except OSError as error:
+                # On a full disk others do not learn of it, and processes are kept alive all the same.
+                _log.error("status_not_written", error=str(error))
 
     def _end(self) -> None:
         self._ending.set()

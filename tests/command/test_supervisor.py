@@ -1,5 +1,6 @@
 """What is started is kept alive, and ended in order."""
 
+import errno
 import itertools
 import os
 import signal
@@ -67,6 +68,33 @@ def test_a_process_that_dies_is_started_again_and_its_new_id_announced(tmp_path:
     assert second is not None
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
+
+
+def test_processes_are_started_again_while_a_full_disk_lets_nobody_learn_of_it(tmp_path: Path, unused_port: int) -> None:
+    class FullDisk(Stages):
+        full = False
+        refused = 0
+
+        def announce(self, parts: Iterable[Part]) -> None:
+            if self.full:
+                self.refused += 1
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().announce(parts)
+
+    part = server("one", tmp_path, unused_port)
+    stack = FullDisk([Stage([part])])
+    with Supervisor(stack, quiet, threading.Event()):
+        first = part.child.pid
+        assert first is not None
+        stack.full = True
+        os.kill(first, signal.SIGKILL)
+        until(lambda: part.child.pid not in (None, first))
+        second = part.child.pid
+        assert second is not None
+        assert stack.refused
+        stack.full = False
+        os.kill(second, signal.SIGKILL)
+        until(lambda: stack.announced[-1]["one"] not in (None, first, second))
 
 
 def _of_its_session(pid: int) -> int | None:
