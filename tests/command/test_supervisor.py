@@ -70,7 +70,7 @@ def test_a_process_that_dies_is_started_again_and_its_new_id_announced(tmp_path:
         os.kill(second, 0)
 
 
-def test_processes_are_started_again_while_a_full_disk_lets_nobody_learn_of_it(tmp_path: Path, unused_port: int) -> None:
+def test_processes_are_started_again_while_a_full_disk_lets_nobody_hear_of_it(tmp_path: Path, unused_port: int) -> None:
     class FullDisk(Stages):
         full = False
         refused = 0
