@@ -24,17 +24,17 @@ _OUTAGES = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # the connection broke off in the middle of an exchange
-    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,  # it is ended, starts, was ended by a crash, or somebody cut this session
+    asyncpg.IdleInTransactionSessionTimeoutError,  # cut as well, by a limit of the server
+    asyncpg.TransactionTimeoutError,
+    asyncpg.PostgresSystemError,  # its disk fails
     # Nobody is let in: a password that was changed on one side alone, a database that is being restored.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
     asyncpg.InsufficientResourcesError,  # full disk, too many connections
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
     # The tables are of another release than this process, in the middle of an upgrade.
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
