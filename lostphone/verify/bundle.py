@@ -94,6 +94,7 @@ def _check_events(report: verify.Report, files: dict[str, bytes], keyring: KeyRi
                 entries.judge(seq, opened, keyring)
         except MALFORMED:
             report.offend("events", "it is not an event", seq)
+    report.order.append("events")
     for offence in entries.offences:
         report.offend(offence.check, offence.reason.en, offence.seq)
     report.conclude("events", f"{entries.events_checked} verify by their writers' keys")

@@ -240,6 +240,20 @@ def test_an_earlier_checkpoint_of_another_history_is_a_fork(handed: Handed) -> N
     assert _outcome(_checked(handed.files, earlier=[note]), "consistency") == "not_decidable"
 
 
+async def test_a_checkpoint_that_only_the_reader_has_is_proved_to_as_well(handed: Handed) -> None:
+    """A restore brings back the newest one and no other."""
+    root = await handed.audit.bench.reader.root(4)
+    assert await handed.audit.bench.reader.checkpoint(4) is None
+    status, archive = await _ask(handed.audit, _ACME, "acme-kk", "auditor", previous=[4])
+    assert status == 200
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    for said, outcome in ((root, "proved"), (bytes(32), "disproved")):
+        kept = Checkpoint(ORIGIN, 4, said)
+        note = bytes(SignedNote(kept.text(), (LOG_KEYS[0].sign(kept, 1),)))
+        assert _outcome(_checked(files, earlier=[note]), "consistency") == outcome
+
+
 def test_one_field_is_shown_and_the_erased_one_names_its_erasure(handed: Handed) -> None:
     said = json.loads(handed.files["disclosures/0.json"])["fields"]
     by_digest = {field["digest"]: field for field in said}

@@ -151,6 +151,9 @@ def test_an_event_in_a_bundle_that_no_service_signed_is_found_with_their_keys(tm
     forger.settle()
     assert outcomes() == [0, None], "it holds the keys of the log"
     assert outcomes(*keys) == [1, ("events", 2)]
+    # What explains it stands before it in the order of the checks.
+    forger.headers[6]["prev"] = "00" * 32
+    assert outcomes(*keys) == [1, ("events", 6)]
     forger.files = lambda: {"entries/2.leaf": b"no leaf"}  # type: ignore[method-assign]
     assert outcomes(*keys)[0] == 1
 

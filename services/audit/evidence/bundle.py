@@ -117,9 +117,9 @@ class Assembly:
     async def _previous(self, size: int) -> None:
         newest = self._wanted.published.size
         published = await self._reader.checkpoint(size)
-        if published is None or not 0 < size <= newest:
-            return
-        self._files[f"previous/{size}"] = published.note
+        if published is not None and 0 < size <= newest:
+            self._files[f"previous/{size}"] = published.note
+        # The proof holds for a note that only the reader has: a restore does not bring all of them back.
         if size < newest:
             hashes = await self._reader.hashes(newest, Proofs(newest).consistency(size))
             self._files[f"consistency/{size}-{newest}"] = "".join(f"{line}\n" for line in _base64(hashes)).encode()
