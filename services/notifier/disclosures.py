@@ -11,8 +11,8 @@ from services.notifier.domain import document as text
 from services.notifier.domain import lint
 from services.notifier.domain.document import Details, Document, Told
 from services.notifier.domain.lint import Finding
-from services.notifier.duties import TOLD_AND_PUBLISHED, Duties
-from services.notifier.notices import everybody_told
+from services.notifier.duties import Duties
+from services.notifier.notices import told_by_publication
 from services.notifier.store import Incident
 from shared.events.notifier import (
     DisclosureApproved,
@@ -247,17 +247,7 @@ class Disclosures:
                 }
             )
             cause = await unit.emit(issued, current.scope, actor=actor)
-        await self._published(unit, known, cause)
-
-    async def _published(self, unit: Unit, known: Incident, cause: str) -> None:
-        """Publication stands in for notice where people could not be reached (Article 26(2), proviso)."""
-        await self._duties.meet_recipient(unit, known, "public", how="published", at=unit.now, cause=cause)
-        by_state, _ = await ledger.counts(unit.connection, known.id)
-        covered = {"accepted": sum(by_state.values())}
-        if by_state.get("accepted") and everybody_told(known, covered):
-            await self._duties.meet_recipient(
-                unit, known, "principal", how=TOLD_AND_PUBLISHED, at=unit.now, cause=cause
-            )
+        await told_by_publication(unit, self._duties, known, at=unit.now, cause=cause)
 
     async def retract(self, unit: Unit, current: Disclosure, *, reason: str, actor: str) -> None:
         """Take the public text back, visibly."""

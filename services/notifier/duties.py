@@ -1,5 +1,6 @@
 """Opens, warns of and ends duties: each in the caller's unit, with its events and timers."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -9,13 +10,14 @@ from services.notifier.domain.deadline import last_call
 from services.notifier.domain.facts import facts_of
 from services.notifier.domain.rules import decide
 from services.notifier.rulebook import Rulebook
-from services.notifier.store import Duty, Incident
+from services.notifier.store import Duty, EndedOn, Incident
 from shared.events.notifier import DutyDueSoon, DutyFiled, DutyMet, DutyOpened, DutyOverdue, DutyWaived
 from shared.messaging import Timer, Unit, Units
 
 ACTOR = "service/notifier"
 ALL_TOLD = "all_principals_told"
 TOLD_AND_PUBLISHED = "told_and_published"
+POLICE_TOLD = "police_report_filed"
 _TIMERS = ("duty_soft", "duty_last_call", "duty_due")
 
 
@@ -44,34 +46,60 @@ class Duties:
         """
         kept = {duty.id: duty for duty in await store.duties(unit.connection, known.id)}
         ended = {duty_id: duty for duty_id, duty in kept.items() if duty.state != "open"}
-        assessment = known.case.assessment
-        found = decide(
-            self._rulebook.of(known.scope.organisation),
-            known.id,
-            facts_of(known.case),
-            known_at=known_at,
-            reported_at=known.case.reported_at,
-            assessment_version=assessment.version if assessment else None,
-            only_report=assessment is None and not overdue_assessment,
-            standing={duty_id: duty.opened for duty_id, duty in kept.items() if duty_id not in ended},
-        )
-        for opened in found:
+        only_report = known.case.assessment is None and not overdue_assessment
+        standing = {duty_id: duty.opened for duty_id, duty in kept.items() if duty_id not in ended}
+        for opened in self._owed(known, known_at, only_report=only_report, standing=standing):
             before = ended.get(opened.duty)
             if before is not None:
                 if not await self._is_owed_again(unit, known, before, opened):
                     continue
                 await store.open_again(unit, before.id)
             await self._open(unit, known, opened, cause)
+            police = known.case.police
+            if opened.recipient == "police" and police:
+                # It was quicker than the rules: told before the report was verified, or before the place was known.
+                await self.meet_recipient(unit, known, "police", how=POLICE_TOLD, at=police[0].filed_at, cause=cause)
+
+    def _owed(
+        self, known: Incident, known_at: datetime, *, only_report: bool, standing: Mapping[str, DutyOpened]
+    ) -> list[DutyOpened]:
+        assessment = known.case.assessment
+        return decide(
+            self._rulebook.of(known.scope.organisation),
+            known.id,
+            facts_of(known.case),
+            known_at=known_at,
+            reported_at=known.case.reported_at,
+            assessment_version=assessment.version if assessment else None,
+            only_report=only_report,
+            standing=standing,
+        )
 
     async def _is_owed_again(self, unit: Unit, known: Incident, ended: Duty, found: DutyOpened) -> bool:
-        """Whether facts have come up since that the end of a duty did not rest on: what was waived while it was not
-        known for sure is owed for sure, or more people are concerned than were told."""
+        """Whether facts have come up since that the end of a duty did not rest on: it is owed for sure on a ground that
+        was not sure when it was waived, or more people are concerned than were told."""
+        on = ended.ended_on
         if ended.state == "waived":
-            return ended.opened.provisional and not found.provisional
-        if ended.how not in (ALL_TOLD, TOLD_AND_PUBLISHED) or known.case.assessment is None:
+            new = bool(set(found.reasons) - set(on.grounds)) if on else ended.opened.provisional
+            return new and not found.provisional
+        people = known.case.assessment.people if known.case.assessment else None
+        if ended.state != "met" or ended.opened.recipient != "principal" or people is None:
             return False
-        by_state, _ = await ledger.counts(unit.connection, known.id)
-        return (known.case.assessment.people or 0) > sum(by_state.values())
+        if ended.how in (ALL_TOLD, TOLD_AND_PUBLISHED):
+            by_state, _ = await ledger.counts(unit.connection, known.id)
+            return people > sum(by_state.values())
+        return on is not None and people > (on.people or 0)
+
+    async def _ended_on(self, unit: Unit, duty: Duty) -> EndedOn | None:
+        """What is sure about a duty now."""
+        known = await store.incident(unit.connection, duty.scope.subject)
+        if known is None:
+            return None
+        owed = self._owed(known, duty.opened.known_at, only_report=False, standing={})
+        grounds = [
+            reason for found in owed if found.duty == duty.id and not found.provisional for reason in found.reasons
+        ]
+        return EndedOn(grounds, known.case.assessment.people if known.case.assessment else None)
 
     async def _open(self, unit: Unit, known: Incident, opened: DutyOpened, cause: str | None) -> None:
         await store.state_duty(unit, known.scope, opened)
@@ -124,7 +152,8 @@ class Duties:
         if duty.state != "open":
             return Refusal.ENDED
         late = duty.opened.due is not None and filed_at > duty.opened.due
-        await store.end_duty(unit, duty.id, "filed", at=filed_at, receipt=receipt, receipt_hash=receipt_hash)
+        on = await self._ended_on(unit, duty)
+        await store.end_duty(unit, duty.id, "filed", at=filed_at, on=on, receipt=receipt, receipt_hash=receipt_hash)
         await unit.emit(
             DutyFiled(
                 duty=duty.id,
@@ -148,7 +177,7 @@ class Duties:
         """Fulfilled without a filing."""
         if duty.state != "open":
             return Refusal.ENDED
-        await store.end_duty(unit, duty.id, "met", at=met_at, how=how)
+        await store.end_duty(unit, duty.id, "met", at=met_at, on=await self._ended_on(unit, duty), how=how)
         met = DutyMet(duty=duty.id, rule=duty.opened.rule, phase=duty.opened.phase, how=how, met_at=met_at)
         await unit.emit(met, duty.scope, actor=actor, cause=cause)
         await self._quiet(unit, duty)
@@ -166,7 +195,8 @@ class Duties:
         if duty.waiver_reason != reason:
             return Refusal.OTHER_REASON
         both = [duty.waiver_by, person]
-        await store.end_duty(unit, duty.id, "waived", at=unit.now, how=reason, waived_by=both)
+        on = await self._ended_on(unit, duty)
+        await store.end_duty(unit, duty.id, "waived", at=unit.now, on=on, how=reason, waived_by=both)
         opened = duty.opened
         waived = DutyWaived(duty=duty.id, rule=opened.rule, phase=opened.phase, reason=reason, waived_by=both)
         await unit.emit(waived, duty.scope, actor=actor)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from services.notifier import store
 from services.notifier.alerts import Alerts
 from services.notifier.domain.case import Case
-from services.notifier.duties import Duties
+from services.notifier.duties import POLICE_TOLD, Duties
 from services.notifier.store import Incident
 from shared.events import Event, reporter
 from shared.events import mdm_actions as mdm
@@ -98,8 +98,11 @@ class Handlers:
                 await self._run(unit, known, known.case.known_at, cause)
             case reporter.PoliceReportFiled():
                 await self._duties.meet_recipient(
-                    unit, known, "police", how="police_report_filed", at=payload.filed_at, cause=cause
+                    unit, known, "police", how=POLICE_TOLD, at=payload.filed_at, cause=cause
                 )
+            case reporter.IncidentReopened():
+                # The day to assess may have passed while the case was ended.
+                await self._await_assessment(unit, known)
             case reporter.IncidentClosed() | reporter.IncidentCancelled():
                 await self._alerts.end(unit, known.id)
 

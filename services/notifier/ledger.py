@@ -250,6 +250,16 @@ async def counts(connection: Any, incident: str, batch_id: str | None = None) ->
     return by_state, by_channel
 
 
+async def published_at(connection: Any, incident: str) -> datetime | None:
+    """Since when a text about the incident is public; None when none is."""
+    at: datetime | None = await connection.fetchval(
+        """SELECT min(e.issued_at) FROM edition e JOIN disclosure d USING (disclosure)
+           WHERE d.incident = $1 AND d.retracted_at IS NULL""",
+        incident,
+    )
+    return at
+
+
 async def ledger_hash(connection: Any, batch_id: str, *, outcomes: bool) -> str:
     """SHA-256 over the ledger: one JSON array per person, by reference, each on a line.
 

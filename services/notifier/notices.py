@@ -17,7 +17,7 @@ from services.notifier.channels.outlets import Outlets
 from services.notifier.domain import notice as text
 from services.notifier.domain.document import Issuer
 from services.notifier.domain.principals import PrincipalFile
-from services.notifier.duties import ALL_TOLD, Duties
+from services.notifier.duties import ALL_TOLD, TOLD_AND_PUBLISHED, Duties
 from services.notifier.ledger import Batch, Listed, Row
 from services.notifier.store import Incident
 from shared.events.notifier import NoticesSent, NoticesSettled
@@ -251,6 +251,8 @@ class Notices:
             await self._duties.meet_recipient(unit, told, "principal", how=ALL_TOLD, at=unit.now, cause=cause)
         elif unreached:
             await self._duties.run(unit, told, known_at=unit.now, cause=cause)
+            if at := await ledger.published_at(unit.connection, known.id):
+                await told_by_publication(unit, self._duties, told, at=at, cause=cause)
 
 
 def _pause(batch: Batch, row: Row, result: Result, now: datetime, *, last: bool) -> timedelta | None:
@@ -268,6 +270,16 @@ def _pause(batch: Batch, row: Row, result: Result, now: datetime, *, last: bool)
 
 def _keys_are_known(batch: Batch, now: datetime) -> bool:
     return now < batch.started_at + _WAIT_FOR_PROVIDER
+
+
+async def told_by_publication(unit: Unit, duties: Duties, known: Incident, *, at: datetime, cause: str) -> None:
+    """Publication stands in for notice where people could not be reached (Article 26(2), proviso), whichever of the two
+    came first."""
+    await duties.meet_recipient(unit, known, "public", how="published", at=at, cause=cause)
+    by_state, _ = await ledger.counts(unit.connection, known.id)
+    covered = {"accepted": sum(by_state.values())}
+    if by_state.get("accepted") and everybody_told(known, covered):
+        await duties.meet_recipient(unit, known, "principal", how=TOLD_AND_PUBLISHED, at=at, cause=cause)
 
 
 def everybody_told(known: Incident, by_state: dict[str, int]) -> bool:

@@ -1,6 +1,6 @@
 """The notifier's tables: cases, duties, alerts."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,15 @@ class Incident:
 
 
 @dataclass(frozen=True)
+class EndedOn:
+    """What was sure when a duty was ended."""
+
+    grounds: list[str]
+    """Why it was owed; none while it was provisional, or did not hold any more."""
+    people: int | None
+
+
+@dataclass(frozen=True)
 class Duty:
     """One duty and how far it is."""
 
@@ -36,6 +45,7 @@ class Duty:
     waiver_by: str | None
     waiver_reason: str | None
     waived_by: list[str] | None
+    ended_on: EndedOn | None
 
     @property
     def id(self) -> str:
@@ -92,6 +102,7 @@ def _duty(row: Any) -> Duty:
     return Duty(
         opened=DutyOpened.read(row["opened"]),
         scope=Scope(row["incident"], row["organisation"], row["drill"]),
+        ended_on=EndedOn(**row["ended_on"]) if row["ended_on"] else None,
         **{
             name: row[name]
             for name in (
@@ -145,6 +156,7 @@ async def end_duty(
     state: str,
     *,
     at: datetime,
+    on: EndedOn | None,
     receipt: str | None = None,
     receipt_hash: str | None = None,
     how: str | None = None,
@@ -152,8 +164,8 @@ async def end_duty(
 ) -> None:
     """Filed, met or waived."""
     await unit.connection.execute(
-        """UPDATE duty SET state = $2, ended_at = $3, receipt = $4, receipt_hash = $5, how = $6, waived_by = $7
-           WHERE duty = $1""",
+        """UPDATE duty SET state = $2, ended_at = $3, receipt = $4, receipt_hash = $5, how = $6, waived_by = $7,
+               ended_on = $8 WHERE duty = $1""",
         duty_id,
         state,
         at,
@@ -161,6 +173,7 @@ async def end_duty(
         receipt_hash,
         how,
         waived_by,
+        asdict(on) if on else None,
     )
 
 
@@ -168,7 +181,7 @@ async def open_again(unit: Unit, duty_id: str) -> None:
     """Forget how it had ended; the timeline knows."""
     await unit.connection.execute(
         """UPDATE duty SET state = 'open', overdue = false, ended_at = NULL, how = NULL, waiver_by = NULL,
-               waiver_reason = NULL, waived_by = NULL WHERE duty = $1""",
+               waiver_reason = NULL, waived_by = NULL, ended_on = NULL WHERE duty = $1""",
         duty_id,
     )
 

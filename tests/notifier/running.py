@@ -143,6 +143,11 @@ class Notifier(Running[Settings]):
 
         return await until(look, f"{count} × {kind} of {subject}") or []
 
+    async def until_no_timer(self, subject: str, kind: str) -> None:
+        """Wait until the timers of a kind have fired."""
+        left = "SELECT NOT EXISTS (SELECT FROM timer WHERE subject = $1 AND split_part(name, ':', 1) = $2)"
+        await until(lambda: self.kit.pool.fetchval(left, subject, kind), f"the end of {kind} of {subject}")
+
     async def fire(self, subject: str, kind: str) -> None:
         """Bring forward the timers of a kind, as if their moment had come. One that is firing keeps its lease."""
         await self.kit.pool.execute(
