@@ -12,7 +12,7 @@ from services.notifier.domain import lint
 from services.notifier.domain.document import Details, Document, Told
 from services.notifier.domain.lint import Finding
 from services.notifier.duties import Duties
-from services.notifier.notices import told_by_publication
+from services.notifier.notices import everybody_told, told_by_publication
 from services.notifier.store import Incident
 from shared.events.notifier import (
     DisclosureApproved,
