@@ -88,10 +88,6 @@ class EmbeddedKafka:
         self.child.kill()
         self._claims.release()
 
-    def command_line(self, tool: str) -> list[str]:
-        """How to run one of Kafka's own tools, such as `org.apache.kafka.tools.TopicCommand`."""
-        return [*find_java().command(jars.class_path()), tool]
-
     def _configure(self, data: Path, ports: dict[str, int]) -> Path:
         configuration = self.folder / "server.properties"
         properties = broker_properties(data, ports["client"], ports["controller"], self.security)

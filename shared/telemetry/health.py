@@ -1,4 +1,4 @@
-"""Whether a service lives and is ready, check by check, with reasons."""
+"""Whether a service can do its work, check by check, with reasons."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,20 +12,18 @@ _CHECK_SECONDS = 3.0
 
 
 class Health:
-    """Named checks. Live: the process can go on. Serving: it can answer requests. Ready: it can do all of its work now.
+    """Named checks. Serving: it can answer requests. Ready: it can do all of its work now.
 
     health.check("kafka", probe)                     # asked at each /health/ready
     health.check("database", probe, serving=True)    # and at each /health/serving
     health.fail("consumer", "no partitions yet")     # said by the part itself
     health.ok("consumer")
-    health.broken("the relay ended: ...")            # /health/live answers 503: only a restart helps
     """
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
         self._serving: set[str] = set()
         self._parts: dict[str, str | None] = {}
-        self._broken: str | None = None
 
     def check(self, name: str, probe: Check, *, serving: bool = False) -> None:
         """Ask this probe whenever readiness is asked for; it has three seconds. `serving`: no request can be answered
@@ -42,19 +40,6 @@ class Health:
         """A part says that all is well with it."""
         self._parts[name] = None
 
-    def broken(self, reason: str) -> None:
-        """Nothing but a restart helps."""
-        self._broken = reason
-
-    @property
-    def live(self) -> str | None:
-        """None, or why the process should be started again."""
-        return self._broken
-
-    def failing(self) -> dict[str, str]:
-        """The parts that said they cannot work, with their reasons; probes are not asked."""
-        return {name: reason for name, reason in self._parts.items() if reason is not None}
-
     async def ready(self, *, providers: bool = True) -> dict[str, str | None]:
         """Each part and probe with None or its reason; without `providers` what this installation itself is made of."""
         found = {**self._parts, **await self._asked(list(self._checks))}
@@ -66,8 +51,7 @@ class Health:
 
     async def _asked(self, names: list[str]) -> dict[str, str | None]:
         answers = await asyncio.gather(*(_ask(self._checks[name]) for name in names))
-        broken = {"process": self._broken} if self._broken is not None else {}
-        return {**dict(zip(names, answers, strict=True)), **broken}
+        return dict(zip(names, answers, strict=True))
 
     async def readiness(self) -> float:
         """1 when ready, else 0."""

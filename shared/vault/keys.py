@@ -69,7 +69,7 @@ class VaultKeys:
         fresh.replace(path)
 
     def rotated(self) -> "VaultKeys":
-        """The same keys and a fresh active one. After `rewrap`, `without` the old ones."""
+        """The same keys and a fresh active one. After `rewrap`, keep `only_active`."""
         name = _new_name()
         return VaultKeys(name, {**self._keys, name: secrets.token_bytes(KEY_BYTES)}, self._root)
 

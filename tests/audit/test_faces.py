@@ -8,9 +8,9 @@ import pytest
 
 from lostphone.installation import Installation
 from lostphone.verify import HttpSource, run
+from services.audit.evidence import verify
 from services.audit.tlog import (
     Checkpoint,
-    ProofFile,
     SignedNote,
     TilePath,
     leaf_hash,
@@ -164,13 +164,13 @@ async def test_a_number_in_an_address_is_digits_and_nothing_else(audit: Audit, n
 
 async def test_a_proof_is_carried_away_and_holds(audit: Audit) -> None:
     token = await audit.token("acme-kk", "auditor")
+    reader = verify.Options(verify.policy_of([str(key.verifier) for key in LOG_KEYS]))
     for seq, size in ((0, ""), (2, ""), (1, "?size=4")):
         leaf = (await audit.get(f"/v1/entries/{seq}", token)).content
-        proof = ProofFile.parse((await audit.get(f"/v1/entries/{seq}/proof{size}")).content)
-        proof.note.verified_by([key.verifier for key in LOG_KEYS])
-        assert proof.index == seq
-        assert proof.proves(leaf_hash(leaf))
-        assert not proof.proves(leaf_hash(leaf + b"x"))
+        proof = (await audit.get(f"/v1/entries/{seq}/proof{size}")).content
+        assert verify.check_proof(leaf, proof, reader).outcome == verify.PROVED
+        assert verify.check_proof(leaf + b"x", proof, reader).outcome == verify.DISPROVED
+        assert verify.read_proof(proof)[0] == seq
     assert (await audit.get("/v1/entries/4/proof?size=4")).status_code == 404
 
 

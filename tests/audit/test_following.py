@@ -138,7 +138,7 @@ async def test_they_follow_while_a_witness_refuses(bench: Bench) -> None:
     health, app = Health(), Starlette(routes=[Route("/add-checkpoint", refuse, methods=["POST"])])
 
     async def is_refused() -> bool:
-        return "HTTP 403" in health.failing().get("publisher", "")
+        return "HTTP 403" in str((await health.ready()).get("publisher"))
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -166,7 +166,7 @@ async def test_they_follow_where_a_fork_ended_the_signing_for_good(bench: Bench)
     health = Health()
 
     async def is_forked() -> bool:
-        return "does not continue it" in health.failing().get("publisher", "")
+        return "does not continue it" in str((await health.ready()).get("publisher"))
 
     async with _publishing(bench, health):
         assert await eventually(is_forked)

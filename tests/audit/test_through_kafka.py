@@ -17,9 +17,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from lostphone.installation import Installation
 from lostphone.verify import HttpSource, run
+from services.audit.evidence import verify
 from services.audit.feeds.feeder import Feeder
 from services.audit.feeds.timeline_entry import TimelineEntry
-from services.audit.tlog import Checkpoint, ProofFile, SignedNote
+from services.audit.tlog import Checkpoint, SignedNote
 from shared.events import Event, Received, read
 from shared.events.contracts.topics import OCSF_TOPIC
 from shared.messaging.kafka import KafkaConnection, Producer
@@ -163,10 +164,10 @@ async def _assert_receipts(audit: Audit, places: list[TimelineEntry], bearer: st
     """Whoever sent a record proves by its place in Kafka that it is in the log."""
     for place in places[:5]:
         answer = await audit.get(f"/v1/receipts/{place.topic}/{place.partition}/{place.offset}")
-        proof = ProofFile.parse(answer.content)
-        proof.note.verified_by([key.verifier for key in LOG_KEYS])
-        assert proof.index == place.seq
-        assert proof.proves(bytes.fromhex(place.leaf))
+        index, hashes, note = verify.read_proof(answer.content)
+        checkpoint, _ = Checkpoint.signed(SignedNote.parse(note), [key.verifier for key in LOG_KEYS])
+        assert index == place.seq
+        assert verify.is_included(index, checkpoint.size, bytes.fromhex(place.leaf), hashes, checkpoint.root)
     missing = await audit.get(f"/v1/receipts/{places[0].topic}/{places[0].partition}/{5}")
     assert (missing.status_code, missing.json()["code"], missing.headers["retry-after"]) == (
         404, "not_recorded_yet", "2"
