@@ -165,6 +165,16 @@ def test_a_theft_learned_later_starts_the_clock_when_it_is_learned() -> None:
     assert str(opened["JP-APPI-2"].due)[:10] == "2027-03-15"
 
 
+@pytest.mark.parametrize(
+    ("wrongful_purpose", "day"), [("yes", "2027-03-12"), ("no", "2027-02-10"), ("unknown", "2027-02-10")]
+)
+def test_a_longer_limit_is_granted_only_when_its_ground_is_sure(wrongful_purpose: str, day: str) -> None:
+    known_at = "2027-01-12T10:00:00+09:00"
+    found = assessed(people=1240, wrongful_purpose=wrongful_purpose, known_at=known_at)
+    opened = {duty.rule: duty for duty in duties(case_of(lost(noticed_at=known_at), found))}
+    assert str(opened["JP-APPI-2"].due)[:10] == day
+
+
 def test_a_provisional_duty_that_becomes_certain_is_stated_again_and_its_date_does_not_move_away() -> None:
     vague = case_of(lost(), assessed(people=None, people_certain=False))
     standing = {duty.duty: duty for duty in duties(vague)}

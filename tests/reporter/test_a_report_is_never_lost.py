@@ -57,6 +57,12 @@ async def test_the_call_back_must_not_be_the_lost_phone(reporter: Reporter, acme
         assert (await colleague.post("/v1/reports", body, expect=422))["code"] == "callback_is_the_lost_phone"
 
 
+async def test_the_call_back_must_not_be_a_lost_phone_that_nobody_knows_either(reporter: Reporter, acme: str) -> None:
+    colleague = await reporter.someone(acme)
+    body = _ANSWERS | {"callback": "+81 90 1234 5678"}
+    assert (await colleague.post("/v1/reports", body, expect=422))["code"] == "callback_is_the_lost_phone"
+
+
 async def test_a_phone_that_nobody_knows_is_reported_all_the_same(reporter: Reporter, acme: str) -> None:
     colleague = await reporter.someone(acme)
     accepted = await colleague.post("/v1/reports", _ANSWERS | {"phone": "黒いスマホ"}, expect=201)
