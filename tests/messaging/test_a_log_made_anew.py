@@ -10,7 +10,7 @@ from tests.messaging.test_poison import Heard
 
 
 async def _is_red(bus: Bus) -> bool:
-    return "was deleted and made again" in bus.health.failing().get("consumer", "")
+    return "was deleted and made again" in str((await bus.health.ready()).get("consumer"))
 
 
 async def test_an_event_below_the_position_at_the_end_of_a_shorter_log_stops_the_service(

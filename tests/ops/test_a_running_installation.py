@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,11 +19,11 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from lostphone import backup_log
+from lostphone import backup_log, unfinished_restore
 from sandbox.companies import fleet, inventory
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Envelope, Signer, event_types
 from tests.audit.running import eventually
-from tests.ops.running import Place
+from tests.ops.running import ROOT, Place
 from tests.ops.spans import Collector, Step, collecting
 
 pytestmark = pytest.mark.timeout(900)
@@ -68,11 +70,11 @@ def place(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Ite
         place.lostphone("down")
 
 
-def _until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+def _until(condition: Callable[[], bool], what: str, seconds: float = 90, pause: float = 0.2) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
-        time.sleep(0.2)
+        time.sleep(pause)
 
 
 def test_one_trace_goes_from_the_report_over_the_mdm_server_to_the_lock(
@@ -366,6 +368,55 @@ def test_the_log_goes_on_with_other_keys_that_the_old_one_signs(place: Place, tm
     assert place.lostphone("verify", *kept).returncode == 1, (
         "the new key alone does not vouch for what the old one signed"
     )
+
+
+def test_a_restore_that_was_killed_leaves_nothing_that_starts_and_is_done_by_running_it_again(
+    place: Place, tmp_path: Path
+) -> None:
+    """On a new machine, under the keys of this one, which ends before."""
+    new = Place(tmp_path / "new")
+    file, keys, without_log = (tmp_path / name for name in ("backup", "keys", "without-log"))
+    restore = ("ops", "restore", str(file), "--keys", str(keys))
+    incident = place.report()
+    place.done("ops", "backup", str(file), "--keys", str(keys))
+    assert place.lostphone("ops", "restore", str(file), "--replace").returncode == 1, "not while it runs"
+    place.done("down")
+
+    _kill_in_the_middle(new, *restore)
+    refused = new.lostphone("up", "--detach")
+    assert refused.returncode == 2
+    assert "lostphone ops restore" in refused.stderr
+    assert new.done(*restore)["log"] == "written"
+    _mark(new)
+    assert new.done(*restore)["log"] == "written", "over what is there, for it is the same"
+    new.done("up", "--detach")
+    try:
+        new.report()
+        assert incident in _cases(new, "reporter")
+        assert new.done("verify")["outcome"] == "proved"
+        new.done("ops", "backup", str(without_log), "--without-log")
+    finally:
+        new.done("down")
+    _mark(new)
+    refused = new.lostphone(*restore)
+    assert refused.returncode == 1
+    assert "is not of this backup" in refused.stderr, "the log went on"
+    _mark(new, writes_log=False)
+    assert new.done("ops", "restore", str(without_log))["log"] == "same"
+
+
+def _mark(place: Place, *, writes_log: bool = True) -> None:
+    """As when one is killed after the last record of the log, or before the end of what follows."""
+    (place.data_dir / unfinished_restore.FILE).write_text(json.dumps({"writes_log": writes_log}))
+
+
+def _kill_in_the_middle(place: Place, *arguments: str) -> None:
+    """Once something was changed."""
+    command = [sys.executable, "-m", "lostphone", *arguments, "--data-dir", str(place.data_dir)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as restoring:
+        _until(lambda: unfinished_restore.is_marked(place.data_dir), "it has begun", pause=0.02)
+        assert restoring.poll() is None, "it goes on until it is killed"
+        restoring.kill()
 
 
 def _seal(place: Place, incident: str, sequence: int) -> None:
