@@ -75,6 +75,13 @@ def test_no_secret_stands_in_a_configuration() -> None:
                 assert found.startswith(("$", "'", "...", "{", "env(")), (file, found)
 
 
+def test_a_column_that_has_the_name_of_a_type_of_kql_stands_in_brackets() -> None:
+    rule = json.loads(_read("sentinel/data-collection-rule.json"))["properties"]
+    named = {column["name"] for column in rule["streamDeclarations"]["Custom-Lostphone"]["columns"]}
+    for name in named & {"time", "date", "string", "long", "int", "real", "bool", "dynamic"}:
+        assert re.findall(rf"\b{name}\b(?!'\])", rule["dataFlows"][0]["transformKql"]) == []
+
+
 def test_the_field_names_of_the_pipeline_are_those_of_the_feed() -> None:
     pipeline: dict[str, Any] = json.loads(_read("elastic/ingest-pipeline.json"))
     sources = {step["set"]["copy_from"] for step in pipeline["processors"] if "copy_from" in step["set"]}
