@@ -77,9 +77,10 @@ class Dispatch:
 
     async def _handle_one(self, unit: Unit, event: Event) -> None:
         payload_class, handler = self._handlers[event.envelope.type]
+        about = {"subject": event.envelope.subject, "event_id": event.envelope.id}
         with (
-            continue_trace(event.envelope.traceparent, event.envelope.type, SpanKind.CONSUMER),
-            bind(subject=event.envelope.subject, event_id=event.envelope.id, event_type=event.envelope.type),
+            continue_trace(event.envelope.traceparent, event.envelope.type, SpanKind.CONSUMER, **about),
+            bind(**about, event_type=event.envelope.type),
             metrics.HANDLING.labels(event.envelope.type).time(),
         ):
             await handler(unit, payload_class.read(event.value), event)

@@ -202,7 +202,13 @@ class Timers:
             return
         try:
             with (
-                continue_trace(timer.traceparent, f"timer {timer.kind}", SpanKind.INTERNAL, attempt=timer.attempt),
+                continue_trace(
+                    timer.traceparent,
+                    f"timer {timer.kind}",
+                    SpanKind.INTERNAL,
+                    subject=timer.subject,
+                    attempt=timer.attempt,
+                ),
                 bind(subject=timer.subject),
             ):
                 async with asyncio.timeout(_HANDLER_LIMIT.total_seconds()):

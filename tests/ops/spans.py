@@ -18,6 +18,7 @@ class Step:
     parent: str
     service: str
     name: str
+    subject: str
 
 
 class Collector:
@@ -41,6 +42,7 @@ class Collector:
                     span.parent_span_id.hex(),
                     said["service.name"].removeprefix("lostphone-"),
                     span.name,
+                    next((fact.value.string_value for fact in span.attributes if fact.key == "subject"), ""),
                 )
                 for scope in resource.scope_spans
                 for span in scope.spans

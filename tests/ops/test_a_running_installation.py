@@ -101,6 +101,8 @@ def test_one_trace_goes_from_the_report_over_the_mdm_server_to_the_lock(
         "reporter: lostphone.device-locked.v1",
     }
     _until(lambda: wanted <= told(), f"one trace with {wanted}")
+    named = {step.subject for step in collector.steps(trace) if step.name.startswith(("lostphone.", "timer "))}
+    assert named == {incident}, "whoever knows the case finds its trace"
     of_case = [event.envelope for event in place.events() if event.envelope.subject == incident]
     in_trace = {envelope.type for envelope in of_case if trace in (envelope.traceparent or "")}
     assert {"lostphone.device-lost.v1", "lostphone.containment-planned.v1", "lostphone.device-locked.v1"} <= in_trace
