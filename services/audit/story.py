@@ -31,7 +31,7 @@ class Step:
     leaf_hash: str
     prev: str | None
     recorded_at: datetime | None
-    """Kafka's clock, when the record came in; None for a seal."""
+    """The timestamp of the record in Kafka, which its sender set; None for a seal."""
     event_id: str | None = None
     type: str | None = None
     source: str | None = None
