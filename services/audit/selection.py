@@ -48,13 +48,21 @@ def who(step: Step) -> str:
 
 
 def names(story: Story) -> list[str]:
-    """The kinds of entries that the story has, to choose from."""
-    return sorted({step.name for step in story.steps})
+    """The kinds of entries that the story has, to choose from, as they first come."""
+    return list(dict.fromkeys(step.name for step in story.steps))
 
 
-def actors(story: Story) -> list[str]:
-    """Those who did something in the story, to choose from."""
-    return sorted({who(step) for step in story.steps} - {""})
+def actors(story: Story) -> dict[str, list[str]]:
+    """Those who did something in the story, to choose from, each with the roles in which they did it: a service has
+    none."""
+    found: dict[str, list[str]] = {}
+    for step in story.steps:
+        reference, role = step.who
+        roles = found.setdefault(who(step), [])
+        if reference != "service" and role not in roles:
+            roles.append(role)
+    found.pop("", None)
+    return found
 
 
 def _cause_is_missing(step: Step) -> bool:

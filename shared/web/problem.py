@@ -224,7 +224,9 @@ def _why(item: dict[str, Any]) -> Words:
             return (_REASONS[kind][0].format(**facts), _REASONS[kind][1].format(**facts))
         except KeyError:
             return ("値が正しくありません", "is not valid")
-    if kind.startswith(("datetime", "date", "time")):
+    if kind.startswith("date_"):
+        return ("2026-11-24のような日付にしてください", "must be a day such as 2026-11-24")
+    if kind.startswith(("datetime", "time")):
         return ("日時の形式が正しくありません", "must be a date and time such as 2026-11-24T23:40:00+09:00")
     if kind == "value_error":
         return ("値が正しくありません", "is not valid")

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -248,3 +249,33 @@ async def test_the_page_shows_the_entries_that_are_asked_for_and_says_how_many_i
     page = (await audit.get(f"/incidents/{_ACME}?lang=en&{asked}", token, Accept="text/html")).text
     assert [n for n in range(3) if f'<li id="n{n}"' in page] == numbers
     assert (f"Only {len(numbers)} of 3 entries are shown." in page) == (len(numbers) < 3)
+
+
+@pytest.mark.parametrize(
+    ("language", "event", "service", "person"),
+    [
+        ("ja", "紛失の届け出", "自動処理（mdm_actions）", "従業員 · 個人"),
+        ("en", "Loss reported", "automatic (mdm_actions)", "employee · person"),
+    ],
+)
+async def test_what_can_be_asked_for_is_said_in_the_readers_words(
+    audit: Audit, language: str, event: str, service: str, person: str
+) -> None:
+    token = await audit.token("acme-kk", "security_desk")
+    page = (await audit.get(f"/incidents/{_ACME}?lang={language}", token, Accept="text/html")).text
+    assert f'<option value="device-lost">{event}</option>' in page
+    assert f'<option value="mdm_actions">{service}</option>' in page
+    assert f">{person} person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a</option>" in page
+    assert '<span class="mono">lostphone.device-lost.v1</span>' in page
+    every = (await audit.get(f"/incidents/{_EVERY}?lang={language}", token, Accept="text/html")).text
+    kinds = re.findall(r'<option value="([a-z-]+)">([^<]*)</option>', every)
+    assert len(kinds) > len(BY_NAME) - 2
+    assert [name for name, words in kinds if name == words] == []
+
+
+@pytest.mark.parametrize(("language", "words"), [("ja", "のような日付"), ("en", "must be a day such as 2026-11-24")])
+async def test_a_day_that_is_none_is_refused_in_words(audit: Audit, language: str, words: str) -> None:
+    token = await audit.token("acme-kk", "security_desk")
+    answer = await audit.get(f"/incidents/{_ACME}?lang={language}&since=2026-02-31", token, Accept="text/html")
+    assert answer.status_code == 422
+    assert words in answer.text

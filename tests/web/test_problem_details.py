@@ -3,6 +3,8 @@
 import httpx2
 import pytest
 
+from tests.web.conftest import sign_in
+
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
@@ -112,6 +114,18 @@ async def test_a_browser_gets_a_page(client: httpx2.AsyncClient) -> None:
     assert "この件は終了しています。" in answer.text
     answer = await client.get("/nowhere?lang=en", headers=BROWSER)
     assert "There is nothing here." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"), [("ja", "対応責任者・セキュリティ窓口"), ("en", "incident lead, security desk")]
+)
+async def test_a_page_names_the_roles_that_it_is_for_in_words(
+    client: httpx2.AsyncClient, http: httpx2.AsyncClient, lang: str, words: str
+) -> None:
+    await sign_in(client, http, "e1")
+    answer = await client.get(f"/desk?lang={lang}", headers=BROWSER)
+    assert answer.status_code == 403
+    assert words in answer.text
 
 
 async def test_a_browser_gets_a_page_also_where_no_route_answers(client: httpx2.AsyncClient) -> None:
