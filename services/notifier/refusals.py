@@ -1,11 +1,17 @@
 """What people read when the notifier says no: what is the matter, and what can be done."""
 
+from services.notifier.domain.principals import MAX_ROWS
 from shared.web import Refusals
 
 problem = Refusals(
     {
         "alert_unknown": (404, "この通報は見つかりません。", "There is no such alert."),
         "duty_unknown": (404, "この義務は見つかりません。", "There is no such duty."),
+        "organisation_missing": (
+            404,
+            "どの会社のお知らせか、アドレスから分かりません。会社が案内するアドレスを、そのまま開いてください。",
+            "The address does not say whose notices these are. Open it exactly as the company gives it.",
+        ),
         "disclosure_unknown": (404, "この公表文は見つかりません。", "There is no such disclosure."),
         "notice_unknown": (404, "このお知らせは見つかりません。", "There is no such notice."),
         "batch_unknown": (404, "この送信は見つかりません。", "There is no such batch."),
@@ -16,7 +22,22 @@ problem = Refusals(
             "最初の人と違う理由が書かれています。同じ理由で確認してください。",
             "The first person gave another reason. Confirm with the same one.",
         ),
-        "file_unreadable": (422, "ファイルを読み取れません。", "The file cannot be read."),
+        "file_not_utf8": (
+            422,
+            "ファイルの文字コードがUTF-8ではありません。Excelでは「CSV UTF-8（コンマ区切り）」で保存してください。",
+            "The file is not UTF-8. In Excel, save it as “CSV UTF-8 (comma delimited)”.",
+        ),
+        "file_not_csv": (422, "ファイルをCSVとして読み取れません。", "The file cannot be read as CSV."),
+        "file_columns_differ": (
+            422,
+            "ファイルの1行目は、列の名前 name, mail, line_user_id にしてください（nameと、宛先のどちらか一つは必須）。",
+            "The first line of the file must name the columns name, mail, line_user_id: name and one way at least.",
+        ),
+        "file_too_long": (
+            422,
+            f"ファイルは{MAX_ROWS}行までにしてください。",
+            f"The file takes at most {MAX_ROWS} rows.",
+        ),
         "rows_unusable": (
             422,
             "使えない行があります。直してから、もう一度送ってください。何も登録していません。",

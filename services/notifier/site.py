@@ -1,5 +1,6 @@
 """Pages: alerts and duties for people who are signed in, disclosures and notices for everybody."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -14,6 +15,7 @@ from shared.web import Acting, Pages, Person, RateLimit, acting, language
 from shared.web.number import Number
 
 _PUBLIC_CACHE = {"Cache-Control": "no-store"}
+_ORGANISATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LINK_LIMIT = RateLimit(burst=60, per_minute=120)
 """Personal links are long random words; guessing them is slowed down all the same."""
 
@@ -95,9 +97,9 @@ def _add_public(router: APIRouter, desk: Desk, pages: Pages) -> None:
     visitor = Annotated[Person | None, Depends(desk.identity.optional())]
 
     @router.get("/disclosures")
-    async def index(
-        request: Request, organisation: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-    ) -> Response:
+    async def index(request: Request, organisation: str = "") -> Response:
+        if not _ORGANISATION.fullmatch(organisation):
+            raise problem("organisation_missing")
         found = await published(desk.units.pool, organisation)
         shown = [(item, item.public) for item in found if not item.retracted_at]
         return pages.render(request, "disclosures.html", disclosures=shown, headers=_PUBLIC_CACHE)

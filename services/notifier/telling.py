@@ -83,7 +83,7 @@ def _read(body: bytes) -> PrincipalFile:
     try:
         return parse(body)
     except PrincipalFileError as error:
-        raise problem("file_unreadable", why=str(error)) from error
+        raise problem(str(error)) from error
 
 
 def _assessed(known: Incident, version: int) -> None:

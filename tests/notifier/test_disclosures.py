@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from shared.events.reporter import LeakAssessed
 from tests.notifier.cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, assessed, lost
 from tests.notifier.running import Notifier
@@ -168,6 +170,16 @@ async def test_what_is_public_is_listed_for_its_organisation_only(notifier: Noti
     theirs = await notifier.http.get(f"/disclosures?organisation={beta}", headers=_PAGE)
     assert issued["disclosure"] in ours.text
     assert issued["disclosure"] not in theirs.text
+
+
+@pytest.mark.parametrize("query", ["", "?organisation=", "?organisation=Acme%20K.K."])
+@pytest.mark.parametrize(("lang", "words"), [("ja", "どの会社のお知らせか"), ("en", "does not say whose notices")])
+async def test_a_reader_whose_address_names_no_company_is_told_so(
+    notifier: Notifier, query: str, lang: str, words: str
+) -> None:
+    page = await notifier.http.get(f"/disclosures{query}", headers=_PAGE | {"Cookie": f"lostphone_lang={lang}"})
+    assert page.status_code == 404
+    assert words in page.text
 
 
 async def test_another_organisation_can_neither_read_nor_move_a_draft(

@@ -3,6 +3,7 @@
 import pytest
 
 from services.notifier.domain.principals import PrincipalFileError, RowError, parse
+from services.notifier.refusals import problem
 
 LINE_USER = "U" + "0123456789abcdef" * 2
 
@@ -37,7 +38,18 @@ def test_an_address_cannot_carry_a_second_header_or_recipient() -> None:
     assert [error.code for error in found.errors] == ["mail_malformed", "mail_malformed"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"who,mail\nA,a@b.c\n", b"name\nA\n", b'name,mail\n"A,a@b.c\n'])
-def test_a_file_that_cannot_be_read_is_refused_whole(content: bytes) -> None:
-    with pytest.raises(PrincipalFileError):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "file_columns_differ"),
+        ("name,mail\n佐藤,a@b.c\n".encode("shift_jis"), "file_not_utf8"),
+        (b"who,mail\nA,a@b.c\n", "file_columns_differ"),
+        (b"name\nA\n", "file_columns_differ"),
+        (b'name,mail\n"A,a@b.c\n', "file_not_csv"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_whole_and_says_why_in_both_languages(content: bytes, why: str) -> None:
+    with pytest.raises(PrincipalFileError) as refused:
         parse(content)
+    assert str(refused.value) == why
+    assert all(problem(why).words)

@@ -12,7 +12,7 @@ _LINE_USER = re.compile(r"^U[0-9a-f]{32}$")
 
 
 class PrincipalFileError(ValueError):
-    """The file as a whole cannot be read."""
+    """The file as a whole cannot be read; a code says why."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ def parse(content: bytes) -> PrincipalFile:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PrincipalFileError("the file is not UTF-8") from None
+        raise PrincipalFileError("file_not_utf8") from None
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         columns = [name.strip() for name in reader.fieldnames or []]
         if not set(columns) <= set(_COLUMNS) or "name" not in columns or len(columns) < 2:
-            raise PrincipalFileError(f"the first line must name the columns {', '.join(_COLUMNS)}")
+            raise PrincipalFileError("file_columns_differ")
         reader.fieldnames = columns
         return _rows(reader)
     except csv.Error:
-        raise PrincipalFileError("the file is not valid CSV") from None
+        raise PrincipalFileError("file_not_csv") from None
 
 
 def _rows(reader: "csv.DictReader[str]") -> PrincipalFile:
@@ -74,7 +74,7 @@ def _rows(reader: "csv.DictReader[str]") -> PrincipalFile:
     duplicates = 0
     for number, row in enumerate(reader, 2):
         if number > MAX_ROWS + 1:
-            raise PrincipalFileError(f"the file has more than {MAX_ROWS} rows")
+            raise PrincipalFileError("file_too_long")
         person = _person(row)
         if isinstance(person, str):
             errors.append(RowError(number, person))
