@@ -210,7 +210,12 @@ def _structured(value: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
     data = document.pop("data", None)
     headers = [
         (CONTENT_TYPE, b"application/json"),
-        *((f"ce_{name}", _attribute(item)) for name, item in document.items() if name != "datacontenttype"),
+        # Null stands for an attribute that is not there (CloudEvents JSON format, 3.1).
+        *(
+            (f"ce_{name}", _attribute(item))
+            for name, item in document.items()
+            if name != "datacontenttype" and item is not None
+        ),
     ]
     try:
         return headers, orjson.dumps(data)

@@ -124,3 +124,22 @@ def test_a_boolean_attribute_in_structured_mode_reads_like_its_header(
     reading = read(received(content_type, json.dumps(document).encode()), keyring)
     assert isinstance(reading, Event)
     assert reading.envelope.drill
+
+
+def test_an_attribute_that_is_null_in_structured_mode_is_not_there(
+    signers: dict[str, Signer], keyring: KeyRing
+) -> None:
+    document = json.loads(kafka.to_structured_event(of_sdk(signers["reporter"])).value)
+    headers = {
+        f"ce_{name}": str(value).encode() for name, value in document.items() if name not in ("data", "datacontenttype")
+    }
+    value = json.dumps(document["data"], separators=(",", ":")).encode()
+    document["signature"] = signers["reporter"].sign(SUBJECT.encode(), headers.items(), value)
+    content_type = {"content-type": b"application/cloudevents+json"}
+    nothing = {"causationid": None, "traceparent": None, "dataschema": None}
+    reading = read(received(content_type, json.dumps(document | nothing).encode()), keyring)
+    assert isinstance(reading, Event)
+    assert (reading.envelope.causationid, reading.envelope.traceparent, reading.envelope.dataschema) == (None,) * 3
+    reading = read(received(content_type, json.dumps(document | {"organisation": None}).encode()), keyring)
+    assert isinstance(reading, Rejection)
+    assert reading.reason == "header_missing:organisation"
