@@ -75,8 +75,8 @@ async def device(unit: Unit, name: str, organisation: str) -> Device | None:
     return read_device(row) if row else None
 
 
-async def devices(unit: Unit, organisation: str, after: str = "", limit: int | None = None) -> list[Device]:
-    """The organisation's devices in use, by asset tag."""
+async def devices(unit: Unit, organisation: str, after: str, limit: int) -> list[Device]:
+    """A page of the organisation's devices in use, by asset tag: those that follow `after`."""
     rows = await unit.connection.fetch(
         f"{DEVICE} WHERE d.organisation = $1 AND d.asset_tag > $2 AND d.retired_at IS NULL "
         "ORDER BY d.asset_tag LIMIT $3",
@@ -85,6 +85,16 @@ async def devices(unit: Unit, organisation: str, after: str = "", limit: int | N
         limit,
     )
     return [read_device(row) for row in rows]
+
+
+async def records(unit: Unit, organisation: str) -> dict[str, str]:
+    """What the inventory was told of each of the organisation's devices in use, by asset tag. As JSON: of a large fleet
+    it is much to decode, and whoever wants it does that in a thread."""
+    rows = await unit.connection.fetch(
+        "SELECT asset_tag, record::text FROM device WHERE organisation = $1 AND retired_at IS NULL ORDER BY asset_tag",
+        organisation,
+    )
+    return {row["asset_tag"]: row["record"] for row in rows}
 
 
 async def devices_tagged(unit: Unit, organisation: str, tags: Collection[str]) -> dict[str, Device]:

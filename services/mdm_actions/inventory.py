@@ -11,6 +11,8 @@ from itertools import batched
 from typing import Any
 from uuid import UUID, uuid5
 
+import orjson
+
 from services.mdm_actions import fleet
 from services.mdm_actions.domain.inventory import BadRow, Changes, Row, compare, read
 from services.mdm_actions.domain.protection import Posture
@@ -51,7 +53,7 @@ class Inventory:
         """
         sheet = await asyncio.to_thread(read, text)
         async with self._units.begin() as unit:
-            known = {device.asset_tag: device.record for device in await fleet.devices(unit, organisation)}
+            known = await fleet.records(unit, organisation)
             taken = await fleet.taken_elsewhere(
                 unit,
                 organisation,
@@ -66,8 +68,9 @@ class Inventory:
         changes = await asyncio.to_thread(self._compare, organisation, sheet.rows, known)
         return Import(sheet.rows, changes, sheet.bad + elsewhere)
 
-    def _compare(self, organisation: str, rows: Sequence[Row], known: Mapping[str, Mapping[str, Any]]) -> Changes:
-        return compare({row.asset_tag: self._record(organisation, row) for row in rows}, known)
+    def _compare(self, organisation: str, rows: Sequence[Row], known: Mapping[str, str]) -> Changes:
+        told = {tag: orjson.loads(record) for tag, record in known.items()}
+        return compare({row.asset_tag: self._record(organisation, row) for row in rows}, told)
 
     async def apply(self, organisation: str, found: Import, actor: str) -> None:
         """Take what is new or changed. Each phone is compared once more, so that repeating an import is safe.
