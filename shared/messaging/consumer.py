@@ -29,6 +29,7 @@ from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
 from shared.messaging.position import claim, read_positions
+from shared.messaging.reach import Reach
 from shared.messaging.redrive import first_place, redrive, remember
 from shared.messaging.subscription import broker, tolerant, undecoded
 from shared.messaging.unit import Unit, Units
@@ -48,10 +49,6 @@ _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
 _STRETCH = 8
 """So many records are read before anything else of the process goes on."""
-_REFUSED_SECONDS = 15.0
-"""FastStream asks again every five seconds; when nothing is refused for so long, all is well again."""
-_HELD_BACK_SECONDS = 10.0
-"""A transaction that is open so long is not being written: nothing of ours is, but for a restore."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -100,8 +97,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._ends = False
         self._met_repeats = False
-        self._held_back: dict[tuple[TopicPartition, int], float] = {}
-        """Since when what lies behind these offsets cannot be read."""
+        self._reach = Reach(topic)
         self._broker = broker(connection, service)
         patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
@@ -121,13 +117,12 @@ class Consumer:
         )
         self._subscriber(self._on_record)
         self._subscriber.get_msg = self._next  # type: ignore[method-assign] # FastStream tells nobody what it meets
-        self._refused: tuple[float, str] | None = None
 
     async def start(self) -> None:
         """Join the group. Raises when the cluster cannot be reached."""
         self._ends = False
         await self._broker.start()
-        self._health.check("kafka", self._reach)
+        self._health.check("kafka", self._look)
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
@@ -147,42 +142,15 @@ class Consumer:
         finally:
             await self._units.line.give_back()
 
-    async def _reach(self) -> str | None:
-        """None when the cluster answers, else the reason: a consumer with nothing to take would not notice."""
+    async def _look(self) -> str | None:
         consumer = self._subscriber.consumer
-        if consumer is None:
-            return None
-        if self._refused is not None and time.monotonic() - self._refused[0] < _REFUSED_SECONDS:
-            return f"Kafka gives no records: {self._refused[1]}"
-        try:
-            topics = await consumer.topics()
-        except (KafkaError, OSError) as error:
-            return f"Kafka cannot be reached: {type(error).__name__}"
-        if self._topic not in topics:
-            return f"Kafka shows no topic {self._topic}"
-        return self._open_transaction(consumer)
-
-    def _open_transaction(self, consumer: AIOKafkaConsumer) -> str | None:
-        """None, or where a transaction of somebody else holds back what was written after it began."""
-        now, held_back = time.monotonic(), {}
-        for place in consumer.assignment():
-            stable, end = consumer.last_stable_offset(place), consumer.highwater(place)
-            if stable is not None and end is not None and 0 <= stable < end:
-                held_back[place, stable] = self._held_back.get((place, stable), now)
-        self._held_back = held_back
-        for (place, stable), since in held_back.items():
-            if now - since >= _HELD_BACK_SECONDS:
-                return (
-                    f"somebody left a transaction open at offset {stable} of partition {place.partition} of "
-                    f"{place.topic}: nothing behind it can be read until it ends or the broker gives it up"
-                )
-        return None
+        return None if consumer is None else await self._reach.look(consumer)
 
     async def _next(self, consumer: AIOKafkaConsumer) -> ConsumerRecord:
         try:
             return await consumer.getone()
         except KafkaError as error:
-            self._refused = time.monotonic(), type(error).__name__
+            self._reach.refused(error)
             raise
 
     async def _on_record(self, message: KafkaMessage) -> None:
@@ -212,7 +180,6 @@ class Consumer:
             place = TopicPartition(record.topic, record.partition)
             if place in consumer.assignment():
                 consumer.seek(place, record.offset)
-        await self._tell_lag(batch)
 
     async def _gathered(self, consumer: AIOKafkaConsumer, first: ConsumerRecord) -> list[ConsumerRecord]:
         """The record and what lies ready behind it. While none of them is urgent, more are gathered for a moment."""
@@ -363,16 +330,10 @@ class Consumer:
         await asyncio.sleep(seconds)
 
     async def _observe(self, batch: Sequence[Received]) -> None:
-        behind = await self._tell_lag(batch) > 0
-        # What is waiting is about as old as the last that was taken.
-        metrics.OLDEST_UNPROCESSED.set(age(lasts(batch)) if behind else 0.0)
-
-    async def _tell_lag(self, batch: Sequence[Received]) -> int:
-        """Of the partitions of a batch, taken or to be taken again."""
         consumer = self._subscriber.consumer
         if consumer is None:
-            return 0
-        behind = 0
+            return
+        behind = False
         for record in lasts(batch):
             place = TopicPartition(record.topic, record.partition)
             highwater = consumer.highwater(place) if place in consumer.assignment() else None
@@ -380,8 +341,9 @@ class Consumer:
                 # Not the record's offset: the end of a transaction may lie behind it.
                 lag = max(0, highwater - await consumer.position(place))
                 metrics.LAG.labels(record.topic, str(record.partition)).set(lag)
-                behind += lag
-        return behind
+                behind = behind or lag > 0
+        # What is waiting is about as old as the last that was taken.
+        metrics.OLDEST_UNPROCESSED.set(age(lasts(batch)) if behind else 0.0)
 
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Producer
 
 from shared.events.reporter import IncidentReopened
-from shared.messaging import Dispatch, consumer
+from shared.messaging import Dispatch, reach
 from tests.messaging.conftest import Bus, until
 from tests.messaging.test_poison import Heard
 
@@ -12,7 +12,7 @@ from tests.messaging.test_poison import Heard
 async def test_readiness_names_the_place_until_the_transaction_ends_and_then_all_is_heard(
     bus: Bus, incident: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "_HELD_BACK_SECONDS", 0.2)
+    monkeypatch.setattr(reach, "_HELD_BACK_SECONDS", 0.2)
     heard = Heard()
     stranger = Producer(
         {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
@@ -41,7 +41,7 @@ async def test_readiness_names_the_place_until_the_transaction_ends_and_then_all
 async def test_transactions_that_end_leave_readiness_green(
     bus: Bus, incident: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "_HELD_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(reach, "_HELD_BACK_SECONDS", 0.0)
     heard = Heard()
     stranger = Producer(
         {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
