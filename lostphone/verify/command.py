@@ -32,12 +32,14 @@ _WORDS = {
     "index": ("案件の索引", "indexes of the incidents"),
     "consistency": ("以前のチェックポイント", "earlier checkpoints"),
     "restore": ("継続元のログ", "the log before this one"),
+    "keys": ("鍵の交代", "changes of keys"),
     "erasures": ("消去と保全", "erasures and holds"),
     "events": ("イベントの署名", "signatures of the events"),
 }
 _FINDINGS = {
     "sequence_gap": ("発信元の番号が飛んでいます", "a source's numbers have a hole before"),
     "sequence_step_back": ("発信元の番号が戻っています", "a source's numbers step back at"),
+    "keys_changed_outside_the_policy": ("知らない鍵どうしの交代です", "keys that you do not know follow one another"),
     "outside_though_it_verifies": ("確認できるイベントが連鎖の外にあります", "it verifies, and stands in no chain"),
 }
 _MOST_FINDINGS = 20

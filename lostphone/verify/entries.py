@@ -1,18 +1,20 @@
 """The rules between entries: chains, seals, partitions, detached parts, event signatures."""
 
+import base64
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lostphone.screen import Sentence
 from lostphone.verify.report import Offence
 from services.audit.domain.leaf import Json, Kind, Opened, open_header, open_leaf
-from services.audit.domain.own import IndexRow
-from services.audit.tlog import EMPTY_ROOT, Checkpoint, Edge, SignedNote
+from services.audit.domain.own import IndexRow, key_statement
+from services.audit.tlog import EMPTY_ROOT, Checkpoint, Edge, SignedNote, VerifierKey
 from services.audit.tlog import leaf_hash as hash_of
+from services.audit.tlog.keys import ED25519
 from shared.events import Event, KeyRing, Reading, read
 from shared.events.reporter import IncidentClosed, PersonalDataErased
 
@@ -55,6 +57,8 @@ class Entries:
     findings: list[Json] = field(default_factory=list)
     """What is odd and breaks no rule; looked for with the keys of the services."""
     detached: int = 0
+    keys: Sequence[VerifierKey] = ()
+    """Of the log, that the reader trusts."""
     closed: Checkpoint | None = None
     """Where another log was closed from which this one goes on."""
     _rows: dict[str, bytes] = field(default_factory=dict)
@@ -89,6 +93,8 @@ class Entries:
                 self._index(seq, header)
             if kind is Kind.RESTORE:
                 self._restore(seq, header)
+            if kind is Kind.KEY:
+                self._key(seq, header)
             if kind in (Kind.ERASURE, Kind.HOLD) and not _is_ordered(kind, header, before):
                 self._offend(
                     "erasures",
@@ -207,6 +213,20 @@ class Entries:
                 seq,
             )
         self.closed = closed
+
+    def _key(self, seq: int, header: Json) -> None:
+        if not isinstance(header["keys"], list):
+            raise TypeError("a log goes on with a list of keys")
+        old, new = VerifierKey.parse(header["signed"]), [VerifierKey.parse(vkey) for vkey in header["keys"]]
+        signature = base64.b64decode(header["signature"].encode(), validate=True)
+        if base64.b64encode(signature).decode() != header["signature"]:
+            raise ValueError("not in the one form of its base64")
+        if old.type != ED25519 or not old.verifies(key_statement(self.origin, header["keys"]).decode(), signature):
+            self._offend(
+                "keys", "古い鍵は鍵の交代に署名していません", "the old key did not sign the change of keys", seq
+            )
+        if not {key.keyid for key in self.keys} & {old.keyid, *(key.keyid for key in new)}:
+            self.findings.append({"finding": "keys_changed_outside_the_policy", "seq": seq})
 
     def judge(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
         """What an entry says of its record, by the keys of the services. Raises for one of another shape."""

@@ -52,7 +52,9 @@ def run(
     report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
     older = _earlier(report, earlier, keys, checkpoint)
     others = [one for one in older if one.origin != checkpoint.origin]
-    _Walk(report, source, checkpoint, keyring, progress).go([one for one in older if one not in others], others)
+    _Walk(report, source, checkpoint, keyring, progress, keys=keys).go(
+        [one for one in older if one not in others], others
+    )
     return report
 
 
@@ -146,13 +148,15 @@ class _Walk:
         checkpoint: Checkpoint,
         keyring: KeyRing | None,
         progress: Callable[[int, int], None],
+        *,
+        keys: Sequence[VerifierKey],
     ) -> None:
         self._report = report
         self._source = source
         self._checkpoint = checkpoint
         self._progress = progress
         self._edge = Edge()
-        self._entries = Entries(checkpoint.origin, keyring, source.read)
+        self._entries = Entries(checkpoint.origin, keyring, source.read, keys=keys)
         self._compared = 0
 
     def go(self, earlier: list[Checkpoint], others: list[Checkpoint]) -> None:
@@ -310,6 +314,10 @@ class _Walk:
         if closed is not None or any(offence.check == "restore" for offence in report.offences):
             said = f"{closed.origin} · {closed.size} · {closed.root.hex()}" if closed else ""
             report.add("restore", f"継続元 {said}", f"it goes on from {said}", undecided=unreadable)
+        if changes := entries.kinds["key"]:
+            report.add(
+                "keys", f"{changes} 回、古い鍵の署名", f"{changes}, each signed by the old one", undecided=unreadable
+            )
         erased = entries.kinds["erasure"] + entries.kinds["hold"]
         if erased:
             said = f"{erased} stand behind the events that say so"

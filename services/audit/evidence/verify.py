@@ -613,8 +613,9 @@ def _texts(value: Any) -> Iterator[str]:
 class Walk:
     """Rules between the entries of a whole log: chains, seals, partitions, indexes."""
 
-    def __init__(self, report: Report, fetch: Callable[[str], bytes]) -> None:
+    def __init__(self, report: Report, fetch: Callable[[str], bytes], policy: Policy | None) -> None:
         self.report, self.fetch = report, fetch
+        self.known = {key.keyid for key in policy.logs} if policy else set()
         self.chains: dict[str, tuple[int, int, bytes, bool]] = {}
         self.offsets: dict[tuple[str, int], int] = {}
         self.kinds: dict[str, int] = {}
@@ -689,6 +690,8 @@ class Walk:
             self._index(leaf)
         elif leaf.kind == "restore":
             self._restore(leaf)
+        elif leaf.kind == "key":
+            _judge_keys(self.report, leaf, str(self.report.facts["origin"]), self.known)
         elif leaf.kind in ("erasure", "hold") and not leaf.is_ordered_by(before):
             self.report.offend("erasures", NOT_ORDERED, leaf.seq)
 
@@ -1240,14 +1243,7 @@ class Bundle:
         count = 0
         for leaf in self._own("key"):
             count += 1
-            old = Key.parse(leaf.header["signed"])
-            statement = b"lostphone.log-keys/v1\n" + canonical(
-                {"keys": leaf.header["keys"], "origin": self._needed_checkpoint().origin}
-            )
-            if old.kind != ED25519 or not ed25519_verifies(old.public, statement, unbase64(leaf.header["signature"])):
-                self.report.offend("keys", "the old key did not sign the change of keys", leaf.seq)
-            if old.keyid not in known and not known & {Key.parse(vkey).keyid for vkey in leaf.header["keys"]}:
-                self.report.findings.append({"finding": "keys_changed_outside_the_policy", "seq": leaf.seq})
+            _judge_keys(self.report, leaf, self._needed_checkpoint().origin, known)
         return f"{count} changes of keys, each signed by the old one"
 
     def _causes(self) -> None:
@@ -1290,6 +1286,20 @@ class Bundle:
         if int(said) != due:
             finding = "sequence_gap" if int(said) > due else "sequence_step_back"
             self.report.findings.append({"finding": finding, "seq": leaf.seq, "source": source, "due": due})
+
+
+def _judge_keys(report: Report, leaf: Leaf, origin: str, known: set[bytes]) -> None:
+    """Whether the old key signed that the log goes on with others; `known` are the ids of those that the reader gave."""
+    keys = leaf.header["keys"]
+    if not isinstance(keys, list):
+        raise TypeError("a log goes on with a list of keys")
+    old, new = Key.parse(leaf.header["signed"]), {Key.parse(vkey).keyid for vkey in keys}
+    statement = b"lostphone.log-keys/v1\n" + canonical({"keys": keys, "origin": origin})
+    signature = unbase64(leaf.header["signature"])
+    if old.kind != ED25519 or not ed25519_verifies(old.public, statement, signature):
+        report.offend("keys", "the old key did not sign the change of keys", leaf.seq)
+    if not known & {old.keyid, *new}:
+        report.findings.append({"finding": "keys_changed_outside_the_policy", "seq": leaf.seq})
 
 
 class NotChecked(Exception):  # noqa: N818 - not an error
@@ -1726,7 +1736,7 @@ def check_log(place: str, options: Options) -> Report:
     if checkpoint is None:
         return report
     earlier, before, untold = _earlier(report, options, options.policy, checkpoint)
-    walk, tree, tiles, unread = Walk(report, read), Frontier(), Tiles(report, read), None
+    walk, tree, tiles, unread = Walk(report, read, options.policy), Frontier(), Tiles(report, read), None
     try:
         for seq, leaf, hashed in entries_of(read, checkpoint.size):
             _compare(report, earlier.get(tree.size), tree)
@@ -1757,6 +1767,7 @@ def check_log(place: str, options: Options) -> Report:
         ("index", f"{walk.indexes} indexes are those of the entries before them"),
         ("consistency", f"the log begins with {len(earlier)} earlier checkpoints"),
         ("restore", _gone_on_from(walk.closed, before)),
+        ("keys", f"{walk.kinds.get('key', 0)} changes of keys, each signed by the old one"),
         ("erasures", f"{sum(map(walk.kinds.get, ('erasure', 'hold'), (0, 0)))} stand behind the events that say so"),
     ):
         report.conclude(name, detail, unread or (untold if name == "consistency" else None))

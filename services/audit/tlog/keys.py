@@ -61,6 +61,8 @@ class VerifierKey:
         if not _NAME.fullmatch(name) or not data or len(data) - 1 != _PUBLIC_BYTES.get(data[0]):
             raise ValueError("not a verifier key of type Ed25519, cosignature or ML-DSA-44")
         key = cls(name, data[0], data[1:])
+        if base64.b64encode(data).decode() != material:
+            raise ValueError("the verifier key is not in the one form of its base64")
         if key.keyid.hex() != keyid:
             raise ValueError(f"the verifier key of {name} does not match its own id")
         return key
