@@ -12,7 +12,8 @@ from prometheus_client import Gauge
 
 type Ask = Callable[[], Awaitable[float]]
 
-_ASK_SECONDS = 2.0
+_ASK_SECONDS = 5.0
+"""Longer than a probe of readiness has: one that gets no answer is an answer."""
 
 _log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ class Gauges:
         self._asks: list[tuple[Gauge, Ask]] = []
 
     def ask(self, gauge: Gauge, ask: Ask) -> None:
-        """Ask this whenever metrics are read; it has two seconds."""
+        """Ask this whenever metrics are read; it has five seconds."""
         self._asks.append((gauge, ask))
 
     async def measure(self) -> None:

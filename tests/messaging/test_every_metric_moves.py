@@ -15,7 +15,7 @@ from shared.events.reporter import IncidentReopened
 from shared.messaging import DependencyUnavailableError, Dispatch, Unit, backlog
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from shared.messaging.relay import Relay
-from shared.telemetry import Gauges, metrics
+from shared.telemetry import Gauges, Health, metrics
 from tests.messaging.conftest import Bus, until
 from tests.messaging.test_poison import _envelope, _record
 from tests.reporter.running import free_port
@@ -102,6 +102,21 @@ async def test_what_waits_is_told_also_while_nothing_works_on_it(bus: Bus, incid
     )
     async with bus.relaying():
         await tells(lambda told: told["lostphone_outbox_pending"] == told["lostphone_outbox_oldest_seconds"] == 0)
+
+
+async def test_a_service_whose_dependency_gives_no_answer_tells_that_it_is_not_ready() -> None:
+    health, gauges = Health(), Gauges()
+    gauges.ask(metrics.READY, health.readiness)
+
+    async def hangs() -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+    await gauges.measure()
+    assert _told()["lostphone_ready"] == 1
+    health.check("kafka", hangs)
+    await gauges.measure()
+    assert _told()["lostphone_ready"] == 0, "what is not a number alarms nobody"
 
 
 async def test_a_consumer_that_pauses_tells_how_many_records_wait_and_how_old_the_first_is(
