@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.reporter.domain import report
-from services.reporter.domain.assessment import Findings, YesNo, assess
-from services.reporter.domain.incident import By, Incident
+from services.reporter.domain.assessment import Findings, YesNo, assess, prefill
+from services.reporter.domain.incident import By, Incident, RefusedError
 from shared.events.payload import Answer
 from shared.events.reporter import Cause, Door, LossFacts
 
@@ -41,3 +41,10 @@ def test_what_became_known_since_goes_before_an_earlier_finding() -> None:
     stolen = report.amend(first, {"cause": Cause.THEFT}, By(_OFFICER, _NOW)).incident
     second = _assessed(stolen, people=80).assessments[-1]
     assert (second.wrongful_purpose, second.left_organisation) == (Answer.YES, Answer.YES)
+
+
+def test_a_note_with_the_passcode_in_the_case_bars_the_exemption_whatever_else_was_answered() -> None:
+    noted = _reported(passcode_set="yes", passcode_attached="no", attached=["passcode_note"])
+    assert prefill(noted, _NOW).protection.key_apart is Answer.NO
+    with pytest.raises(RefusedError, match="exemption_not_shown"):
+        _assessed(noted, encrypted="yes", remote_erase_ready="yes", locked_at_loss="yes", exemption_signed_off=True)

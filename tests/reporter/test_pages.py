@@ -274,3 +274,20 @@ async def test_the_receipt_page_takes_more_answers_and_the_finding(reporter: Rep
         assert wrong.status_code == 404
         assert "見つかりません" in wrong.text
         assert (await browser.get("/")).status_code == 200
+
+
+async def test_the_officer_says_on_the_page_how_many_my_numbers_and_by_when_the_contract_wants_its_notice(
+    reporter: Reporter, acme: str
+) -> None:
+    await reporter.phone(acme, number="09012345678")
+    officer = await reporter.someone(acme, DESK, LEAD, PRIVACY)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "09012345678", "callback": "0312345678"}
+    accepted = await officer.post("/v1/reports", body, expect=201)
+    page = f"/incidents/{accepted['incident']}"
+    shown = await _page(officer, page, lang="ja")
+    assert 'name="my_number_people"' in shown
+    assert 'name="entrusted_notice_hours"' in shown
+    findings = {"my_number": "yes", "my_number_people": "101", "entrusted": "yes", "entrusted_notice_hours": "24"}
+    await _send(officer, f"{page}/assessment", findings)
+    (version,) = (await officer.get(f"/v1/incidents/{accepted['incident']}"))["assessments"]
+    assert (version["my_number_people"], version["entrusted_notice_hours"]) == (101, 24)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from services.reporter.domain.incident import By, Decision, Incident, RefusedError
 from services.reporter.domain.report import CLOCK_SKEW
 from shared.events.payload import Answer, Code, Count, EncryptionLevel, ToldInstant
-from shared.events.reporter import Cause, DataItem, Leak, LeakAssessed, Place, ProtectionFacts
+from shared.events.reporter import Attached, Cause, DataItem, Leak, LeakAssessed, Place, ProtectionFacts
 
 MAX_VERSIONS = 100
 
@@ -173,7 +173,8 @@ def _wrongful_purpose(incident: Incident) -> Answer:
 
 def _key_apart(incident: Incident) -> Answer:
     facts = incident.facts
-    if facts.passcode_attached is Answer.YES or facts.passcode_set is Answer.NO:
+    given_away = facts.passcode_attached is Answer.YES or Attached.PASSCODE_NOTE in facts.attached
+    if given_away or facts.passcode_set is Answer.NO:
         return Answer.NO
     if facts.passcode_attached is Answer.NO and facts.passcode_set is Answer.YES:
         return Answer.YES
