@@ -400,7 +400,7 @@ class ManualTaskOpened(Payload):
         "task": _COMMAND,
         "kind": "suspend_line",
         "done_by": _PERSON,
-        "confirmed_by": _PERSON,
+        "confirmed_by": "person-9a8b7c6d5e4f30211203f4e5d6c7b8a9",
         "reference": "D-7781",
         "done_at": _AT,
     },
