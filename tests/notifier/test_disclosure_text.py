@@ -12,7 +12,7 @@ from services.notifier.domain.case import Case
 from services.notifier.domain.document import Details, Document, NotAssessedError, Told
 from services.notifier.domain.wording import LANGUAGES
 from shared.events.mdm_actions import SessionsRevoked
-from shared.events.reporter import PreventionActionRecorded
+from shared.events.reporter import DeviceRecovered, PreventionActionRecorded
 from tests.notifier.cases import (
     BIG,
     COMMAND,
@@ -279,3 +279,13 @@ def test_the_filing_pack_states_the_numbers_of_the_assessment() -> None:
     assert "1,240名" in pack.items[2].text["ja"]
     assert "1,310 records" in pack.items[2].text["en"]
     assert pack.assessment_version == 1
+
+
+def test_a_notice_about_a_phone_that_is_back_says_so() -> None:
+    back = DeviceRecovered.model_validate(
+        {"recovered_at": AS_OF, "from_whom": "police", "identity_checked": "yes", "viewed": "unknown"}
+    )
+    before, written = (notice.write(case, _details().issuer, as_of=AS_OF).mail for case in (ERASED, ERASED.hear(back)))
+    for sentence in ("端末は回収しました。", "The device has been recovered."):
+        assert sentence not in before
+        assert sentence in written

@@ -87,4 +87,6 @@ def _done(case: Case) -> list[Words]:
         done.append(Words("回線を停止しました。", "The line was suspended."))
     if case.police:
         done.append(Words("警察に届け出ました。", "The police have been informed."))
+    if case.recovered_at:
+        done.append(Words("端末は回収しました。", "The device has been recovered."))
     return done
