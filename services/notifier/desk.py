@@ -12,7 +12,7 @@ from services.notifier.disclosures import Disclosure, Disclosures, load, of_inci
 from services.notifier.domain import filing
 from services.notifier.duties import Duties
 from services.notifier.notices import Notices
-from services.notifier.orders import File
+from services.notifier.orders import File, Meet
 from services.notifier.refusals import problem
 from services.notifier.rulebook import Rulebook
 from services.notifier.store import Alert, Duty, Incident
@@ -101,6 +101,15 @@ class Desk:
                 assessment_version=assessment.version if assessment else None,
                 actor=who.actor,
             )
+            if refused:
+                raise problem(refused)
+            return await store.duty(unit.connection, duty) or found
+
+    async def meet_duty(self, duty: str, order: Meet, who: Acting) -> Duty:
+        """Record that a duty was fulfilled without a filing; or 404, 409."""
+        async with self.duty(duty, who.organisation) as (unit, found):
+            met_at = past(order.met_at, unit)
+            refused = await self.duties.meet(unit, found, how=order.how, met_at=met_at, actor=who.actor)
             if refused:
                 raise problem(refused)
             return await store.duty(unit.connection, duty) or found

@@ -6,9 +6,8 @@ from fastapi import APIRouter, Depends, Query
 
 from services.notifier import access, http_disclosures, http_notices, orders, store, view
 from services.notifier.access import Uuid
-from services.notifier.desk import Desk, past
+from services.notifier.desk import Desk
 from services.notifier.domain import filing
-from services.notifier.refusals import problem
 from services.notifier.view import View
 from shared.web import Acting, acting
 
@@ -63,12 +62,7 @@ def _add_duties(router: APIRouter, desk: Desk) -> None:
 
     @router.post("/duties/{duty}/meet")
     async def meet(duty: Uuid, order: orders.Meet, who: filer) -> View:
-        async with desk.duty(duty, who.organisation) as (unit, found):
-            met_at = past(order.met_at, unit)
-            refused = await desk.duties.meet(unit, found, how=order.how, met_at=met_at, actor=who.actor)
-            if refused:
-                raise problem(refused)
-            return view.of_duty(await store.duty(unit.connection, duty) or found, desk.rulebook)
+        return view.of_duty(await desk.meet_duty(duty, order, who), desk.rulebook)
 
     @router.post("/duties/{duty}/waive")
     async def waive(duty: Uuid, order: orders.Reason, who: waiver) -> View:

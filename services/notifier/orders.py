@@ -61,12 +61,6 @@ class _Form(BaseModel):
     model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
 
 
-class FileForm(_Form):
-    """The number of a filing."""
-
-    receipt: Reference
-
-
 class WaiveForm(_Form):
     """Why a duty does not hold."""
 

@@ -4,6 +4,7 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
+from pydantic import BaseModel, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from services.notifier import access, ledger, orders, site_disclosures, site_notices, store, view
@@ -11,8 +12,9 @@ from services.notifier.access import Uuid
 from services.notifier.desk import Desk
 from services.notifier.disclosures import Disclosure, Edition, load, published
 from services.notifier.refusals import problem
-from shared.web import Acting, Pages, Person, RateLimit, acting, language
+from shared.web import Acting, Pages, Person, RateLimit, acting, forms, language
 from shared.web.number import Number
+from shared.web.problem import invalid, refused_fields
 
 _PUBLIC_CACHE = {"Cache-Control": "no-store"}
 _ORGANISATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -77,10 +79,21 @@ def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:
         steps = access.allowed(who.person)
         return pages.render(request, "duties.html", duties=shown, incident=incident, steps=steps, me=who.person.ref)
 
+    async def read[M: BaseModel](request: Request, order: type[M]) -> M:
+        try:
+            return forms.read(await forms.given(request), order, pages.zone)
+        except ValidationError as error:
+            raise invalid(refused_fields(error)) from error
+
     @router.post("/duties/{duty}/file")
-    async def file(duty: Uuid, order: Annotated[orders.FileForm, Form()], who: filer) -> Response:
-        filed = await desk.file_duty(duty, orders.File(receipt=order.receipt), who)
+    async def file(request: Request, duty: Uuid, who: filer) -> Response:
+        filed = await desk.file_duty(duty, await read(request, orders.File), who)
         return RedirectResponse(f"/incidents/{filed.scope.subject}/duties", 303)
+
+    @router.post("/duties/{duty}/meet")
+    async def meet(request: Request, duty: Uuid, who: filer) -> Response:
+        met = await desk.meet_duty(duty, await read(request, orders.Meet), who)
+        return RedirectResponse(f"/incidents/{met.scope.subject}/duties", 303)
 
     @router.post("/duties/{duty}/waive")
     async def waive(duty: Uuid, order: Annotated[orders.WaiveForm, Form()], who: waiver) -> Response:

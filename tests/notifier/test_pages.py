@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import httpx2
+import pytest
 
 from shared.web import forms
 from shared.web.language import COOKIE
@@ -186,3 +187,36 @@ async def test_every_page_is_there_in_both_languages_before_anything_was_assesse
         for tongue in ("ja", "en"):
             assert f'<html lang="{tongue}">' in await privacy.see(f"/incidents/{incident}/{name}?lang={tongue}")
     await privacy.send(f"/incidents/{incident}/disclosures", DRAFT, expect=409)
+
+
+@pytest.mark.parametrize(
+    ("rule", "how", "said"),
+    [
+        ("JP-APPI-3", "told_by_post_or_phone", "everybody was told by post, by phone or in person"),
+        ("JP-APPI-P", "entruster_told", "the one who entrusted the data was told"),
+    ],
+)
+async def test_a_duty_towards_people_or_an_entruster_is_recorded_as_fulfilled_with_its_moment(
+    notifier: Notifier, incident: str, rule: str, how: str, said: str
+) -> None:
+    await notifier.hear(incident, lost(), assessed(**BIG, entrusted="yes"))
+    privacy = await browser(notifier, "privacy")
+    board = (await (await notifier.someone("privacy")).get(f"/v1/incidents/{incident}/duties"))["duties"]
+    duty = next(duty["duty"] for duty in board if duty["rule"] == rule)
+    assert f'action="/duties/{duty}/meet"' in await privacy.see(f"/incidents/{incident}/duties")
+    await privacy.send(f"/duties/{duty}/meet", {"how": how, "met_at": "tomorrow"}, expect=422)
+    await privacy.send(f"/duties/{duty}/meet", {"how": how, "met_at": "2026-11-02T09:30"})
+    (met,) = await notifier.said(incident, "duty-met")
+    assert (met["rule"], met["how"], met["met_at"]) == (rule, how, "2026-11-02T09:30:00.000+09:00")
+    assert said in await privacy.see(f"/incidents/{incident}/duties")
+
+
+async def test_a_report_that_is_recorded_days_after_it_was_filed_is_not_late(notifier: Notifier, incident: str) -> None:
+    old = "2024-06-03T10:00:00+09:00"
+    await notifier.hear(incident, lost(noticed_at=old, reported_at=old), assessed(**BIG | {"known_at": old}))
+    privacy = await browser(notifier, "privacy")
+    board = (await (await notifier.someone("privacy")).get(f"/v1/incidents/{incident}/duties"))["duties"]
+    duty = next(duty["duty"] for duty in board if duty["rule"] == "JP-APPI-1")
+    await privacy.send(f"/duties/{duty}/file", {"receipt": "PPC-1", "filed_at": "2024-06-07T17:00"})
+    (filed,) = await notifier.said(incident, "duty-filed")
+    assert (filed["filed_at"], filed["late"]) == ("2024-06-07T17:00:00.000+09:00", False)
