@@ -143,8 +143,7 @@ def _add_public(router: APIRouter, desk: Desk, pages: Pages) -> None:
         batch = await ledger.by_token(desk.units.pool, token[:100])
         if batch is None:
             raise problem("notice_unknown")
-        text = batch.notice.linked("").mail
-        return pages.render(request, "notice.html", subject=batch.notice.subject, text=text, headers=_PUBLIC_CACHE)
+        return pages.render(request, "notice.html", notice=batch.notice, headers=_PUBLIC_CACHE)
 
 
 def _readable(found: Disclosure | None, wanted: int | None, reader: Person | None) -> Edition | None:

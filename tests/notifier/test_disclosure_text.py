@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.notifier.domain import document, filing, lint, notice, wording
 from services.notifier.domain.case import Case
 from services.notifier.domain.document import Details, Document, NotAssessedError, Told
-from services.notifier.domain.wording import LANGUAGES
+from services.notifier.domain.wording import LANGUAGES, Language
 from shared.events.mdm_actions import SessionsRevoked
 from shared.events.reporter import DeviceRecovered, PreventionActionRecorded
 from tests.notifier.cases import (
@@ -252,6 +252,19 @@ def test_the_mail_holds_the_five_items_and_the_desk_but_nothing_that_helps_a_fin
         assert part in written.mail
     for part in ("パスコード", "passcode", "1,240", "タクシー", "taxi", "{link}"):
         assert part not in written.mail
+
+
+@pytest.mark.parametrize(("language", "own", "other"), [("ja", "概要", "What happened"), ("en", "Misuse", "二次被害")])
+def test_the_page_of_a_notice_has_it_in_one_language_and_does_not_lead_to_itself(
+    language: Language, own: str, other: str
+) -> None:
+    written = notice.write(ERASED, _details().issuer, as_of=AS_OF)
+    sections = written.sections(language)
+    headings = [heading for heading, _ in sections if heading]
+    assert own in headings
+    assert other not in headings
+    assert all(any(line.strip() for line in lines) for _, lines in sections)
+    assert "{link}" not in str(sections)
 
 
 def test_the_filing_pack_has_nine_items_and_says_what_is_not_known() -> None:

@@ -1,5 +1,6 @@
 """The people concerned are told once, each outcome is known or said to be unknown, and nobody else hears of it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -79,9 +80,11 @@ async def test_the_link_in_a_message_opens_the_whole_notice(notifier: Notifier, 
     await _send(notifier, incident)
     (push,) = await notifier.outside.pushes()
     link = next(line for line in push["messages"][0]["text"].splitlines() if line.startswith("http"))
-    page = await notifier.http.get(link, headers={"Accept": "text/html"})
-    assert page.status_code == 200
-    assert "対象となる情報" in page.text
+    for lang, order in (("ja", ["対象となる情報", "Information affected"]), ("en", ["Misuse", "二次被害の有無"])):
+        page = await notifier.http.get(f"{link}?lang={lang}", headers={"Accept": "text/html"})
+        assert page.status_code == 200
+        assert page.text.index(f"<h2>{order[0]}</h2>") < page.text.index(f"<h2>{order[1]}</h2>")
+        assert not {"詳しくはこちら", "Read more"} & set(re.findall("<h2>(.*?)</h2>", page.text))
     assert "花子" not in page.text
     assert (await notifier.http.get(link[:-3] + "xyz")).status_code == 404
 

@@ -24,8 +24,21 @@ class Notice:
         """The notice with one person's own link."""
         return Notice(self.subject, self.mail.replace(_LINK, link), self.line.replace(_LINK, link))
 
+    def sections(self, language: Language) -> list[tuple[str | None, list[str]]]:
+        """The mail in one language, as headings and lines, for the page that its link opens: without that link."""
+        text = dict(zip(LANGUAGES, self.mail.split(_BETWEEN, 1), strict=True))[language]
+        return [_section(section.split("\n")) for section in text.split("\n\n") if _LINK not in section]
+
 
 _LINK = "{link}"
+_BETWEEN = "\n\n――――――――\n\n"
+_HEADING = "■ "
+
+
+def _section(lines: list[str]) -> tuple[str | None, list[str]]:
+    if lines[0].startswith(_HEADING):
+        return lines[0].removeprefix(_HEADING), lines[1:]
+    return None, lines
 
 
 def write(case: Case, issuer: Issuer, *, as_of: datetime) -> Notice:
@@ -43,7 +56,7 @@ def write(case: Case, issuer: Issuer, *, as_of: datetime) -> Notice:
             f"お問い合わせ / Contact: {issuer.desk.phone}",
         ]
     )
-    return Notice(f"【{company.ja}】{what.ja} / {what.en}", "\n\n――――――――\n\n".join(parts), line)
+    return Notice(f"【{company.ja}】{what.ja} / {what.en}", _BETWEEN.join(parts), line)
 
 
 def _mail(case: Case, issuer: Issuer, as_of: datetime, language: Language) -> str:
@@ -60,7 +73,7 @@ def _mail(case: Case, issuer: Issuer, as_of: datetime, language: Language) -> st
         (None, [issuer.company.of(language), issuer.representative.of(language)]),
     ]
     return "\n\n".join(
-        "\n".join([*([f"■ {heading.of(language)}"] if heading else []), *lines]) for heading, lines in sections
+        "\n".join([*([f"{_HEADING}{heading.of(language)}"] if heading else []), *lines]) for heading, lines in sections
     )
 
 
