@@ -26,6 +26,7 @@ class Gauges:
 
     def __init__(self) -> None:
         self._asks: list[tuple[Gauge, Ask]] = []
+        self._asking: dict[Gauge, asyncio.Future[float]] = {}
 
     def ask(self, gauge: Gauge, ask: Ask) -> None:
         """Ask this whenever metrics are read; it has five seconds."""
@@ -36,9 +37,17 @@ class Gauges:
         await asyncio.gather(*(self._measure(gauge, ask) for gauge, ask in self._asks))
 
     async def _measure(self, gauge: Gauge, ask: Ask) -> None:
-        try:
-            async with asyncio.timeout(_ASK_SECONDS):
-                gauge.set(await ask())
-        except Exception as error:  # noqa: BLE001 - metrics are answered whatever is away
-            _log.debug("not_measured", error=type(error).__name__)
-            gauge.set(nan)
+        asking = self._asking.get(gauge)
+        if asking is None or asking.done():
+            asking = self._asking[gauge] = asyncio.ensure_future(ask())
+            asking.add_done_callback(_heard)
+        # Not cancelled when it takes too long: over a network that is half open that would wait as well.
+        await asyncio.wait([asking], timeout=_ASK_SECONDS)
+        is_told = asking.done() and not asking.cancelled() and asking.exception() is None
+        gauge.set(asking.result() if is_told else nan)
+
+
+def _heard(asking: asyncio.Future[float]) -> None:
+    """Metrics are answered whatever is away."""
+    if not asking.cancelled() and (error := asking.exception()) is not None:
+        _log.debug("not_measured", error=type(error).__name__)

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from math import isnan
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
@@ -117,6 +119,26 @@ async def test_a_service_whose_dependency_gives_no_answer_tells_that_it_is_not_r
     health.check("kafka", hangs)
     await gauges.measure()
     assert _told()["lostphone_ready"] == 0, "what is not a number alarms nobody"
+
+
+async def test_metrics_are_answered_while_the_database_is_half_open() -> None:
+    gauges, over = Gauges(), asyncio.Event()
+
+    async def asks() -> float:
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):  # as a query does, which waits for the server to hear of it
+                await over.wait()
+        return 7
+
+    gauges.ask(metrics.OUTBOX_PENDING, asks)
+    metrics.OUTBOX_PENDING.set(0)
+    for _ in range(2):
+        async with asyncio.timeout(9):
+            await gauges.measure()
+        assert isnan(_told()["lostphone_outbox_pending"])
+    over.set()
+    await gauges.measure()
+    assert _told()["lostphone_outbox_pending"] == 7
 
 
 async def test_a_consumer_that_pauses_tells_how_many_records_wait_and_how_old_the_first_is(
