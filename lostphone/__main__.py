@@ -2,13 +2,14 @@
 
 import importlib
 import sys
+import traceback
 from typing import Any, Final
 
 import typer
 import typer.core
 
 from lostphone.commands import lazy
-from lostphone.screen import COULD_NOT, NO, CouldNotError, SaidNoError
+from lostphone.screen import COULD_NOT, NO, CouldNotError, SaidNoError, settle_rich, what
 
 _COMMANDS: Final = {
     "up": "stack",
@@ -70,13 +71,16 @@ app = typer.Typer(
 )
 
 
+settle_rich()
+
+
 @app.callback()
 def _lostphone() -> None:
     pass
 
 
 def main() -> None:
-    """Run the command. Exit status: 0 done, 1 the answer is no, 2 could not."""
+    """Run the command. Exit status: 0 done, 1 the answer is no, 2 could not; nothing unforeseen passes for a no."""
     try:
         app()
     except SaidNoError as answer:
@@ -85,7 +89,11 @@ def main() -> None:
     except CouldNotError as error:
         print(error.sentence, file=sys.stderr)
         sys.exit(COULD_NOT)
-    except KeyboardInterrupt:
+    except OSError as error:  # such as a disk that is full, or a file of somebody else
+        print(what(error), file=sys.stderr)
+        sys.exit(COULD_NOT)
+    except Exception:  # noqa: BLE001 - a mistake of ours, which is no answer
+        traceback.print_exc()
         sys.exit(COULD_NOT)
 
 

@@ -89,13 +89,13 @@ def keep_keys(data_dir: Path, file: Path) -> None:
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
-    """What a backup says of itself. Raises `BackupError` when it is none, or of a later format."""
+    """What a backup says of itself. Raises `BackupError` when it is none, or of a later format, and `OSError`."""
     try:
         with tarfile.open(file) as packed:
             member = packed.extractfile("manifest.json")
             manifest: Any = orjson.loads(member.read()) if member else None
-    except (OSError, EOFError, KeyError, tarfile.TarError, orjson.JSONDecodeError) as error:
-        raise BackupError(f"{file} is not a backup: {error}") from error
+    except (EOFError, KeyError, tarfile.TarError, orjson.JSONDecodeError) as error:
+        raise BackupError(f"{file} is not a backup: no archive of one can be read") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise BackupError(f"{file} is not a backup: it does not say what it holds")
     if manifest.get("format") not in range(1, FORMAT + 1):

@@ -64,7 +64,8 @@ def records(
     where it does not read to the end. Raises `BrokerError`."""
     read_whatever_is_fetched()
     with asyncio.Runner() as runner:
-        consumer = runner.run(_consumer(connection))
+        # The answer for a partition that was read to its end would keep the next one waiting.
+        consumer = runner.run(consumer_of(connection, fetch_max_wait_ms=10))
         try:
             runner.run(consumer.start())
             for partition, end in until.items():
@@ -79,16 +80,15 @@ def records(
             runner.run(consumer.stop())
 
 
-async def _consumer(connection: Mapping[str, Any]) -> AIOKafkaConsumer:
+async def consumer_of(connection: Mapping[str, Any], **options: Any) -> AIOKafkaConsumer:
     """Reads what transactions did not take back; takes part in no group."""
     return AIOKafkaConsumer(
         **as_service(connection).options(),
         group_id=None,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        # The answer for a partition that was read to its end would keep the next one waiting.
-        fetch_max_wait_ms=10,
-        client_id="lostphone-backup",
+        client_id="lostphone",
+        **options,
     )
 
 

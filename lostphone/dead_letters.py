@@ -48,14 +48,22 @@ class DeadLetter:
         return {name: value for name, value in asdict(self).items() if name != "record"}
 
     def whole(self) -> dict[str, Any]:
-        """With headers and value. Events hold no personal data; a value that is not JSON is given in base64."""
+        """With headers and value. Events hold no personal data; a value that is not legible is given in base64."""
         headers = {name: (data or b"").decode(errors="replace") for name, data in self.record.headers}
-        value = self.record.value
-        try:
-            shown: Any = None if value is None else orjson.loads(value)
-        except orjson.JSONDecodeError:
-            shown = {"base64": base64.b64encode(value or b"").decode()}
+        value = self.record.value or b""
+        shown = orjson.loads(value or b"null") if self.is_legible else {"base64": base64.b64encode(value).decode()}
         return {**self.public(), "headers": headers, "value": shown}
+
+    @property
+    def is_legible(self) -> bool:
+        """Whether its value is JSON, and nests no deeper than can be laid out."""
+        if self.record.value is None:
+            return True
+        try:
+            orjson.dumps(orjson.loads(self.record.value))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return False
+        return True
 
     @property
     def place(self) -> Place | None:
@@ -70,7 +78,7 @@ class DeadLetter:
 def read_all(connection: Mapping[str, Any], services: Sequence[str]) -> list[DeadLetter]:
     """Everything parked for these services, oldest first. Raises `BrokerError`."""
     names = {dead_letter_topic(service): service for service in services}
-    found = list(follow(connection, list(names), from_beginning=True, until_end=True))
+    found = list(follow(connection, list(names), until_end=True))
     return [_letter(names[record.topic], record) for record in sorted(found, key=lambda record: record.timestamp_ms)]
 
 

@@ -28,7 +28,7 @@ from lostphone.embedded import EmbeddedError
 from lostphone.embedded.ports import Claims
 from lostphone.key_files import mldsa_key, private_folder, private_key, secret
 from lostphone.log_keys import LogKeys
-from lostphone.screen import CouldNotError
+from lostphone.screen import CouldNotError, what
 from lostphone.sources import VARIABLES, Part, Source
 from lostphone.status import INSTALLATION, PublicKey, replace_private
 from services.audit.tlog import WitnessKey
@@ -131,7 +131,7 @@ class Installation:
                 private_folder(data_dir / name)
         except (OSError, ValueError, EmbeddedError) as error:
             raise CouldNotError(
-                f"{data_dir} を準備できません: {error}", f"{data_dir} cannot be prepared: {error}"
+                f"{data_dir} を準備できません: {what(error)}", f"{data_dir} cannot be prepared: {what(error)}"
             ) from error
         return installation
 

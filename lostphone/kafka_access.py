@@ -8,7 +8,6 @@ A guarded installation keeps two files for each principal that is not a service,
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from pydantic import SecretStr
 from lostphone import status
 from lostphone.embedded.kafka_properties import SCRAM, as_text
 from lostphone.status import replace_private
-from shared.events import Received
 from shared.events.contracts.acls import OPERATOR
 from shared.messaging.kafka import KafkaConnection
 
@@ -96,27 +94,4 @@ def as_service(connection: Mapping[str, Any]) -> KafkaConnection:
         username=connection.get("sasl.username"),
         password=None if password is None else SecretStr(password),
         ca_file=connection.get("ssl.ca.location"),
-    )
-
-
-_headers = methodcaller("headers")
-"""Which looks whether the library raised something; a plain call of it finds out anywhere behind it, or never."""
-
-
-def received(message: Any) -> Received:
-    """What librdkafka gives, as a record."""
-    try:
-        headers = tuple(_headers(message) or ())
-    except (UnicodeDecodeError, SystemError):
-        # It cannot tell headers of which one has a name that is not UTF-8. One without a value is no event's.
-        headers = (("unreadable", None),)
-    # The library's types say `str` where it gives bytes.
-    return Received(
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=message.offset(),
-        timestamp_ms=message.timestamp()[1],
-        key=message.key(),
-        headers=headers,
-        value=message.value(),
     )

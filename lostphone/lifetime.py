@@ -12,7 +12,7 @@ from lostphone.database import ForeignDatabaseError
 from lostphone.embedded import EmbeddedError
 from lostphone.embedded.ports import Claims
 from lostphone.named import Named
-from lostphone.screen import CouldNotError
+from lostphone.screen import CouldNotError, what
 from lostphone.stack import LocalStack, open_installation
 from lostphone.supervisor import Supervisor, Tell
 from lostphone.topics import BrokerError
@@ -47,7 +47,8 @@ def run(
         except _FAILURES as error:
             taken = addresses.taken(data_dir)
             if attempt == _ATTEMPTS or not taken:
-                raise CouldNotError(f"起動できません: {error}", f"It could not be started: {error}") from error
+                said = what(error)
+                raise CouldNotError(f"起動できません: {said}", f"It could not be started: {said}") from error
             tell(
                 f"起動中に別のプログラムがポートを使い始めました({taken})。別のポートでもう一度起動します。",
                 f"Another program took a port meanwhile ({taken}). Everything starts once more, on another port.",

@@ -82,10 +82,10 @@ def running(data_dir: Path) -> status.Status | None:
 
 
 def required(data_dir: Path) -> status.Status:
-    """The running installation. Raises `SaidNoError` when none runs."""
+    """The running installation. Raises `CouldNotError` when none runs."""
     found = running(data_dir)
     if found is None:
-        raise SaidNoError(
+        raise CouldNotError(
             f"{data_dir} では何も動いていません。lostphone up で起動します。",
             f"Nothing runs in {data_dir}. lostphone up starts it.",
         )

@@ -8,14 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 
 DONE, NO, COULD_NOT = 0, 1, 2
-"""Exit statuses: done; the answer is no (not proved, refused); could not."""
+"""Exit statuses: done; the answer is no (not proved, refused); could not. docs/operations.md says which is what."""
 
 
 _WIDE = 240
@@ -61,6 +61,28 @@ def console() -> Console:
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, soft_wrap=True)
 
 
+def settle_rich() -> None:
+    """From here on tables, those of the help too, fold a word that is wider than its column. Rich ends it with "…": an
+    id that nobody can copy then, and most of a Japanese sentence, which has no spaces. And who stops reading, such as
+    `head`, ends the command by the status for that, where rich takes the one that says no."""
+    Console.render_lines = _folded  # type: ignore[method-assign]
+    Console.on_broken_pipe = _nobody_reads  # type: ignore[method-assign, assignment]
+
+
+_render_lines = Console.render_lines
+
+
+def _folded(self: Console, renderable: RenderableType, options: ConsoleOptions | None = None, **how: Any) -> Any:
+    if options is not None and options.overflow == "ellipsis":
+        options = options.update(overflow="fold")
+    return _render_lines(self, renderable, options, **how)
+
+
+def _nobody_reads(*_: Any) -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more while it ends
+    raise SystemExit(COULD_NOT)
+
+
 def foreign(text: str) -> str:
     """What somebody else wrote, to be shown among words of ours: it draws nothing, and a terminal obeys none of it."""
     return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
@@ -69,6 +91,12 @@ def foreign(text: str) -> str:
 def why(error: Exception) -> str:
     """What went wrong, as a part of a sentence: of what the system says its words, without number and path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def what(error: Exception) -> str:
+    """The same with the file, for a sentence that does not name one."""
+    file = error.filename if isinstance(error, OSError) else None
+    return f"{file}: {why(error)}" if file else why(error)
 
 
 def progress(ja: str, en: str) -> None:
@@ -91,5 +119,8 @@ def write_json(data: Any, *, indent: bool = False) -> None:
         text = orjson.dumps(data, option=option).decode()
     except orjson.JSONEncodeError:  # a number over 64 bits, or half a character, out of what is judged
         text = json.dumps(data, indent=2 if indent else None)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads()

@@ -18,7 +18,6 @@ from lostphone.signing import show, sign_statement
 from lostphone.status import data_directory
 from shared.events.wipe import Step, WipeStatement
 
-KeyFile = Annotated[Path, typer.Option("--key", help="Ed25519 秘密鍵(PEM)· Private key, PEM.")]
 Passphrase = Annotated[
     str | None,
     typer.Option(
@@ -37,7 +36,9 @@ class Act(StrEnum):
 def approve(
     *,
     incident: Annotated[str, typer.Argument(help="案件 · Incident id.")],
-    key: KeyFile,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Ed25519 秘密鍵(PEM)。署名に必要 · Private key, PEM, to sign with.")
+    ] = None,
     act: Annotated[
         Act, typer.Option("--as", help="最初の署名は propose · The first signature is propose.")
     ] = Act.APPROVE,
@@ -55,12 +56,19 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """消去に署名する · Sign the wipe of a phone, as the one who proposes or as another who approves."""
+    # Before the service is asked: without a key there is nothing to ask it for.
+    signer = _signer(key, passphrase, act, decline)
     role = "security_desk" if act is Act.PROPOSE else "approver"
     client = connect("reporter", data_dir=data_directory(data_dir), url=url, token=token, who=who, role=role)
     wipe = f"/v1/incidents/{incident}/wipe"
-    if act is Act.PROPOSE:
+    if act is Act.APPROVE:
+        proposal = f"{wipe}/proposals/{nonce or _waiting(client, incident)}"
+    if signer is None:
+        answer = client.post(f"{proposal}/decline", {"reason": reason or "declined"})
+        said = Sentence("承認しませんでした。", "Declined.")
+    elif act is Act.PROPOSE:
         statement = _statement(client.get(f"{wipe}/statement"))
-        signature = _sign(Step.PROPOSE, statement, incident, _open(key, passphrase), yes)
+        signature = _sign(Step.PROPOSE, statement, incident, signer, yes)
         body = {
             "statement": statement.model_dump(mode="json"),
             "signature": signature,
@@ -69,22 +77,16 @@ def approve(
         answer = client.post(f"{wipe}/proposals", body)
         said = Sentence("提案しました。もう一人の承認が必要です。", "Proposed. Another person must approve.")
     else:
-        nonce = nonce or _waiting(client, incident)
-        proposal = f"{wipe}/proposals/{nonce}"
-        if decline:
-            answer = client.post(f"{proposal}/decline", {"reason": reason or "declined"})
-            said = Sentence("承認しませんでした。", "Declined.")
-        else:
-            statement = _statement(client.get(proposal))
-            signature = _sign(Step.APPROVE, statement, incident, _open(key, passphrase), yes)
-            answer = client.post(f"{proposal}/approvals", {"signature": signature})
-            said = Sentence("承認しました。", "Approved.")
+        statement = _statement(client.get(proposal))
+        signature = _sign(Step.APPROVE, statement, incident, signer, yes)
+        answer = client.post(f"{proposal}/approvals", {"signature": signature})
+        said = Sentence("承認しました。", "Approved.")
     result(answer, as_json, lambda out: out.print(str(said)))
 
 
 def keygen(
     *,
-    key: KeyFile,
+    key: Annotated[Path, typer.Option("--key", help="作る Ed25519 秘密鍵(PEM)· The private key to make, PEM.")],
     organisation: Annotated[str, typer.Option(help="組織 · Organisation.")],
     person: Annotated[
         str, typer.Option(help="その人の参照(person-…)· The person's reference, as the reporter's /v1/me says it.")
@@ -126,6 +128,20 @@ def _sign(step: Step, statement: WipeStatement, incident: str, key: Ed25519Priva
     ):
         raise SaidNoError("署名しませんでした。", "Nothing was signed.")
     return sign_statement(step, statement, key).model_dump(mode="json")
+
+
+def _signer(key: Path | None, passphrase: str | None, act: Act, decline: bool) -> Ed25519PrivateKey | None:
+    """With whose key the wipe is signed; None when it is declined, which nobody signs."""
+    if decline and act is Act.PROPOSE:
+        raise CouldNotError(
+            "--decline は提案への返事です。--as propose とは使えません。",
+            "--decline answers a proposal: it does not go with --as propose.",
+        )
+    if decline:
+        return None
+    if key is None:
+        raise CouldNotError("署名には --key が必要です。", "Name the key to sign with: --key FILE.")
+    return _open(key, passphrase)
 
 
 def _open(path: Path, passphrase: str | None) -> Ed25519PrivateKey:

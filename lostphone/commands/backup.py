@@ -21,7 +21,7 @@ from lostphone.embedded import EmbeddedError
 from lostphone.installation import Installation
 from lostphone.kafka_access import connection_from_environment, running_connection
 from lostphone.named import Named
-from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result, why
+from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result, what
 from lostphone.sources import VARIABLES, Source
 from lostphone.status import INSTALLATION, Status, data_directory
 from lostphone.topics import BrokerError
@@ -82,7 +82,7 @@ def backup(
     except made.BackupError as error:
         raise SaidNoError(f"バックアップできません: {error}", f"No backup: {error}") from error
     except _FAILURES as error:
-        raise CouldNotError(f"バックアップできません: {why(error)}", f"No backup: {why(error)}") from error
+        raise CouldNotError(f"バックアップできません: {what(error)}", f"No backup: {what(error)}") from error
     said = {"file": str(file), "keys": str(keys) if keys else None, **manifest}
     result(said, as_json, lambda out: out.print(str(_made(manifest)), markup=False))
     if keys is None:
@@ -142,7 +142,7 @@ def restore(
     except made.BackupError as error:
         raise SaidNoError(f"復元できません: {error}", f"Not restored: {error}") from error
     except _FAILURES as error:
-        raise CouldNotError(f"復元できません: {error}", f"Not restored: {error}") from error
+        raise CouldNotError(f"復元できません: {what(error)}", f"Not restored: {what(error)}") from error
     said: dict[str, Any] = asdict(restored)
     result(said, as_json, lambda out: out.print(str(_restored(said)), markup=False))
     for place, reason in restored.refused.items():

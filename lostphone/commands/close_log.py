@@ -12,7 +12,7 @@ from lostphone.commands.backup import Postgres
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.embedded import EmbeddedError
 from lostphone.installation import Installation
-from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result
+from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result, what
 from lostphone.status import data_directory
 from shared.postgres import MigrationError
 
@@ -34,7 +34,7 @@ def close_log(*, postgres: Postgres = None, data_dir: DataDir = None, as_json: A
     except NothingToCloseError as error:
         raise SaidNoError("ログは空です。閉じるものはありません。", str(error)) from error
     except _FAILURES as error:
-        raise CouldNotError(f"閉じられません: {error}", f"Not closed: {error}") from error
+        raise CouldNotError(f"閉じられません: {what(error)}", f"Not closed: {what(error)}") from error
 
 
 def _tables(postgres: str, as_json: bool) -> None:

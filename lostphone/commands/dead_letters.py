@@ -41,6 +41,12 @@ def show(*, ids: Ids, bootstrap: Bootstrap = None, data_dir: DataDir = None, as_
     """ヘッダーと中身を示す · Show the headers and the value of parked records."""
     letters = _chosen(_read(None, bootstrap, data_dir), ids)
     result([letter.whole() for letter in letters], as_json, lambda out: _draw_whole(out, letters))
+    for letter in letters:
+        if not letter.is_legible:
+            progress(
+                f"{letter.id}: 中身は JSON ではないか、入れ子が深すぎて並べられません。base64 で示しました。",
+                f"{letter.id}: its value is not JSON, or nests too deep to be laid out. It is shown in base64.",
+            )
 
 
 @dead_letters.command("redrive")

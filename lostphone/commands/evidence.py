@@ -1,13 +1,16 @@
 """`ops evidence`: one incident as a bundle that an outsider checks without us."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from lostphone.client import connect
 from lostphone.commands.options import AsJson, DataDir, Token, Url, Who
-from lostphone.screen import CouldNotError, Sentence, result, why
+from lostphone.screen import CouldNotError, SaidNoError, Sentence, result, why
 from lostphone.status import data_directory
 
 
@@ -29,7 +32,10 @@ def evidence(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """案件の証拠一式を書き出す · Write one incident's evidence; check it with lostphone verify FILE --policy …."""
+    """案件の証拠一式を書き出す · Write one incident's evidence; check it with lostphone verify FILE --policy ….
+
+    記録に案件がなければ終了コード 1 · Exit 1 when the log does not know the incident; the bundle proves that then.
+    """
     body: dict[str, Any] = {"previous": previous or [], "disclosures": [], "not_there": []}
     where = data_directory(data_dir)
     if show:
@@ -44,6 +50,20 @@ def evidence(
         file.write_bytes(archive)
     except OSError as error:
         raise CouldNotError(f"{file} に書けません: {why(error)}", f"{file} cannot be written: {why(error)}") from error
-    said = {"file": str(file), "bytes": len(archive), "shown": len(body["disclosures"]), "not_there": body["not_there"]}
+    manifest = orjson.loads(zipfile.ZipFile(io.BytesIO(archive)).read("MANIFEST.json"))
+    said = {
+        "file": str(file),
+        "bytes": len(archive),
+        "entries": manifest["entries"],
+        "shown": len(body["disclosures"]),
+        "not_there": body["not_there"],
+    }
     sentence = Sentence(f"{file} に書き出しました。", f"Written to {file}.")
-    result(said, as_json, lambda screen: screen.print(str(sentence)))
+    result(said, as_json, lambda screen: screen.print(str(sentence), markup=False))
+    if not manifest["entries"]:
+        raise SaidNoError(
+            f"{manifest['as_of']} 件のログに案件 {incident} はありません。番号を確かめてください。"
+            "書き出したのは、ないことの証明です。",
+            f"The log of {manifest['as_of']} entries does not know the incident {incident}. Check the id: what was "
+            "written proves that there is no such incident.",
+        )

@@ -20,7 +20,7 @@ from rich.console import Console
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.installation import Installation
-from lostphone.screen import CouldNotError, Sentence, progress, result
+from lostphone.screen import CouldNotError, Sentence, progress, result, what
 from lostphone.status import data_directory
 from services.audit.feeds.ocsf_versions import OcsfVersion
 from services.audit.feeds.replay import from_own_topics, from_timeline
@@ -84,7 +84,8 @@ def replay(
     try:
         told = asyncio.run(_replay(sources, ocsf_version, since, mode))
     except (asyncpg.PostgresError, KafkaError, OSError) as error:
-        raise CouldNotError(f"最後まで作れませんでした: {error}", f"It could not be finished: {error}") from error
+        reason = what(error)
+        raise CouldNotError(f"最後まで作れませんでした: {reason}", f"It could not be finished: {reason}") from error
     if mode == "print":
         progress(f"{told.total()} 件を出力しました。", f"{told.total()} events printed.")
         return

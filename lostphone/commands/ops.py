@@ -17,7 +17,7 @@ from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, progress,
 from lostphone.status import data_directory
 from shared.events.contracts.acls import OPERATOR
 
-ops = typer.Typer(help="運用 · Operations.", no_args_is_help=True)
+ops = typer.Typer(help="運用 · Operations.", no_args_is_help=True, add_completion=False)
 _topics = typer.Typer(help="Kafka トピック · Kafka topics.", no_args_is_help=True)
 _acls = typer.Typer(help="Kafka の許可 · ACLs of Kafka.", no_args_is_help=True)
 _inventory = typer.Typer(help="端末台帳 · The inventory of phones.", no_args_is_help=True)

@@ -11,7 +11,7 @@ from lostphone import rotation, running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.embedded import EmbeddedError
 from lostphone.installation import SERVICES, Installation
-from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result
+from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, result, what
 from lostphone.status import data_directory
 from lostphone.topics import BrokerError
 
@@ -57,7 +57,7 @@ def log_keys(*, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     except ForkedError as error:
         raise SaidNoError(f"更新できません: {error}", f"No other keys: {error}") from error
     except (OSError, ValueError, EmbeddedError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise CouldNotError(f"更新できません: {error}", f"No other keys: {error}") from error
+        raise CouldNotError(f"更新できません: {what(error)}", f"No other keys: {what(error)}") from error
     said = Sentence(
         f"{done.origin} は新しい鍵で続きます: {done.after[0]}。古い鍵も読む人に残してください。",
         f"{done.origin} goes on with {done.after[0]}. Tell its readers and witnesses, who keep the old key as well.",

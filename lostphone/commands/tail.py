@@ -15,7 +15,7 @@ from lostphone.screen import CouldNotError, Sentence, console, foreign, write_js
 from lostphone.status import data_directory
 from lostphone.tail import follow
 from lostphone.topics import BrokerError
-from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Event, KeyRing, Reading, Received, read
+from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Event, KeyRing, Reading, Received, Unopened, read
 from shared.events.contracts.topics import OCSF_TOPIC
 from shared.events.payload import in_zone
 
@@ -57,14 +57,14 @@ def tail(
         arriving = follow(
             connection,
             [topic_name(topic) for topic in topics or ["log"]],
-            from_beginning=from_beginning or until_end,
+            from_beginning=from_beginning,
             until_end=until_end,
         )
         # Partitions come one after the other; what is there already can be put in the order in which it was written.
         for received in sorted(arriving, key=lambda record: record.timestamp_ms) if until_end else arriving:
             if incident is not None and received.key != incident.encode():
                 continue
-            if received.topic in _WITHOUT_EVENTS:
+            if received.topic in _WITHOUT_EVENTS and not isinstance(received.value, Unopened):
                 _show_json(out, received, as_json)
             elif as_json:
                 write_json(describe(read(received, keyring)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lostphone.screen import CouldNotError, Sentence
+from lostphone.screen import CouldNotError, Sentence, what
 from lostphone.verify.entries import MALFORMED, Entries
 from lostphone.verify.report import plain
 from services.audit.domain.leaf import Kind, open_leaf
@@ -75,7 +75,7 @@ def check_bundle(
         report = verify.check_bundle(place, options)
         files = verify.unpack(place) if keyring is not None and report.facts else {}
     except (OSError, ValueError, verify.BadError, verify.UnreadableError) as error:
-        raise CouldNotError(f"読めません: {error}", f"Cannot be read: {error}") from error
+        raise CouldNotError(f"読めません: {what(error)}", f"Cannot be read: {what(error)}") from error
     if keyring is not None and files:
         _check_events(report, files, keyring)
     return report

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lostphone import status
-from lostphone.screen import CouldNotError, Sentence, progress, result
+from lostphone.screen import CouldNotError, Sentence, progress, result, what
 from lostphone.verify.bundle import check_bundle, draw_bundle, is_bundle
 from lostphone.verify.report import Outcome, Report, plain
 from lostphone.verify.source import DirectorySource, HttpSource, SavingSource, Source
@@ -131,7 +131,7 @@ def verify(
     try:
         kept = [file.read_bytes() for file in earlier or []]
     except OSError as error:
-        raise CouldNotError(f"読めません: {error}", f"Cannot be read: {error}") from error
+        raise CouldNotError(f"読めません: {what(error)}", f"Cannot be read: {what(error)}") from error
     is_address = log.startswith(("http://", "https://"))
     with HttpSource(log, bearer) if is_address else nullcontext(DirectorySource(Path(log))) as place:
         source: Source = SavingSource(place, save) if save is not None else place
@@ -159,7 +159,7 @@ def _policy(file: Path | None) -> Policy | None:
         # Names and comments may be in any encoding.
         return Policy.parse(file.read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError) as error:
-        raise CouldNotError(f"方針を読めません: {error}", f"The policy cannot be read: {error}") from error
+        raise CouldNotError(f"方針を読めません: {what(error)}", f"The policy cannot be read: {what(error)}") from error
 
 
 def _ring(file: Path | None, running: status.Status | None) -> KeyRing | None:
@@ -170,7 +170,9 @@ def _ring(file: Path | None, running: status.Status | None) -> KeyRing | None:
     try:
         return KeyRing(file)
     except (OSError, ValueError, KeyError) as error:
-        raise CouldNotError(f"公開鍵を読めません: {error}", f"The public keys cannot be read: {error}") from error
+        raise CouldNotError(
+            f"公開鍵を読めません: {what(error)}", f"The public keys cannot be read: {what(error)}"
+        ) from error
 
 
 def draw(out: Console, report: Report) -> None:

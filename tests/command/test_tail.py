@@ -1,5 +1,6 @@
 """Following topics: what verifies is shown as an event, what does not is shown as that."""
 
+import asyncio
 import base64
 import json
 import os
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer as OtherProducer
 from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -80,7 +83,7 @@ def test_an_event_is_told_with_its_writer_and_a_changed_one_is_not_believed(
 ) -> None:
     send(kafka, topic, signer, sequence=1)
     send(kafka, topic, signer, sequence=2, tamper=True)
-    found = list(follow({"bootstrap.servers": kafka}, [topic], from_beginning=True, until_end=True))
+    found = list(follow({"bootstrap.servers": kafka}, [topic], until_end=True))
     good, bad = [describe(read(record, keyring)) for record in found]
     assert good["verified"] is True
     assert good["type"] == "lostphone.incident-cancelled.v1"
@@ -106,12 +109,30 @@ async def test_a_record_with_a_header_name_that_is_not_utf8_is_no_event_and_thos
     records = [OutgoingRecord(topic, SUBJECT.encode(), [(name, b"1")], b"x" * 3000) for name in names]
     assert await writer.send(records) == [None] * len(names)
     await writer.close()
-    found = list(follow({"bootstrap.servers": kafka}, [topic], from_beginning=True, until_end=True))
+    found = await asyncio.to_thread(list, follow({"bootstrap.servers": kafka}, [topic], until_end=True))
     assert [record.headers for record in found] == [
         (("ce_id", b"1"),),
-        (("unreadable", None),),
+        (("ce_\ufffd", b"1"),),
         (("ce_id", b"1"),),
     ]
+
+
+@pytest.mark.parametrize("until_end", [True, False], ids=["what is there", "live"])
+async def test_a_batch_that_unpacks_to_more_than_any_client_takes_is_no_event_and_those_behind_it_are_told(
+    kafka: str, topic: str, keyring: KeyRing, *, until_end: bool
+) -> None:
+    async with AIOKafkaProducer(
+        bootstrap_servers=kafka, compression_type="zstd", max_request_size=1 << 30, max_batch_size=1 << 30
+    ) as producer:
+        for value in (bytes(101 * 1024 * 1024), b"behind it"):
+            batch = producer.create_batch()
+            assert batch.append(key=b"k", value=value, timestamp=None) is not None
+            await (await producer.send_batch(batch, topic, partition=0))
+    records = follow({"bootstrap.servers": kafka}, [topic], from_beginning=True, until_end=until_end)
+    bomb, behind = await asyncio.to_thread(lambda: list(islice(records, 2)))
+    assert describe(read(bomb, keyring))["reason"] == "batch_not_unpacked"
+    assert (behind.offset, behind.value) == (1, b"behind it")
+    await asyncio.to_thread(records.close)  # type: ignore[attr-defined]
 
 
 def test_an_event_whose_value_is_not_json_is_told_without_it(signer: Signer, keyring: KeyRing) -> None:
@@ -164,7 +185,7 @@ def test_what_arrives_later_is_followed(kafka: str, topic: str, signer: Signer) 
 
 
 def test_an_empty_topic_ends_at_once_when_asked_for_what_is_there(kafka: str, topic: str) -> None:
-    assert list(follow({"bootstrap.servers": kafka}, [topic], from_beginning=True, until_end=True)) == []
+    assert list(follow({"bootstrap.servers": kafka}, [topic], until_end=True)) == []
 
 
 def test_a_topic_that_does_not_exist_is_one_sentence(kafka: str) -> None:

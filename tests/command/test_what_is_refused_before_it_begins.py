@@ -51,11 +51,26 @@ def test_what_an_earlier_demo_left_may_be_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["report", "--answers"], ["ops", "inventory", "import"], ["ops", "status", "--installation"]],
-    ids=lambda words: words[-2].strip("-"),
+    [
+        ["report", "--answers"],
+        ["approve", "an-incident", "--key"],
+        ["ops", "inventory", "import"],
+        ["ops", "status", "--installation"],
+        ["ops", "restore"],
+    ],
+    ids=" ".join,
 )
-def test_a_file_that_is_not_there_is_named_once_and_in_words(words: list[str], tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_named_once_and_in_words(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSTPHONE_DATA", str(tmp_path / "data"))
     said = refusal(*words, str(tmp_path / "nothing"))
     assert isinstance(said, CouldNotError)
     assert said.sentence.en.endswith(": No such file or directory")
     assert said.sentence.en.count("nothing") == 1
+
+
+def test_a_wipe_is_not_proposed_by_who_declines(tmp_path: Path) -> None:
+    said = refusal("approve", "an-incident", "--as", "propose", "--decline", "--data-dir", str(tmp_path))
+    assert isinstance(said, CouldNotError)
+    assert "--decline" in said.sentence.en

@@ -91,8 +91,10 @@ def test_nothing_is_written_outside(tmp_path: Path, name: str) -> None:
 def test_a_later_format_and_other_files_are_told_from_backups(tmp_path: Path, whole: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no archive")
-    for file in (text, tmp_path / "absent", tmp_path):
-        with pytest.raises(BackupError):
+    with pytest.raises(BackupError, match="is not a backup"):
+        read_manifest(text)
+    for file in (tmp_path / "absent", tmp_path):
+        with pytest.raises(OSError, match=str(file)):
             read_manifest(file)
 
 

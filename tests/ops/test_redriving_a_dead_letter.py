@@ -52,8 +52,8 @@ class Desk:
         await until(has, reason)
 
 
-def _letters(bus: Bus, subject: str) -> list[DeadLetter]:
-    letters = read_all({"bootstrap.servers": bus.bootstrap}, ["notifier"])
+async def _letters(bus: Bus, subject: str) -> list[DeadLetter]:
+    letters = await asyncio.to_thread(read_all, {"bootstrap.servers": bus.bootstrap}, ["notifier"])
     return [letter for letter in letters if letter.subject == subject]
 
 
@@ -80,7 +80,7 @@ async def test_a_redriven_letter_acts_once_although_later_events_were_heard(bus:
         await bus.say(*(IncidentReopened(reason=reason) for reason in ("first", "poison", "last")), subject=incident)
         await desk.heard("last")
         desk.mended = True
-        (letter,) = _letters(bus, incident)
+        (letter,) = await _letters(bus, incident)
         before = _outcomes()
         await _redrive(bus, letter, letter)
         await _until_counted("acted_before", before)
@@ -95,7 +95,7 @@ async def test_a_letter_that_fails_again_is_parked_again_and_can_be_redriven_lat
     async with bus.relaying(), bus.hearing(desk.dispatch(), redrive=True, limit=ParkingLimit(in_a_row=1)):
         await bus.say(IncidentReopened(reason="poison"), IncidentReopened(reason="next"), subject=incident)
         await desk.heard("next")
-        (first,) = _letters(bus, incident)
+        (first,) = await _letters(bus, incident)
         before = _outcomes()
         # More often than the limit allows: what was asked for does not stop the rest.
         await _redrive(bus, first, first)
@@ -103,7 +103,7 @@ async def test_a_letter_that_fails_again_is_parked_again_and_can_be_redriven_lat
         await bus.say(IncidentReopened(reason="meanwhile"), subject=incident)
         await desk.heard("meanwhile")
         desk.mended = True
-        again = _letters(bus, incident)[-1]
+        again = (await _letters(bus, incident))[-1]
         assert (again.id != first.id, again.origin) == (True, first.origin)
         await _redrive(bus, again)
         await desk.heard("poison")
@@ -116,10 +116,10 @@ async def test_an_event_whose_second_copy_acted_is_not_redriven(bus: Bus, incide
         await bus.say(IncidentReopened(reason="poison"), subject=incident)
 
         async def parked() -> bool:
-            return len(_letters(bus, incident)) == 1
+            return len(await _letters(bus, incident)) == 1
 
         await until(parked, "the letter")
-        (letter,) = _letters(bus, incident)
+        (letter,) = await _letters(bus, incident)
         desk.mended = True
         original = first_place(letter.record)
         await bus.put(OutgoingRecord(bus.topic, original.key, original.headers, original.value))
@@ -136,9 +136,9 @@ async def test_what_was_never_parked_or_is_not_what_was_parked_does_not_act(bus:
         await bus.say(*(IncidentReopened(reason=reason) for reason in ("good", "poison", "last")), subject=incident)
         await desk.heard("last")
         desk.mended = True
-        (letter,) = _letters(bus, incident)
+        (letter,) = await _letters(bus, incident)
         before = _outcomes()
-        good = _first_record(bus, incident)
+        good = await _first_record(bus, incident)
         record = letter.record
         for headers, value in (
             (_placed(good.headers, letter), good.value),
@@ -167,8 +167,8 @@ async def test_bytes_and_headers_of_a_letter_are_those_of_the_log(bus: Bus, inci
     async with bus.relaying(), bus.hearing(desk.dispatch()):
         await bus.say(IncidentReopened(reason="poison"), IncidentReopened(reason="last"), subject=incident)
         await desk.heard("last")
-    (letter,) = _letters(bus, incident)
-    assert first_place(letter.record) == _first_record(bus, incident)
+    (letter,) = await _letters(bus, incident)
+    assert first_place(letter.record) == await _first_record(bus, incident)
 
 
 async def test_a_letter_of_a_moment_that_no_calendar_has_hides_no_other(bus: Bus, incident: str) -> None:
@@ -176,7 +176,7 @@ async def test_a_letter_of_a_moment_that_no_calendar_has_hides_no_other(bus: Bus
     for moment in (-(10**17), 1):
         producer.produce("lostphone.notifier.dead-letters.v1", b"{}", incident.encode(), timestamp=moment)
     producer.flush(20)
-    letters = await asyncio.to_thread(_letters, bus, incident)
+    letters = await _letters(bus, incident)
     assert [letter.parked_at for letter in letters] == ["", "1970-01-01T00:00:00.001+00:00"]
 
 
@@ -188,16 +188,16 @@ async def test_a_letter_that_is_too_long_to_be_offered_is_named_and_keeps_no_oth
         await bus.say(IncidentReopened(reason="poison"), IncidentReopened(reason="last"), subject=incident)
         await desk.heard("last")
         desk.mended = True
-        (letter,) = _letters(bus, incident)
+        (letter,) = await _letters(bus, incident)
         long = replace(letter, id="notifier/0@7", record=replace(letter.record, value=b"x" * 2_000_000))
         with pytest.raises(BrokerError, match="notifier/0@7"):
             await _redrive(bus, long, letter)
         await desk.heard("poison")
 
 
-def _first_record(bus: Bus, subject: str) -> Received:
-    records = follow({"bootstrap.servers": bus.bootstrap}, [bus.topic], from_beginning=True, until_end=True)
-    return next(record for record in records if record.key == subject.encode())
+async def _first_record(bus: Bus, subject: str) -> Received:
+    records = follow({"bootstrap.servers": bus.bootstrap}, [bus.topic], until_end=True)
+    return next(record for record in await asyncio.to_thread(list, records) if record.key == subject.encode())
 
 
 def _headers(record: Received, **changed: bytes) -> list[tuple[str, bytes | None]]:

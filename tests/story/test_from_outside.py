@@ -13,11 +13,10 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from lostphone.kafka_access import received
 from sandbox.companies import companies, fleet
-from shared.events import LOG_TOPIC, Event, KeyRing, read
+from shared.events import LOG_TOPIC, Event, KeyRing, Received, read
 from tests.siem.ocsf_rules import personal, problems
-from tests.story.conftest import Others, Played
+from tests.story.conftest import KafkaRecord, Others, Played
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -102,9 +101,14 @@ def test_every_signature_verifies_with_the_published_keys(played: Played, tmp_pa
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps(played.status.events.model_dump()["keys"]))
     keyring = KeyRing(keys)
-    readings = [read(received(record), keyring) for record in played.records(LOG_TOPIC)]
+    readings = [read(_received(record), keyring) for record in played.records(LOG_TOPIC)]
     assert readings
     assert [reading for reading in readings if not isinstance(reading, Event)] == []
+
+
+def _received(record: KafkaRecord) -> Received:
+    place = (record.topic(), record.partition(), record.offset(), record.timestamp()[1])
+    return Received(*place, record.key(), tuple(record.headers()), record.value())
 
 
 def test_every_entry_of_the_timeline_has_its_place(played: Played) -> None:
