@@ -41,7 +41,7 @@ class Pages:
     """The templates and words of one service. Raises `ValueError` when a key lacks one of the two languages."""
 
     def __init__(self, folder: Path, words: Path, *, zone: ZoneInfo | None = None) -> None:
-        self._words = {**_read(_SHARED / "words.yaml"), **_read(words)}
+        self._words = words_of(words)
         self.zone = zone or ZoneInfo("Asia/Tokyo")
         self._environment = Environment(
             loader=ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(_SHARED)]),
@@ -123,6 +123,12 @@ class Translation:
         return Markup(escape(self._words[key][lang])).format(**values)  # noqa: S704 - escaped in the same breath
 
 
+def words_of(*files: Path) -> Words:
+    """The words that all services share, and those of these files. Raises `ValueError` when a key lacks one of the two
+    languages."""
+    return {key: said for file in (_SHARED / "words.yaml", *files) for key, said in _read(file).items()}
+
+
 def when(moment: datetime | None, *, zone: ZoneInfo, lang: Language) -> Markup:
     """A moment for people, to the minute, with its zone; a dash when there is none."""
     if moment is None:
@@ -149,7 +155,7 @@ def day(value: date | None, *, lang: Language) -> Markup:
 
 
 def _read(path: Path) -> Words:
-    document = yaml.safe_load(path.read_text()) or {}
+    document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for key, words in document.items():
         if not isinstance(words, dict) or set(words) != set(LANGUAGES):
             raise ValueError(f"{path.name}: {key!r} needs exactly ja and en")

@@ -60,3 +60,9 @@ def test_no_other_text_on_the_page_hides_or_turns_around_either(forger: Forger) 
     assert f"a{_SPELT}b" in page
     assert f"narr{_SPELT}ative" in page
     assert "\u202e" not in page
+
+
+def test_who_acted_is_said_with_the_role_in_both_languages(forger: Forger) -> None:
+    page = _page(forger)
+    assert "権限 従業員" in page
+    assert "in the role of employee" in page

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -17,7 +16,7 @@ from services.audit.reader import Published
 from services.audit.story import Step, tell
 from services.audit.tlog import Checkpoint, SignedNote
 from shared.vault import Disclosure
-from shared.web.pages import Translation, day, when
+from shared.web.pages import Translation, day, when, words_of
 
 _PAGES = Path(__file__).parents[1] / "pages"
 _ZONE = ZoneInfo("Asia/Tokyo")
@@ -40,11 +39,7 @@ def timeline_page(
 ) -> str:
     """The page of a bundle. `rows` are the incident's entries out of the bundle's files."""
     story = tell(export.incident, export.organisation, export.size, rows)
-    words = {
-        key: said
-        for file in ("words.yaml", "evidence.yaml")
-        for key, said in yaml.safe_load((_PAGES / file).read_text(encoding="utf-8")).items()
-    }
+    words = words_of(_PAGES / "words.yaml", _PAGES / "evidence.yaml")
     pages = Environment(
         loader=FileSystemLoader(_PAGES),
         autoescape=True,
