@@ -313,7 +313,7 @@ class Running[S: ServiceSettings]:
                 await consumer.stop()
                 await asyncio.sleep(_START_PAUSE_SECONDS)
         try:
-            await asyncio.Event().wait()
+            await consumer.ended()
         finally:
             await consumer.stop()
             await producer.close()

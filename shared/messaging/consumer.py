@@ -124,6 +124,16 @@ class Consumer:
         await self._broker.start()
         self._health.check("kafka", self._look)
 
+    async def ended(self) -> None:
+        """Until aiokafka has given up reading for good, at something that it did not expect. It tells nobody: whoever
+        waits for a record waits on, and the cluster answers. Only a new start helps."""
+        client = self._subscriber.consumer
+        if client is None:
+            return
+        working = (client._fetcher.error_future, client._coordinator._coordination_task)  # noqa: SLF001
+        await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        _log.critical("log_not_read_any_more")
+
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
         self._ends = True
@@ -134,9 +144,9 @@ class Consumer:
         consumer = self._subscriber.consumer
         try:
             await self._broker.stop()
-        except KafkaError as error:
+        except* KafkaError as errors:
             # It could not leave the group, which will notice; aiokafka would let its connections stand.
-            _log.debug("group_not_left", error=type(error).__name__)
+            _log.debug("group_not_left", error=type(errors.exceptions[0]).__name__)
             if consumer is not None:
                 await consumer._client.close()  # noqa: SLF001
         finally:
