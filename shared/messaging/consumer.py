@@ -190,6 +190,7 @@ class Consumer:
             place = TopicPartition(record.topic, record.partition)
             if place in consumer.assignment():
                 consumer.seek(place, record.offset)
+        await self._tell_lag(batch)
 
     async def _gathered(self, consumer: AIOKafkaConsumer, first: ConsumerRecord) -> list[ConsumerRecord]:
         """The record and what lies ready behind it. While none of them is urgent, more are gathered for a moment."""
@@ -340,10 +341,16 @@ class Consumer:
         await asyncio.sleep(seconds)
 
     async def _observe(self, batch: Sequence[Received]) -> None:
+        behind = await self._tell_lag(batch) > 0
+        # What is waiting is about as old as the last that was taken.
+        metrics.OLDEST_UNPROCESSED.set(age(lasts(batch)) if behind else 0.0)
+
+    async def _tell_lag(self, batch: Sequence[Received]) -> int:
+        """Of the partitions of a batch, taken or to be taken again."""
         consumer = self._subscriber.consumer
         if consumer is None:
-            return
-        behind = False
+            return 0
+        behind = 0
         for record in lasts(batch):
             place = TopicPartition(record.topic, record.partition)
             highwater = consumer.highwater(place) if place in consumer.assignment() else None
@@ -351,9 +358,8 @@ class Consumer:
                 # Not the record's offset: the end of a transaction may lie behind it.
                 lag = max(0, highwater - await consumer.position(place))
                 metrics.LAG.labels(record.topic, str(record.partition)).set(lag)
-                behind = behind or lag > 0
-        # What is waiting is about as old as the last that was taken.
-        metrics.OLDEST_UNPROCESSED.set(age(lasts(batch)) if behind else 0.0)
+                behind += lag
+        return behind
 
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.
