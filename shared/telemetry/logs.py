@@ -3,7 +3,8 @@
 import logging
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+import time
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TextIO
@@ -33,7 +34,38 @@ REDACTED = "[redacted]"
 _MAX_TEXT = 4000
 _MAX_DEPTH = 6
 
+_REPEATED_SECONDS = 60.0
+_MOST_REPEATED = 1000
+
 type Entry = MutableMapping[str, Any]
+
+
+class Seldom(logging.Filter):
+    """Lets through what a library says once a minute, with how often it was left out meanwhile: while Kafka is away,
+    its client says the same ten times a second.
+    """
+
+    def __init__(self, library: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._library = library
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this entry is written."""
+        if record.name.partition(".")[0] != self._library:
+            return True
+        what, now = (record.name, str(record.msg)), self._clock()
+        said_at, left_out = self._said.get(what, (float("-inf"), 0))
+        if now - said_at < _REPEATED_SECONDS:
+            self._said[what] = said_at, left_out + 1
+            return False
+        if len(self._said) >= _MOST_REPEATED:
+            self._said.clear()
+        self._said[what] = now, 0
+        if left_out:
+            record.left_out = left_out
+        return True
 
 
 def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -69,6 +101,7 @@ def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = No
             ],
         )
     )
+    handler.addFilter(Seldom("aiokafka"))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from shared.telemetry import bind, configure_logs, configure_traces, continue_trace, current_traceparent, logger, span
-from shared.telemetry.logs import REDACTED, redact_text
+from shared.telemetry.logs import REDACTED, Seldom, redact_text
 
 
 @pytest.fixture
@@ -56,6 +56,29 @@ def test_a_library_that_brings_a_handler_of_its_own_writes_lines_like_every_othe
     first, second = entries(lines)
     assert first["event"] == f"at postgresql://reporter:{REDACTED}@db/lostphone"
     assert second["event"] == "and here"
+
+
+def test_what_a_library_says_again_and_again_is_heard_once_a_minute() -> None:
+    now = [0.0]
+    heard = Seldom("aiokafka", clock=lambda: now[0])
+
+    def said(name: str, text: str, *facts: object) -> tuple[bool, int]:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, text, facts, None)
+        return bool(heard.filter(record)), getattr(record, "left_out", 0)
+
+    assert said("aiokafka.conn", "Unable connect to node with id %s", 1) == (True, 0)
+    assert [said("aiokafka.conn", "Unable connect to node with id %s", at) for at in range(50)] == [(False, 0)] * 50
+    assert said("aiokafka.consumer", "Failed fetch messages from %s", 1) == (True, 0)
+    now[0] = 61
+    assert said("aiokafka.conn", "Unable connect to node with id %s", 1) == (True, 50)
+    assert [said("services.reporter", "said") for _ in range(2)] == [(True, 0)] * 2
+
+
+def test_an_outage_of_kafka_does_not_flood_the_log(lines: io.StringIO) -> None:
+    for _ in range(100):
+        logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s: %s", 1, "refused")
+    (entry,) = entries(lines)
+    assert entry["event"] == "Unable connect to node with id 1: refused"
 
 
 def test_secrets_are_redacted_by_name_and_by_shape(lines: io.StringIO) -> None:
