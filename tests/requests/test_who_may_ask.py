@@ -181,3 +181,14 @@ async def _ask(
     url = world.services[service].url + re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], _NOWHERE), path)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return await world.http.request(method, url, json={} if method == "POST" else None, headers=headers)
+
+
+async def test_who_is_not_signed_in_learns_nothing_from_a_body_that_is_no_json(world: World, known: Known) -> None:
+    url = f"{world.services['reporter'].url}/v1/incidents"
+    headers = {"Content-Type": "application/json"}
+    answers = []
+    for incident in (known.ids["incident"][0], "00000000-0000-7000-8000-000000000000", "none"):
+        answer = await world.http.post(f"{url}/{incident}/verify", content=b"{", headers=headers)
+        answers.append((answer.status_code, answer.json() | {"instance": None}))
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][1]["errors"][0]["code"] == "json_invalid"
