@@ -78,5 +78,5 @@ class Observed:
         headers = MutableHeaders(scope=message)
         for name, value in self._headers.items():
             headers.setdefault(name, value)
-        if not path.startswith("/static/"):
-            headers.setdefault("Cache-Control", "no-store")
+        # The sheet may be kept, and is asked for again each time: pages of a new release need its own.
+        headers.setdefault("Cache-Control", "no-cache" if path.startswith("/static/") else "no-store")

@@ -90,6 +90,9 @@ async def test_the_sheet_is_served_and_brings_nothing_from_elsewhere(client: htt
     sheet = await client.get("/static/lostphone.css")
     assert sheet.status_code == 200
     assert sheet.headers["content-type"].startswith("text/css")
+    assert sheet.headers["cache-control"] == "no-cache"
+    again = await client.get("/static/lostphone.css", headers={"If-None-Match": sheet.headers["etag"]})
+    assert again.status_code == 304
     assert "url(" not in sheet.text
     assert "@import" not in sheet.text
     assert "http" not in sheet.text
