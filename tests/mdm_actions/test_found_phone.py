@@ -43,18 +43,45 @@ async def _contained(service: Service, company: Company) -> tuple[str, str, Phon
     return incident, device, phone
 
 
+async def _times(service: Service, incident: str) -> dict[str, tuple[datetime, datetime]]:
+    """When the newest command of each kind was ordered, and when it had ended."""
+    query = "SELECT kind, ordered_at, ended_at FROM command WHERE incident = $1 ORDER BY place"
+    rows = await service.kit.pool.fetch(query, incident)
+    return {row["kind"]: (row["ordered_at"], row["ended_at"]) for row in rows}
+
+
 async def test_wipe_then_line_then_lock(service: Service, company: Company) -> None:
     incident, _, phone = await _contained(service, company)
     await service.say(_recovered(), incident, company.name)
     await service.told(incident, CarrierResumed)
     await phone.tell("online")
     await service.told(incident, DeviceUnlocked)
-    names = await service.names(incident)
-    assert names.index("WipeDisarmed") < names.index("CarrierResumed") < names.index("DeviceUnlocked")
+    times = await _times(service, incident)
+    assert times["wipe"][1] <= times["resume_line"][0]
+    assert times["resume_line"][1] <= times["unlock"][0]
     assert not (await phone.state())["lost_mode"]
     assert "EraseDevice" not in await phone.obeyed()
     assert "locate" not in await service.waiting(incident)
     assert "line" not in await service.waiting(incident)
+
+
+async def test_what_ends_while_the_carrier_takes_its_time_does_not_unlock_before_the_line_works(
+    service: Service, company: Company
+) -> None:
+    incident, _, phone = await service.lost_phone(company)
+    await phone.tell("offline")
+    await service.ring(incident, "locate")
+    await service.until_command(incident, "locate", "queued")
+    await service.say(_MISUSE, incident, company.name)
+    await service.told(incident, CarrierSuspended)
+    await service.world.post("carrier", "/_faults", {"kind": "slow", "seconds": 2, "match": "activate"})
+    await service.say(_recovered(), incident, company.name)
+    await service.until_command(incident, "locate", "cancelled")
+    await service.told(incident, CarrierResumed)
+    await phone.tell("online")
+    await service.told(incident, DeviceUnlocked)
+    times = await _times(service, incident)
+    assert times["locate"][1] < times["resume_line"][1] <= times["unlock"][0]
 
 
 async def test_a_false_alarm_is_let_go_the_same_way(service: Service, company: Company) -> None:

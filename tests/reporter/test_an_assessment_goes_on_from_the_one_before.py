@@ -48,3 +48,19 @@ def test_a_note_with_the_passcode_in_the_case_bars_the_exemption_whatever_else_w
     assert prefill(noted, _NOW).protection.key_apart is Answer.NO
     with pytest.raises(RefusedError, match="exemption_not_shown"):
         _assessed(noted, encrypted="yes", remote_erase_ready="yes", locked_at_loss="yes", exemption_signed_off=True)
+
+
+_SHOWN = {"encrypted": "yes", "locked_at_loss": "yes", "key_apart": "yes"}
+
+
+def test_an_exemption_is_signed_where_encryption_lock_and_key_are_shown() -> None:
+    protection = _assessed(_reported(), **_SHOWN, exemption_signed_off=True).assessments[-1].protection
+    assert protection.signed_off_by == _OFFICER
+
+
+@pytest.mark.parametrize("found", ["no", "unknown"])
+@pytest.mark.parametrize("name", _SHOWN)
+def test_an_exemption_is_not_signed_on_what_is_not_shown(name: str, found: YesNo) -> None:
+    with pytest.raises(RefusedError) as refused:
+        _assessed(_reported(), **_SHOWN | {name: found}, exemption_signed_off=True)
+    assert (refused.value.code, refused.value.facts) == ("exemption_not_shown", {"missing": [name]})

@@ -84,6 +84,13 @@ async def test_the_one_who_proposed_cannot_approve(case: Case) -> None:
     assert (await case.approve(proposal, both, expect=409))["code"] == "same_person_signed_twice"
 
 
+async def test_a_key_that_proposed_cannot_approve_in_another_hand(case: Case) -> None:
+    statement = await case.statement()
+    proposed = case.signed(statement, "approver-key")
+    proposal = await case.desk.post(f"{case.path}/wipe/proposals", proposed)
+    assert (await case.approve(proposal, expect=409))["code"] == "same_person_signed_twice"
+
+
 async def test_the_desk_cannot_approve_and_an_employee_cannot_propose(case: Case) -> None:
     proposal = await case.propose()
     await case.approve(proposal, case.desk, expect=403)
