@@ -100,6 +100,11 @@ async def handed(
             ),
             writers.record("DeviceLocked", _BETA, organisation="beta-kk"),
             writers.record("IncidentClosed", _ACME),
+            writers.sign(
+                "PersonalDataErased",
+                writers.envelope("PersonalDataErased", "org-acme-kk"),
+                erased.model_copy(update={"person": _PERSON, "on_hold": False, "fields": 0}),
+            ),
         )
         status, archive = await _ask(
             audit,
@@ -326,13 +331,13 @@ async def test_the_same_export_is_the_same_bytes(handed: Handed) -> None:
 
 
 def test_single_proofs_and_comparisons(handed: Handed, place: Path) -> None:
-    for name in ("entries/6.leaf", "proofs/6.tlog-proof", "checkpoint", "consistency/2-10"):
+    for name in ("entries/6.leaf", "proofs/6.tlog-proof", "checkpoint", "consistency/2-12"):
         (place / name.replace("/", "-")).write_bytes(handed.files[name])
     leaf, proof = str(place / "entries-6.leaf"), str(place / "proofs-6.tlog-proof")
     assert _run("proof", leaf, proof, "--vkey", _VKEY)[0] == 0
     assert _run("proof", str(place / "checkpoint"), proof, "--vkey", _VKEY)[0] == 1
     assert _run("proof", leaf, proof)[0] == 2
-    files = (str(place / "earlier"), str(place / "checkpoint"), str(place / "consistency-2-10"))
+    files = (str(place / "earlier"), str(place / "checkpoint"), str(place / "consistency-2-12"))
     assert _run("consistency", *files, "--vkey", _VKEY)[0] == 0
     (place / "empty").write_bytes(b"")
     assert _run("consistency", *files[:2], str(place / "empty"), "--vkey", _VKEY)[0] == 1
