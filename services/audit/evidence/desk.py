@@ -84,7 +84,7 @@ class EvidenceDesk:
         return await self._reader.chain(incident, _EVERYTHING)
 
     async def _erasures(self, export: Export, opened: Sequence[Opened]) -> list[int]:
-        """Where the erasures stand of the people whom the incident names; one that destroyed nothing explains nothing."""
+        """Where the erasures stand of the people whom the incident names, but for those that destroyed nothing."""
         named = {text for one in opened for text in texts(one)}
         named |= {(one.attribute("actor") or "").partition("/")[0] for one in opened}
         headers = [(row["seq"], open_header(row["leaf"])) for row in await self._reader.erasures(export.size)]
