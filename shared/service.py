@@ -309,7 +309,7 @@ class Running[S: ServiceSettings]:
                 if not (is_outage(error) or isinstance(error, KafkaError)):
                     raise
                 kit.health.fail("consumer", f"Kafka cannot be used: {type(error).__name__}")
-                _log.warning("consumer_waits", error=type(error).__name__)
+                _log.warning("consumer_waits", error=type(error).__name__, seldom=True)
                 await consumer.stop()
                 await asyncio.sleep(_START_PAUSE_SECONDS)
         try:

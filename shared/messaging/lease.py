@@ -89,7 +89,7 @@ class Holder:
             except Exception as error:
                 if not is_outage(error):
                     raise
-                _log.warning("timers_without_name", error=type(error).__name__)
+                _log.warning("timers_without_name", error=type(error).__name__, seldom=True)
             self.tried.set()
             await asyncio.sleep(_PAUSE_SECONDS)
 

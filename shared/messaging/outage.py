@@ -59,5 +59,5 @@ async def outlast[T](ask: Callable[[], Awaitable[T]]) -> T:
         except Exception as error:
             if not is_outage(error):
                 raise
-            _log.warning("database_unreachable", error=type(error).__name__)
+            _log.warning("database_unreachable", error=type(error).__name__, seldom=True)
             await asyncio.sleep(_PAUSE_SECONDS)

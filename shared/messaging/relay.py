@@ -55,7 +55,7 @@ class Relay:
                         raise
                     self._health.fail("relay", f"events wait to be sent: {type(error).__name__}")
                     metrics.RELAY_FAILURES.labels(type(error).__name__).inc()
-                    _log.warning("relay_waits", error=type(error).__name__)
+                    _log.warning("relay_waits", error=type(error).__name__, seldom=True)
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             await self._producer.close()

@@ -41,8 +41,8 @@ type Entry = MutableMapping[str, Any]
 
 
 class Seldom(logging.Filter):
-    """Lets through what a library says once a minute, with how often it was left out meanwhile: while Kafka is away,
-    its client says the same ten times a second.
+    """Lets through once a minute, with how often it was left out meanwhile, what is said again and again while
+    something is away: by a library, and by us where an entry has `seldom=True`.
     """
 
     def __init__(self, library: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,9 +53,14 @@ class Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this entry is written."""
-        if record.name.partition(".")[0] != self._library:
+        ours: Entry = record.msg if isinstance(record.msg, dict) else {}
+        if ours.pop("seldom", False):
+            what = record.name, f"{ours['event']} {ours.get('error')}"
+        elif record.name.partition(".")[0] == self._library:
+            what = record.name, str(record.msg)
+        else:
             return True
-        what, now = (record.name, str(record.msg)), self._clock()
+        now = self._clock()
         said_at, left_out = self._said.get(what, (float("-inf"), 0))
         if now - said_at < _REPEATED_SECONDS:
             self._said[what] = said_at, left_out + 1
@@ -63,7 +68,9 @@ class Seldom(logging.Filter):
         if len(self._said) >= _MOST_REPEATED:
             self._said.clear()
         self._said[what] = now, 0
-        if left_out:
+        if left_out and ours:
+            ours["left_out"] = left_out
+        elif left_out:
             record.left_out = left_out
         return True
 

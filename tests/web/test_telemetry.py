@@ -77,8 +77,14 @@ def test_what_a_library_says_again_and_again_is_heard_once_a_minute() -> None:
 def test_an_outage_of_kafka_does_not_flood_the_log(lines: io.StringIO) -> None:
     for _ in range(100):
         logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s: %s", 1, "refused")
-    (entry,) = entries(lines)
-    assert entry["event"] == "Unable connect to node with id 1: refused"
+        logger("relay").warning("relay_waits", error="ConnectionRefusedError", seldom=True)
+    logger("relay").warning("relay_waits", error="TimeoutError", seldom=True)
+    assert [(entry["event"], entry.get("error")) for entry in entries(lines)] == [
+        ("Unable connect to node with id 1: refused", None),
+        ("relay_waits", "ConnectionRefusedError"),
+        ("relay_waits", "TimeoutError"),
+    ]
+    assert all("seldom" not in entry for entry in entries(lines))
 
 
 def test_secrets_are_redacted_by_name_and_by_shape(lines: io.StringIO) -> None:

@@ -65,7 +65,7 @@ class Bridge:
                 try:
                     await self._carry()
                 except KafkaError as error:
-                    _log.warning("bridge_waits", side="kafka", error=type(error).__name__)
+                    _log.warning("bridge_waits", side="kafka", error=type(error).__name__, seldom=True)
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             await self._sender.close()

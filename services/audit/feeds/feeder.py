@@ -79,7 +79,7 @@ class Feeder:
                     if not (is_outage(error) or isinstance(error, KafkaError)):
                         raise
                     self._health.fail("feeder", f"the outward topics wait: {type(error).__name__}")
-                    _log.warning("feeder_waits", error=type(error).__name__)
+                    _log.warning("feeder_waits", error=type(error).__name__, seldom=True)
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             await self._producer.close()
