@@ -67,11 +67,16 @@ class Producer:
         acknowledged. Raises `KafkaError` or `OSError` when the cluster cannot be reached at all.
         """
         client = await self._started()
-        sent = [
-            await client.send(record.topic, value=record.value, key=record.key, headers=list(record.headers))
-            for record in records
-        ]
-        results = await asyncio.gather(*sent, return_exceptions=True)
+        try:
+            sent = [
+                await client.send(record.topic, value=record.value, key=record.key, headers=list(record.headers))
+                for record in records
+            ]
+            results = await asyncio.gather(*sent, return_exceptions=True)
+        except BaseException:
+            # One that takes nothing any more never would again.
+            await self.close()
+            raise
         errors = [result if isinstance(result, BaseException) else None for result in results]
         if any(errors):
             await self.close()
