@@ -23,8 +23,11 @@ _REFUSALS = Refusals(
         "organisation_unknown": (404, "この会社の届け出先が見つかりません。", "This organisation is not known here."),
         "idempotency_key_reused": (
             422,
-            "同じIdempotency-Keyで別の内容が送られました。",
-            "This Idempotency-Key was used with another request.",
+            "前に送られたものと内容が違います。別の届け出とするなら、もう一度送ってください（APIでは別のIdempotency-Keyで）。",
+            (
+                "This was sent before with other content. To make it another report, send it again "
+                "(programs: with another Idempotency-Key)."
+            ),
         ),
         "receipt_unknown": (
             404,
@@ -114,8 +117,11 @@ _REFUSALS = Refusals(
         "line_not_suspended": (409, "回線は停止されていません。", "The line is not suspended."),
         "line_before_wipe": (
             409,
-            "消去の前に回線を止めると、ロックや消去が届かなくなります。止める場合は確認（acknowledge）してください。",
-            "Stopping the line now cuts the way to lock, locate and wipe. If it must be, set acknowledge to true.",
+            "消去の前に回線を止めると、ロックや消去が届かなくなります。それでも止める場合は、承知の上であることを示してください（acknowledge）。",
+            (
+                "Stopping the line now cuts the way to lock, locate and wipe. If it must be, say that you accept this "
+                "(acknowledge)."
+            ),
         ),
         "exemption_not_shown": (
             409,

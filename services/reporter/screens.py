@@ -79,7 +79,10 @@ class Screens:
                 accepted = await self._doors.emergency(report, _named(form.get("organisation")), key)
         except (ValidationError, RefusedError) as refused:
             error, status = said(request, refused)
-            return await self.form(request, person, typed=forms.typed(form), error=error, status_code=status, key=key)
+            again: dict[str, Any] = {"typed": forms.typed(form), "error": error, "status_code": status}
+            if error["code"] != "idempotency_key_reused":
+                again["key"] = key
+            return await self.form(request, person, **again)
         return RedirectResponse(f"{_address(accepted.receipt_code)}&new=1", 303)
 
     async def receipt(self, request: Request, code: str, **more: Any) -> Response:

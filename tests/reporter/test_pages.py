@@ -67,6 +67,21 @@ async def test_the_emergency_form_leads_to_the_receipt(reporter: Reporter, acme:
         assert again.headers["location"] == sent.headers["location"]
 
 
+async def test_a_report_that_was_sent_and_then_changed_can_be_sent_as_another_one(
+    reporter: Reporter, acme: str
+) -> None:
+    await reporter.phone(acme)
+    answers = {"organisation": acme, "reported_as": "holder", "holder_name": "x", "phone": "y", "callback": "z"}
+    answers["key"] = "form-0123456789abcdef01234567"
+    first = await reporter.http.post("/emergency", data=answers, headers=_HTML)
+    changed = await reporter.http.post("/emergency", data=answers | {"phone": "w"}, headers=_HTML)
+    assert changed.status_code == 422
+    again = answers | {"phone": "w", "key": _fields(changed.text)["key"]}
+    second = await reporter.http.post("/emergency", data=again, headers=_HTML)
+    assert second.status_code == 303
+    assert second.headers["location"] != first.headers["location"]
+
+
 _YEAR_1 = "0001-01-01T00:00:00+14:00"
 """No such moment is in Japan's calendar, nor in UTC's."""
 
