@@ -78,6 +78,7 @@ async def test_a_wipe_that_is_withdrawn_is_never_handed_out(service: Service, co
     await service.say(withdrawn, incident, company.name)
     disarmed = await service.told(incident, WipeDisarmed)
     assert disarmed.method == "queue_row_deactivated"
+    assert "suspend_line" not in [kind for kind, _ in await service.commands(incident)], "nothing was wiped"
     before = await phone.obeyed()
     await phone.tell("online")
     await service.ring(incident, "locate")

@@ -362,6 +362,13 @@ POISON = {
         "writer_not_registered",
         lambda bus, subject: _record(bus, subject, 1, Signer("mdm_actions", bus.keys["mdm_actions"])),
     ),
+    "what only another service may say, under one's own name and key": Poison(
+        "rejected",
+        "writer_not_registered",
+        lambda bus, subject: _record(
+            bus, subject, 1, Signer("mdm_actions", bus.keys["mdm_actions"]), source="/lostphone/mdm_actions"
+        ),
+    ),
     "a key that nobody knows": Poison(
         "rejected",
         "key_unknown",
@@ -428,9 +435,11 @@ def _padded(record: OutgoingRecord) -> OutgoingRecord:
     return replace(record, headers=[*record.headers, ("x", b"y" * 150_000)])
 
 
-def _record(bus: Bus, subject: str, sequence: int, signer: Signer | None) -> OutgoingRecord:
+def _record(
+    bus: Bus, subject: str, sequence: int, signer: Signer | None, source: str = "/lostphone/reporter"
+) -> OutgoingRecord:
     payload = IncidentReopened(reason="forged")
-    envelope = _envelope(subject, sequence, payload.event_type)
+    envelope = replace(_envelope(subject, sequence, payload.event_type), source=source)
     if signer is None:
         return OutgoingRecord(bus.topic, subject.encode(), envelope.headers(), payload.write())
     headers, value = envelope.sign(signer, payload)
