@@ -15,10 +15,12 @@ from services.reporter.domain.assessment import Findings
 from services.reporter.domain.desk import MAY
 from services.reporter.domain.incident import Incident, RefusedError
 from services.reporter.door import may, roles_for
-from services.reporter.http import Desk, IncidentPath, NoncePath, who_may
+from services.reporter.http import Desk, IncidentPath, IncidentQuery, NoncePath, who_may
 from services.reporter.refusals import said
 from services.reporter.screens import CHOICES
 from shared.web import Acting, Pages, Problem, forms, in_role
+
+_CASES_ON_A_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ class DeskScreens:
             "cancel": _Form("cancel", orders.Reason, acts.cancel),
         }
 
-    async def queue(self, request: Request, who: Acting, state: str) -> Response:
+    async def queue(self, request: Request, who: Acting, state: str, after: str | None) -> Response:
         """The cases of the organisation, newest first."""
         ended = {"open": False, "ended": True}.get(state)
-        rows = await self._desk.views.queue(who, ended=ended, limit=100)
-        return self._pages.render(request, "queue.html", rows=rows, state=state)
+        rows = await self._desk.views.queue(who, ended=ended, limit=_CASES_ON_A_PAGE, after=after)
+        following = rows[-1]["incident"] if len(rows) == _CASES_ON_A_PAGE else None
+        return self._pages.render(request, "queue.html", rows=rows, state=state, after=after, following=following)
 
     async def case(self, request: Request, incident: str, who: Acting, **more: Any) -> Response:
         """One case."""
@@ -128,8 +131,8 @@ def routes(screens: DeskScreens, desk: Desk) -> APIRouter:
     see = Annotated[Acting, Depends(who_may(desk.identity, "see"))]
 
     @router.get("")
-    async def queue(request: Request, who: see, state: str = "open") -> Response:
-        return await screens.queue(request, who, state)
+    async def queue(request: Request, who: see, state: str = "open", after: IncidentQuery = None) -> Response:
+        return await screens.queue(request, who, state, after)
 
     @router.get("/{incident}")
     async def case(request: Request, incident: IncidentPath, who: see) -> Response:

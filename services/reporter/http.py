@@ -19,7 +19,11 @@ from services.reporter.view import Views
 from shared.web import Acting, Identity, Person, acting
 from shared.web.number import Number
 
-type IncidentPath = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+_INCIDENT = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+type IncidentPath = Annotated[str, Path(pattern=_INCIDENT)]
+type IncidentQuery = Annotated[
+    str | None, Query(pattern=_INCIDENT, description="The last incident of the page before, for the next one.")
+]
 type NoncePath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 type Answered = dict[str, Any]
 
@@ -79,9 +83,10 @@ def routes(desk: Desk) -> APIRouter:
         who: see,
         state: Annotated[Literal["open", "ended", "all"], Query()] = "open",
         limit: Annotated[Number, Query(ge=1, le=200)] = 50,
+        after: IncidentQuery = None,
     ) -> Answered:
         ended = {"open": False, "ended": True, "all": None}[state]
-        return {"incidents": await desk.views.queue(who, ended=ended, limit=limit)}
+        return {"incidents": await desk.views.queue(who, ended=ended, limit=limit, after=after)}
 
     @router.get("/{incident}")
     async def case(incident: IncidentPath, who: see) -> Answered:

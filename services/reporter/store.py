@@ -95,14 +95,19 @@ async def others_open(connection: Connection, incident: Incident) -> list[str]:
     return [row["incident"] for row in rows]
 
 
-async def queue(connection: Connection, organisation: str, *, ended: bool | None, limit: int) -> list[Incident]:
-    """Cases, newest first."""
+async def queue(
+    connection: Connection, organisation: str, *, ended: bool | None, limit: int, after: str | None
+) -> list[Incident]:
+    """Cases, newest first; with `after`, those that follow this one."""
     rows = await connection.fetch(
         "SELECT state FROM incident WHERE organisation = $1 AND ($2::boolean IS NULL OR ended = $2) "
+        "AND ($4::text IS NULL OR (reported_at, incident) < "
+        "(SELECT reported_at, incident FROM incident WHERE incident = $4 AND organisation = $1)) "
         "ORDER BY reported_at DESC, incident DESC LIMIT $3",
         organisation,
         ended,
         limit,
+        after,
     )
     return [Incident.model_validate(row["state"]) for row in rows]
 

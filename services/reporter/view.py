@@ -56,10 +56,15 @@ class Views:
         self._public_url = public_url.rstrip("/")
         self._zone = zone
 
-    async def queue(self, acting: Acting, *, ended: bool | None, limit: int) -> list[dict[str, Any]]:
-        """Cases of the person's organisation, newest first, without personal values."""
+    async def queue(
+        self, acting: Acting, *, ended: bool | None, limit: int, after: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Cases of the person's organisation, newest first, without personal values; `after` is the last of the page
+        before."""
         async with self._units.begin() as unit:
-            found = await store.queue(unit.connection, acting.person.organisation, ended=ended, limit=limit)
+            found = await store.queue(
+                unit.connection, acting.person.organisation, ended=ended, limit=limit, after=after
+            )
             devices = await devices_of(unit.connection, found)
             now = unit.now
         return [

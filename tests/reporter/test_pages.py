@@ -259,6 +259,31 @@ async def test_an_armed_command_shows_its_age_and_is_never_called_wiped(reporter
     assert not re.search(r"\bwiped\b(?! \()", re.sub(r"<select.*?</select>", "", english, flags=re.DOTALL))
 
 
+async def test_the_queue_leads_to_every_case_however_many_there_are(reporter: Reporter, acme: str) -> None:
+    desk = await reporter.someone(acme, DESK)
+    body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "x99", "callback": "0312345678"}
+    oldest = (await desk.post("/v1/reports", body))["incident"]
+    await reporter.kit.pool.execute(
+        """INSERT INTO incident (incident, organisation, drill, status, joinable, ended, reported_at, changed_at, state)
+           SELECT made.id, organisation, drill, status, joinable, ended, reported_at + interval '1 hour', changed_at,
+                  jsonb_set(state, '{id}', to_jsonb(made.id))
+           FROM incident, generate_series(1, 130) AS number,
+                LATERAL (SELECT 'ffffffff-0000-7000-8000-' || lpad(number::text, 12, '0') AS id) AS made
+           WHERE incident = $1""",
+        oldest,
+    )
+    first = await _page(desk, "/incidents")
+    assert oldest not in first
+    (following,) = re.findall(r'href="(/incidents\?state=open&amp;after=[0-9a-f-]+)"', first)
+    second = await _page(desk, following.replace("&amp;", "&"))
+    assert oldest in second
+    assert "これより前の案件" not in second
+    shown = re.findall(r'<a href="/incidents/([0-9a-f-]{36})"', first + second)
+    assert len(shown) == len(set(shown)) == 131
+    rest = await desk.get(f"/v1/incidents?limit=200&after={following.rpartition('=')[2]}")
+    assert [row["incident"] for row in rest["incidents"]] == shown[100:]
+
+
 async def test_pages_of_the_desk_are_for_its_people_and_its_company(reporter: Reporter, acme: str, beta: str) -> None:
     desk = await reporter.someone(acme, DESK)
     body = {"reported_as": "proxy", "holder_name": "鈴木", "phone": "x99", "callback": "0312345678"}
