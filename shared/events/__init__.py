@@ -4,12 +4,23 @@ Importing this package registers all events.
 """
 
 from shared.events import audit, mdm_actions, notifier, reporter
-from shared.events.envelope import Envelope, Event, Reading, Received, Rejection, Unopened, read, statement
+from shared.events.envelope import (
+    MAX_CONTENT_TYPE_BYTES,
+    Envelope,
+    Event,
+    Reading,
+    Received,
+    Rejection,
+    Unopened,
+    read,
+    statement,
+)
 from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, EventType, event_types, find
 from shared.events.signing import KeyRing, Signer
 
 __all__ = [
     "LOG_TOPIC",
+    "MAX_CONTENT_TYPE_BYTES",
     "TIMELINE_TOPIC",
     "Envelope",
     "Event",

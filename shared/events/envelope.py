@@ -20,6 +20,8 @@ from shared.events.signing import KeyRing, Signer, signing_input
 CONTENT_TYPE = "content-type"
 MAX_VALUE_BYTES = 900_000
 """A larger value could not be relayed, nor parked: the outbox refuses it, and so does every reader."""
+MAX_CONTENT_TYPE_BYTES = 200
+"""As many an entry of the timeline keeps of a content type, if they are text."""
 _MAX_HEADER_BYTES = 1024
 """Ids and names are keys of indexes, which take no more than about two of these."""
 _MAX_HEADERS = 64
@@ -195,17 +197,22 @@ def _unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
     if sum([4 * len(name) + len(data or b"") for name, data in received.headers]) > _MAX_HEADERS_BYTES:
         raise _NotAnEventError("headers_too_long")
     headers = [(name, data) for name, data in received.headers if data is not None]
+    if len(headers) != len(received.headers):
+        raise _NotAnEventError("header_null")
     for name, data in headers:
         if len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:
             if data.startswith(b"application/cloudevents+json"):
-                return _structured(received.value)
+                return _structured(received.value, data)
             break
-    if len(headers) != len(received.headers):
-        raise _NotAnEventError("header_null")
     return headers, received.value
 
 
-def _structured(value: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+def _structured(value: bytes, content_type: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+    try:
+        content_type[:MAX_CONTENT_TYPE_BYTES].decode()
+    except UnicodeDecodeError:
+        # Its entry in the timeline would not say that it is structured.
+        raise _NotAnEventError("content_type_not_utf8") from None
     document = _json_object(value)
     data = document.pop("data", None)
     headers = [

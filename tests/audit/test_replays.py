@@ -64,3 +64,25 @@ async def test_what_a_service_said_before_it_contradicted_itself_is_a_duplicate_
     await bench.record(lost, other)
     await bench.record(lost, other, lost)
     assert [entry["kind"] for entry in await bench.entries()] == ["event", "event", *["duplicate"] * 3]
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        [b"application/cloudevents+json; a=\xff"],
+        [b"application/cloudevents+json; a=" + b"a" * 167 + "あ".encode()],
+        [None, b"application/cloudevents+json"],
+    ],
+    ids=["not UTF-8", "a letter across the end of what an entry keeps", "none before it"],
+)
+async def test_no_content_type_lets_an_entry_say_another_thing_than_its_record(
+    bench: Bench, types: list[bytes | None]
+) -> None:
+    """An entry keeps the beginning of the first content type, as text. Who reads the log must read what was taken."""
+    lost = bench.writers.record("DeviceLost", _ONE)
+    replayed = replace(_structured(lost), headers=tuple(("content-type", data) for data in types))
+    await bench.record(lost, replayed)
+    assert [entry["kind"] for entry in await bench.entries()] == ["event", "unparsed"]
+    await bench.publish()
+    report = run(await Files.of(bench), [LOG_KEYS[0].verifier], keyring=bench.keyring)
+    assert (report.exit_status, report.findings) == (0, [])

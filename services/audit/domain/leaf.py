@@ -35,7 +35,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from shared.events import Received
+from shared.events import MAX_CONTENT_TYPE_BYTES, Received
 
 MAX_INLINE_BYTES = 60 * 1024
 """A longer leaf has its value detached. The format allows 65,535 bytes."""
@@ -297,7 +297,7 @@ def _whole_or_detached(kind: Kind, header: Json, attributes: bytes, value: bytes
 
 def _text(data: bytes | None) -> str | None:
     try:
-        return data[:200].decode() if data is not None else None
+        return data[:MAX_CONTENT_TYPE_BYTES].decode() if data is not None else None
     except UnicodeDecodeError:
         return None
 
