@@ -17,8 +17,8 @@ from services.mdm_actions.containment import Containment
 from services.mdm_actions.domain import wipe
 from services.mdm_actions.domain.command import DEVICE_KINDS, ENDED, LINE_KINDS, Kind, State
 from services.mdm_actions.domain.line import IncidentState
-from services.mdm_actions.outside import Outside, Said
-from services.mdm_actions.providers import Outcome, ProviderRefusedError, ProviderUnavailableError
+from services.mdm_actions.outside import Outside, Said, line_reads
+from services.mdm_actions.providers import LineReading, Outcome, ProviderRefusedError, ProviderUnavailableError
 from services.mdm_actions.settlement import Settlement
 from services.mdm_actions.store import Case, Command
 from services.mdm_actions.waking import Waking, is_to_be_woken
@@ -132,6 +132,8 @@ class Commands:
         """What has come between the order and now, as the end of the command; None when it still stands."""
         if command.kind is Kind.SUSPEND_LINE and case.over:
             return Outcome(State.CANCELLED, reason="phone_is_back")
+        if command.kind is Kind.SUSPEND_LINE and command.device != case.device:
+            return Outcome(State.CANCELLED, reason="another_phone_is_lost")
         if command.kind is not Kind.WIPE or command.statement is None:
             return None
         try:
@@ -146,7 +148,9 @@ class Commands:
     async def _put(self, case: Case, command: Command, last_look: Outcome | None, *, ask_first: bool) -> Said:
         if last_look:
             # It may have left before; then it is taken back below, otherwise it never leaves.
-            return await self._outside.ask(command) or last_look
+            said = await self._outside.ask(command)
+            never_left = isinstance(said, LineReading) and not line_reads(command.kind, said)
+            return last_look if said is None or never_left else said
         if command.kind is Kind.WIPE:
             presence = await self._outside.look(command)
             if not presence.enrolled:

@@ -1,10 +1,11 @@
 """Whatever course a case takes, the rules of containment hold. Drills, so that hundreds of steps take seconds."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.events import Event
@@ -18,12 +19,13 @@ from shared.events.reporter import (
     IncidentReopened,
     LineResumptionRequested,
     LineSuspensionRequested,
+    LossReportAmended,
     ReportVerified,
     StepRequested,
     WipeWithdrawn,
 )
 from shared.messaging import Timer
-from tests.mdm_actions.bench import Company, Service, lost, new_incident
+from tests.mdm_actions.bench import CALLBACK, Company, Service, lost, new_incident
 from tests.mdm_actions.conftest import Serving
 
 _PERSON = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
@@ -57,28 +59,46 @@ async def _fire(service: Service, incident: str) -> None:
         await service.parts.timers[timer.kind](timer)
 
 
-async def _course(service: Service, company: Company, device: str, door: str, steps: list[str]) -> list[Event]:
+@dataclass
+class _Told:
+    """An event of this service, and which phone the case was about when it was told."""
+
+    event: Event
+    lost: str
+
+
+async def _course(service: Service, company: Company, devices: list[str], door: str, steps: list[str]) -> list[_Told]:
+    """Take the steps; `devices`: of these the first was reported, and each time that it turns out to be another one,
+    the next."""
     incident, version, nonce = new_incident(), 1, "0" * 32
+    told: list[_Told] = []
 
     async def say(payload: Payload) -> None:
         await service.say(payload, incident, company.name, drill=True)
 
-    await say(lost(device, door=door))
+    await say(lost(devices[0], door=door))
     for step in steps:
         match step:
             case "fire":
                 await _fire(service, incident)
             case "wipe":
-                order = company.order(incident, device, version=version, drill=True)
+                order = company.order(incident, devices[0], version=version, drill=True)
                 nonce = order.statement.nonce
                 await say(order)
             case "withdraw":
                 version += 1
                 await say(WipeWithdrawn(nonce=nonce, reason="wait", decision_version=version))
+            case "other_phone":
+                version += 1
+                devices = [*devices[1:], devices[0]]
+                now = datetime.now(UTC)
+                await say(LossReportAmended(device=devices[0], callback=CALLBACK, changed=["device"], known_at=now))
             case _:
                 version += step == "recovered"
                 await say(_SAYINGS[step]())
-    return await service.events(incident)
+        events = await service.events(incident)
+        told += [_Told(event, devices[0]) for event in events[len(told) :]]
+    return told
 
 
 def _first(names: list[str], name: str) -> int:
@@ -105,7 +125,8 @@ async def test_no_course_breaks_the_order_of_containment(
     service, ours, personal = scene
     await service.kit.pool.execute("DELETE FROM nonce")
     await service.kit.pool.execute("DELETE FROM breaker")
-    events = await _course(service, company, company.device(ours if is_ours else personal), door, steps)
+    told = await _course(service, company, [company.device(ours if is_ours else personal)], door, steps)
+    events = [one.event for one in told]
     names = [event.entry.name for event in events if event.entry]
     if not is_ours:
         assert not {"WipeSent", "WipeConfirmed"} & set(names)
@@ -118,6 +139,22 @@ async def test_no_course_breaks_the_order_of_containment(
         if event.envelope.type == CarrierSuspended.event_type:
             _may_stop(CarrierSuspended.read(event.value), names[:place], steps)
     assert [event.envelope.sequence for event in events] == list(range(1, len(events) + 1))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(st.one_of(_STEP, st.sampled_from(["other_phone", "wipe", "stop_line"])), max_size=14))
+@example(steps=["stop_line", "other_phone", "fire", "fire", "fire", "fire", "fire"])
+@example(steps=["wipe", "other_phone", "fire", "fire", "fire", "fire", "fire"])
+async def test_only_the_line_of_the_phone_that_is_lost_is_stopped(
+    scene: Scene, company: Company, *, steps: list[str]
+) -> None:
+    service, ours, other = scene
+    await service.kit.pool.execute("DELETE FROM nonce")
+    await service.kit.pool.execute("DELETE FROM breaker")
+    devices = [company.device(ours), company.device(other)]
+    for told in await _course(service, company, devices, "signed_in", steps):
+        if told.event.envelope.type == CarrierSuspended.event_type:
+            assert CarrierSuspended.read(told.event.value).device == told.lost
 
 
 def _may_stop(suspended: CarrierSuspended, before: list[str], steps: list[str]) -> None:

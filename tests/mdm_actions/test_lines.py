@@ -9,6 +9,8 @@ from shared.events.mdm_actions import (
     CarrierSuspensionFailed,
     CommandRejected,
     ContainmentPlanned,
+    DeviceLocated,
+    DeviceUnlocked,
     ManualTaskDone,
     ManualTaskOpened,
     SuspensionTrigger,
@@ -162,3 +164,23 @@ async def test_a_call_that_was_not_made_in_time_stays_on_the_list_until_the_phon
     await service.say(_BACK, incident, company.name)
     await eventually(lambda: _tasks(service, company), lambda tasks: tasks == [])
     assert "CarrierSuspended" not in await service.names(incident)
+
+
+async def test_a_line_that_its_carrier_has_not_stopped_yet_when_the_phone_is_back_keeps_it_locked_no_longer(
+    service: Service, company: Company
+) -> None:
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident = new_incident()
+    await service.say(lost(company.device(row)), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    fault = {"kind": "answer", "status": 503, "calls": 1000, "match": f"{row['sim_id']}/suspend"}
+    await service.world.post("carrier", "/_faults", fault)
+    await service.say(_NAMED, incident, company.name)
+    await eventually(lambda: service.world.journal("carrier", f"{row['sim_id']}/suspend"), lambda calls: len(calls) > 0)
+    back = DeviceRecovered(recovered_at=datetime.now(UTC), from_whom="holder", identity_checked=Answer.YES)
+    await service.say(back, incident, company.name)
+    await service.told(incident, DeviceUnlocked)
+    assert ("suspend_line", "cancelled") in await service.commands(incident)
+    assert not (await phone.state())["lost_mode"]
