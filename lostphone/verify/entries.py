@@ -61,6 +61,8 @@ class Entries:
     """Of the log, that the reader trusts."""
     closed: Checkpoint | None = None
     """Where another log was closed from which this one goes on."""
+    _changes: list[tuple[int, set[bytes]]] = field(default_factory=list)
+    """Where the log went on with other keys, and the ids of those before and after."""
     _rows: dict[str, bytes] = field(default_factory=dict)
     """Hashes of rows of the index, of the chains that did not go on since the last one: there is one for every hour."""
     _before: tuple[bytes, bytes | None] | None = None
@@ -108,7 +110,13 @@ class Entries:
             self._offend("chains", "種類に必要な見出しがありません", "its header lacks what its kind needs", seq)
 
     def finish(self) -> None:
-        """After the last entry: an incident that was closed must be sealed."""
+        """After the last entry: what was closed must be sealed, and changes of keys lead to the reader's."""
+        known = {key.keyid for key in self.keys}
+        for seq, keys in reversed(self._changes):
+            if known & keys:
+                known |= keys
+            else:
+                self.findings.append({"finding": "keys_changed_outside_the_policy", "seq": seq})
         for subject, last in self.chains.items():
             if last.closes:
                 self._offend(
@@ -225,8 +233,7 @@ class Entries:
             self._offend(
                 "keys", "古い鍵は鍵の交代に署名していません", "the old key did not sign the change of keys", seq
             )
-        if not {key.keyid for key in self.keys} & {old.keyid, *(key.keyid for key in new)}:
-            self.findings.append({"finding": "keys_changed_outside_the_policy", "seq": seq})
+        self._changes.append((seq, {old.keyid, *(key.keyid for key in new)}))
 
     def judge(self, seq: int, opened: Opened, keyring: KeyRing) -> None:
         """What an entry says of its record, by the keys of the services. Raises for one of another shape."""

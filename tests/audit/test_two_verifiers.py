@@ -17,7 +17,7 @@ from services.audit.evidence import verify
 from services.audit.tlog import Checkpoint, LogKey, Policy, SignedNote, VerifierKey, WitnessKey
 from services.audit.tlog.note import Signature
 from tests.audit.conftest import BLINDING, LOG_KEYS, ORIGIN
-from tests.audit.forger import INCIDENT, INDEX, OTHER, POLICY, WITNESS, Forger, signed_text
+from tests.audit.forger import INCIDENT, INDEX, KEY, OTHER, POLICY, WITNESS, Forger, signed_keys, signed_text
 from tests.audit.naive import naive_root
 
 _BEFORE = LogKey("log.example/before", Ed25519PrivateKey.from_private_bytes(b"b" * 32))
@@ -141,6 +141,26 @@ def test_both_hold_an_index_against_the_chains_as_they_went_on_since_the_one_bef
     forger.headers[size + 1] |= {name: forger.headers[INDEX][name] for name in ("rows", "root")}
     said = ("disproved", "index", size + 1)
     assert _said(forger.save(tmp_path / "log")) == [said, said]
+
+
+def test_both_follow_the_keys_of_a_log_back_from_one_that_the_reader_knows(tmp_path: Path, forger: Forger) -> None:
+    names = [LogKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes([at]) * 32)) for at in range(3)]
+
+    def change(old: LogKey, new: LogKey) -> dict[str, Any]:
+        vkeys = [str(new.verifier)]
+        return {"keys": vkeys, "signed": str(old.verifier), "signature": signed_keys(vkeys, old)}
+
+    forger.headers.append({**forger.headers[KEY], **change(names[1], LOG_KEYS[0])})
+    forger.rests.append(forger.rests[KEY])
+    for first, strangers in ((change(names[0], names[1]), []), (change(names[0], names[2]), [KEY])):
+        forger.headers[KEY] |= first
+        forger.settle()
+        place = forger.save(tmp_path / "log")
+        alone = verify.check_log(str(place), verify.Options(verify.Policy(POLICY)))
+        command = run(DirectorySource(place), list(Policy.parse(POLICY).logs))
+        found = [{"finding": "keys_changed_outside_the_policy", "seq": seq} for seq in strangers]
+        assert (alone.outcome, alone.findings) == ("proved", found)
+        assert (command.exit_status, command.findings) == (0, found)
 
 
 _CLOSED = verify.CLOSED.encode()

@@ -616,6 +616,7 @@ class Walk:
     def __init__(self, report: Report, fetch: Callable[[str], bytes], policy: Policy | None) -> None:
         self.report, self.fetch = report, fetch
         self.known = {key.keyid for key in policy.logs} if policy else set()
+        self.changes: list[tuple[int, set[bytes]]] = []
         self.chains: dict[str, tuple[int, int, bytes, bool]] = {}
         self.offsets: dict[tuple[str, int], int] = {}
         self.kinds: dict[str, int] = {}
@@ -649,6 +650,7 @@ class Walk:
             self.report.offend("chains", "its header lacks what its kind needs", seq)
 
     def finish(self) -> None:
+        _find_strangers(self.report, self.changes, self.known)
         for subject, (seq, _, _, closes) in self.chains.items():
             if closes:
                 self.report.offend("seals", f"{subject} was closed by it, and no seal follows", seq)
@@ -691,7 +693,7 @@ class Walk:
         elif leaf.kind == "restore":
             self._restore(leaf)
         elif leaf.kind == "key":
-            _judge_keys(self.report, leaf, str(self.report.facts["origin"]), self.known)
+            self.changes.append(_judge_keys(self.report, leaf, str(self.report.facts["origin"])))
         elif leaf.kind in ("erasure", "hold") and not leaf.is_ordered_by(before):
             self.report.offend("erasures", NOT_ORDERED, leaf.seq)
 
@@ -1239,12 +1241,10 @@ class Bundle:
         return said
 
     def _keys(self) -> str:
-        known = {key.keyid for key in self._needed_policy().logs}
-        count = 0
-        for leaf in self._own("key"):
-            count += 1
-            _judge_keys(self.report, leaf, self._needed_checkpoint().origin, known)
-        return f"{count} changes of keys, each signed by the old one"
+        known, origin = {key.keyid for key in self._needed_policy().logs}, self._needed_checkpoint().origin
+        changes = [_judge_keys(self.report, leaf, origin) for leaf in self._own("key")]
+        _find_strangers(self.report, changes, known)
+        return f"{len(changes)} changes of keys, each signed by the old one"
 
     def _causes(self) -> None:
         places: dict[str, int] = {}
@@ -1288,8 +1288,8 @@ class Bundle:
             self.report.findings.append({"finding": finding, "seq": leaf.seq, "source": source, "due": due})
 
 
-def _judge_keys(report: Report, leaf: Leaf, origin: str, known: set[bytes]) -> None:
-    """Whether the old key signed that the log goes on with others; `known` are the ids of those that the reader gave."""
+def _judge_keys(report: Report, leaf: Leaf, origin: str) -> tuple[int, set[bytes]]:
+    """Whether the old key signed that the log goes on with others. Where that stands, and the ids of all of them."""
     keys = leaf.header["keys"]
     if not isinstance(keys, list):
         raise TypeError("a log goes on with a list of keys")
@@ -1298,8 +1298,16 @@ def _judge_keys(report: Report, leaf: Leaf, origin: str, known: set[bytes]) -> N
     signature = unbase64(leaf.header["signature"])
     if old.kind != ED25519 or not ed25519_verifies(old.public, statement, signature):
         report.offend("keys", "the old key did not sign the change of keys", leaf.seq)
-    if not known & {old.keyid, *new}:
-        report.findings.append({"finding": "keys_changed_outside_the_policy", "seq": leaf.seq})
+    return leaf.seq, {old.keyid, *new}
+
+
+def _find_strangers(report: Report, changes: Sequence[tuple[int, set[bytes]]], known: set[bytes]) -> None:
+    """Changes that do not lead to a key of the reader's: who knows the newest one knows by it those before."""
+    for seq, keys in reversed(changes):
+        if known & keys:
+            known = known | keys
+        else:
+            report.findings.append({"finding": "keys_changed_outside_the_policy", "seq": seq})
 
 
 class NotChecked(Exception):  # noqa: N818 - not an error
