@@ -48,6 +48,10 @@ class BackupError(Exception):
     """It could not be made or restored; the message says why, and what is left as it was."""
 
 
+class ProgramError(Exception):
+    """A program of PostgreSQL's could not do its work, as on a full disk; the message is what it said."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where everything is. `superuser_dsn` names the database; `kafka` is librdkafka's settings of the operator, None
@@ -60,7 +64,7 @@ class Source:
 
 def make(source: Source, file: Path) -> dict[str, Any]:
     """Write the backup, whole or not at all, readable by its owner only; its manifest. Raises `BackupError`,
-    `BrokerError`, or what asyncpg raises."""
+    `ProgramError`, `BrokerError`, or what asyncpg raises."""
     with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".backup-") as place:
         folder = Path(place)
         manifest = asyncio.run(_collect(source, folder))
@@ -184,13 +188,13 @@ def _write_log(source: Source, file: Path, ends: Mapping[int, int], sequences: b
 
 
 def dump(dsn: str, file: Path, snapshot: str | None = None) -> None:
-    """One database by pg_dump. Raises `BackupError`."""
+    """One database by pg_dump. Raises `ProgramError`."""
     chosen = [f"--snapshot={snapshot}"] if snapshot else []
     run("pg_dump", dsn, "--format=custom", "--compress=gzip:6", *chosen, f"--file={file}")
 
 
 def run(program: str, dsn: str, *arguments: str) -> None:
-    """One of PostgreSQL's programs; the password is not on its command line. Raises `BackupError`."""
+    """One of PostgreSQL's programs; its command line does not hold the password. Raises `ProgramError`."""
     parts = urlsplit(dsn)
     told = {
         "PGHOST": parts.hostname or "127.0.0.1",
@@ -208,7 +212,7 @@ def run(program: str, dsn: str, *arguments: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise BackupError(f"{program} failed: {done.stderr.strip()[-800:]}")
+        raise ProgramError(f"{program} failed: {done.stderr.strip()[-800:]}")
 
 
 def _database(dsn: str, name: str) -> str:

@@ -27,6 +27,7 @@ from lostphone.status import INSTALLATION, Status, data_directory
 from lostphone.topics import BrokerError
 
 _FAILURES: Final = (
+    made.ProgramError,
     BrokerError,
     EmbeddedError,
     ForeignDatabaseError,
