@@ -210,7 +210,7 @@ def installation(data_dir: Path | None = None) -> Iterator[tuple[Status, float]]
         place = data_dir or Path(folder) / "data"
         Path(folder).chmod(0o711)
         began = time.monotonic()
-        status = running.start_detached(place, progress)
+        status, _ = running.start_detached(place, progress)
         took = time.monotonic() - began
         try:
             yield status, took

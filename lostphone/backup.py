@@ -77,10 +77,12 @@ def make(source: Source, file: Path) -> dict[str, Any]:
 
 
 def must_be_new(*files: Path) -> None:
-    """Raises `BackupError` for one that is there."""
+    """Raises `BackupError` for one that is there, and `OSError` for one that cannot be made, before any is."""
     for file in files:
         if file.exists():
             raise BackupError(f"{file} exists already")
+        with file.open("xb"):
+            file.unlink()
 
 
 def keep_keys(data_dir: Path, file: Path) -> None:

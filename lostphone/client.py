@@ -15,11 +15,16 @@ _CALL_SIGN: Final = "lostphone-cli"
 
 
 class Client:
-    """One service, as one person."""
+    """One service, as one person. Raises `CouldNotError` for what cannot be a token."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Accept": "application/json", "User-Agent": _CALL_SIGN}
         if token is not None:
+            if not token.isascii() or not token.isprintable():
+                raise CouldNotError(
+                    "トークンに使えない文字が含まれています(改行など)。",
+                    "The token holds letters that no token has, such as the end of a line.",
+                )
             headers["Authorization"] = f"Bearer {token}"
         # Asked for by name: of a language that is only accepted, the person's own goes first.
         self._http = httpx2.Client(

@@ -15,11 +15,13 @@ from pydantic import SecretStr
 
 from lostphone import status
 from lostphone.embedded.kafka_properties import SCRAM, as_text
+from lostphone.screen import CouldNotError
 from lostphone.status import replace_private
 from shared.events.contracts.acls import OPERATOR
 from shared.messaging.kafka import KafkaConnection
 
 SASL_SSL: Final = "SASL_SSL"
+_SIGN_IN: Final = ("LOSTPHONE_KAFKA_USERNAME", "LOSTPHONE_KAFKA_PASSWORD", "LOSTPHONE_KAFKA_CA_FILE")
 
 
 def signed_in(principal: str, password: str, ca_file: Path) -> dict[str, str]:
@@ -73,14 +75,20 @@ def running_connection(kafka: status.Kafka, principal: str = OPERATOR) -> dict[s
 
 
 def connection_from_environment(bootstrap: str | None, told: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The broker at `bootstrap`, else at the address that the services read too, signed in as their variables say."""
+    """The broker at `bootstrap`, else at the address that the services read too, signed in as their variables say.
+    Raises `CouldNotError` when they do not say all of it."""
     servers = bootstrap or told.get("LOSTPHONE_KAFKA_BOOTSTRAP")
     connection: dict[str, Any] = {"bootstrap.servers": servers} if servers else {}
     if told.get("LOSTPHONE_KAFKA_SECURITY") == SASL_SSL:
+        if missing := [name for name in _SIGN_IN if not told.get(name)]:
+            raise CouldNotError(
+                f"LOSTPHONE_KAFKA_SECURITY=SASL_SSL には {', '.join(missing)} も必要です。",
+                f"LOSTPHONE_KAFKA_SECURITY=SASL_SSL needs {', '.join(missing)}, too.",
+            )
         connection |= signed_in(
-            told.get("LOSTPHONE_KAFKA_USERNAME", ""),
-            told.get("LOSTPHONE_KAFKA_PASSWORD", ""),
-            Path(told.get("LOSTPHONE_KAFKA_CA_FILE", "")),
+            told["LOSTPHONE_KAFKA_USERNAME"],
+            told["LOSTPHONE_KAFKA_PASSWORD"],
+            Path(told["LOSTPHONE_KAFKA_CA_FILE"]),
         )
     return connection
 

@@ -23,6 +23,7 @@ from lostphone.embedded import EmbeddedError
 from lostphone.embedded.kafka import has_brokers
 from lostphone.embedded.postgres import SUPERUSER
 from lostphone.kafka_access import SASL_SSL, Guard, connection_from_environment
+from lostphone.screen import why
 from lostphone.sources import VARIABLES, Part, Source, choose
 
 _ATTEMPTS = 5
@@ -64,7 +65,7 @@ class NamedPostgres:
             asyncio.run(_connect(self.address))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise EmbeddedError(
-                f"no PostgreSQL lets us in at {self._host}, which {VARIABLES['postgres', False]} names: {error}"
+                f"no PostgreSQL lets us in at {self._host}, which {VARIABLES['postgres', False]} names: {why(error)}"
             ) from error
 
     def superuser_dsn(self, database: str) -> str:

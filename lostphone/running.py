@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,7 +78,10 @@ def supervisor_pid(data_dir: Path) -> int | None:
 
 def running(data_dir: Path) -> status.Status | None:
     """Where everything is, when the installation runs and is ready."""
-    return status.read(data_dir) if supervisor_pid(data_dir) is not None else None
+    pid = supervisor_pid(data_dir)
+    found = status.read(data_dir) if pid is not None else None
+    # A supervisor that was killed left what it told behind.
+    return found if found is not None and found.processes["supervisor"].pid == pid else None
 
 
 def required(data_dir: Path) -> status.Status:
@@ -100,9 +103,11 @@ def require_down(data_dir: Path) -> None:
         )
 
 
-def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False, secure: bool = False) -> status.Status:
-    """Start an installation in the background and wait until it is ready, passing on what it says. Raises
-    `CouldNotError`."""
+def start_detached(
+    data_dir: Path, echo: Echo, *, fresh: bool = False, secure: bool = False
+) -> tuple[status.Status, bool]:
+    """Start an installation in the background and wait until it is ready, passing on what it says; and whether it is
+    this one, or one that was started here in the same moment. Raises `CouldNotError`."""
     if fresh:
         erase(data_dir)
     log = data_dir / "run" / "supervisor.log"
@@ -117,30 +122,61 @@ def start_detached(data_dir: Path, echo: Echo, *, fresh: bool = False, secure: b
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
         )
+    try:
+        with log.open(encoding="utf-8", errors="replace") as said:
+            return _until_ready(data_dir, child, said, echo)
+    except BaseException:
+        child.terminate()  # after Ctrl-C, too, nobody waits for it any more
+        raise
+
+
+def _until_ready(
+    data_dir: Path, child: "subprocess.Popen[bytes]", said: Iterable[str], echo: Echo
+) -> tuple[status.Status, bool]:
     deadline = time.monotonic() + _UP_WITHIN
-    with log.open(encoding="utf-8", errors="replace") as said:
-        while True:
-            ended = child.poll() is not None
-            for line in said:
-                echo(line.rstrip("\n"))
-            found = running(data_dir)
-            if found is not None and found.processes["supervisor"].pid == child.pid:
-                return found
-            if ended:
-                raise CouldNotError("起動できませんでした。", "It could not be started.")
-            if time.monotonic() > deadline:
-                child.send_signal(signal.SIGTERM)
-                raise CouldNotError(
-                    f"{_UP_WITHIN:.0f} 秒以内に起動しませんでした。{log} を見てください。",
-                    f"It was not ready within {_UP_WITHIN:.0f} seconds. See {log}.",
-                )
-            time.sleep(_LOOK_EVERY)
+    while True:
+        ended = child.poll()
+        for line in said:
+            echo(line.rstrip("\n"))
+        found = running(data_dir)
+        is_ours = found is not None and found.processes["supervisor"].pid == child.pid
+        # It ends well where another one was first, once that one is ready.
+        if found is not None and (is_ours or ended == 0):
+            return found, is_ours
+        if ended is not None:
+            raise CouldNotError("起動できませんでした。", "It could not be started.")
+        if time.monotonic() > deadline:
+            raise _not_ready(data_dir)
+        time.sleep(_LOOK_EVERY)
+
+
+def await_ready(data_dir: Path) -> status.Status | None:
+    """The installation that another process runs, or is starting, once it is ready; None when none runs. Raises
+    `CouldNotError`."""
+    deadline = time.monotonic() + _UP_WITHIN
+    while supervisor_pid(data_dir) is not None:
+        if (found := running(data_dir)) is not None:
+            return found
+        if time.monotonic() > deadline:
+            raise _not_ready(data_dir)
+        time.sleep(_LOOK_EVERY)
+    return None
+
+
+def _not_ready(data_dir: Path) -> CouldNotError:
+    log = data_dir / "run" / "supervisor.log"
+    return CouldNotError(
+        f"{_UP_WITHIN:.0f} 秒以内に起動しませんでした。{log} を見てください。",
+        f"It was not ready within {_UP_WITHIN:.0f} seconds. See {log}.",
+    )
 
 
 def stop(data_dir: Path) -> bool:
     """End what runs in this directory, in order; data stays. False when nothing ran. Raises `CouldNotError`."""
     pid = supervisor_pid(data_dir)
     if pid is None:
+        if not (data_dir / INSTALLATION).is_file():
+            return False  # what lies there is not ours
         status.remove(data_dir)
         return end_orphans(data_dir)
     os.kill(pid, signal.SIGTERM)

@@ -90,6 +90,8 @@ def foreign(text: str) -> str:
 
 def why(error: Exception) -> str:
     """What went wrong, as a part of a sentence: of what the system says its words, without number and path."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return str(Sentence("時間内に応答がありません", "no answer in time"))
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

@@ -32,6 +32,7 @@ _FAILURES: Final = (
     EmbeddedError,
     ForeignDatabaseError,
     OSError,
+    OverflowError,  # of a port in a DSN
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
 )

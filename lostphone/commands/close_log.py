@@ -16,7 +16,15 @@ from lostphone.screen import CouldNotError, SaidNoError, Sentence, progress, res
 from lostphone.status import data_directory
 from shared.postgres import MigrationError
 
-_FAILURES = (OSError, ValueError, EmbeddedError, MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_FAILURES = (
+    OSError,
+    OverflowError,
+    ValueError,
+    EmbeddedError,
+    MigrationError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
 
 
 def close_log(*, postgres: Postgres = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:

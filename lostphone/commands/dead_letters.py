@@ -15,7 +15,7 @@ from lostphone.commands.ops import Bootstrap, _broker, _connection
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.dead_letters import DeadLetter, read_all, redrive, settled, states
 from lostphone.installation import SERVICES
-from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, foreign, progress, result
+from lostphone.screen import NO, CouldNotError, SaidNoError, Sentence, foreign, progress, result, why
 from lostphone.status import Status, data_directory
 from lostphone.topics import BrokerError
 from shared.events.contracts import REDRIVABLE
@@ -130,7 +130,7 @@ def _asked(question: Any) -> Any:
     try:
         return asyncio.run(question)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise CouldNotError(f"データベースで失敗しました: {error}", f"Database: {error}") from error
+        raise CouldNotError(f"データベースで失敗しました: {why(error)}", f"Database: {why(error)}") from error
 
 
 def _with_state(letter: DeadLetter, state: str) -> DeadLetter:

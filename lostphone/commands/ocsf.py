@@ -83,7 +83,7 @@ def replay(
     mode = "count" if dry_run else "print" if to_stdout else "send"
     try:
         told = asyncio.run(_replay(sources, ocsf_version, since, mode))
-    except (asyncpg.PostgresError, KafkaError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError, OSError, OverflowError) as error:
         reason = what(error)
         raise CouldNotError(f"最後まで作れませんでした: {reason}", f"It could not be finished: {reason}") from error
     if mode == "print":

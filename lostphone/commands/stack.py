@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
-from lostphone.screen import Sentence, progress, result
+from lostphone.screen import CouldNotError, Sentence, progress, result
 from lostphone.sources import VARIABLES, Part, Source
 from lostphone.status import Status, data_directory
 
@@ -50,7 +50,7 @@ def up(
     if (pid := running.supervisor_pid(directory)) is not None:
         _already(directory, pid, as_json)
     elif detach:
-        found = running.start_detached(directory, lambda line: progress(line, line), fresh=fresh, secure=secure)
+        found, _ = running.start_detached(directory, lambda line: progress(line, line), fresh=fresh, secure=secure)
         _show(found, as_json)
     else:
         _supervise(directory, fresh, secure, as_json)
@@ -73,8 +73,10 @@ def _already(directory: Path, pid: int, as_json: bool) -> None:
     progress(
         f"すでに動いています(プロセス {pid}、{directory})。", f"It is already running (process {pid}, {directory})."
     )
-    if (found := running.running(directory)) is not None:
-        _show(found, as_json)
+    found = running.await_ready(directory)
+    if found is None:
+        raise CouldNotError("起動する前に終了しました。", "It ended before it was ready.")
+    _show(found, as_json)
 
 
 def _supervise(directory: Path, fresh: bool, secure: bool, as_json: bool) -> None:

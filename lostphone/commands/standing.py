@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -35,15 +36,22 @@ def status(
     else:
         try:
             found = Status.model_validate_json(installation.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValidationError) as error:
+            reason = why(error) if isinstance(error, OSError) else _amiss(error)
             raise CouldNotError(
-                f"{installation} は環境の記述として読めません: {why(error)}",
-                f"{installation} does not describe an installation: {why(error)}",
+                f"{installation} は環境の記述として読めません: {reason}",
+                f"{installation} does not describe an installation: {reason}",
             ) from error
     standing = asyncio.run(look(found, running_connection(found.kafka)))
     result(standing.public(), as_json, lambda out: _draw(out, standing))
     if standing.needs_person:
         raise typer.Exit(NO)
+
+
+def _amiss(error: ValidationError) -> str:
+    """The first thing, without what the file says: it holds passwords."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _draw(out: Console, standing: Standing) -> None:

@@ -45,11 +45,10 @@ def demo(
     began = time.monotonic()
     directory = data_directory(data_dir)
     claim(folder)
-    status = running.running(directory)
-    ours = status is None
+    status, ours = running.await_ready(directory), False
     if status is None:
         progress("環境を起動しています…", "Starting an installation for the demo …")
-        status = running.start_detached(directory, lambda line: progress(line, line), secure=secure)
+        status, ours = running.start_detached(directory, lambda line: progress(line, line), secure=secure)
     elif secure and status.kafka.security_protocol != SASL_SSL:
         raise SaidNoError(
             f"{directory} で動いている Kafka は --secure なしで作られています。別の --data-dir を指定してください。",

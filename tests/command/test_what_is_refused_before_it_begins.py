@@ -74,3 +74,50 @@ def test_a_wipe_is_not_proposed_by_who_declines(tmp_path: Path) -> None:
     said = refusal("approve", "an-incident", "--as", "propose", "--decline", "--data-dir", str(tmp_path))
     assert isinstance(said, CouldNotError)
     assert "--decline" in said.sentence.en
+
+
+@pytest.mark.parametrize("token", ["トークン", "two\nlines"])
+def test_what_cannot_be_a_token_is_not_sent(token: str) -> None:
+    said = refusal("timeline", "an-incident", "--url", "http://127.0.0.1:1", "--token", token)
+    assert isinstance(said, CouldNotError)
+    assert "token" in said.sentence.en
+    assert token not in said.sentence.en
+
+
+def test_signing_in_to_kafka_needs_all_of_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSTPHONE_KAFKA_SECURITY", "SASL_SSL")
+    monkeypatch.setenv("LOSTPHONE_KAFKA_USERNAME", "operator")
+    said = refusal("ops", "topics", "list", "--bootstrap", "127.0.0.1:1")
+    assert isinstance(said, CouldNotError)
+    assert "LOSTPHONE_KAFKA_PASSWORD, LOSTPHONE_KAFKA_CA_FILE" in said.sentence.en
+
+
+def test_a_file_that_describes_no_installation_is_refused_without_what_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "status.json"
+    file.write_text('{"data_dir": 7, "password": "a secret"}')
+    said = refusal("ops", "status", "--installation", str(file))
+    assert isinstance(said, CouldNotError)
+    assert said.sentence.en == f"{file} does not describe an installation: data_dir: Input should be a valid string"
+
+
+@pytest.mark.parametrize("dsn", ["nonsense", "postgresql://u:p@127.0.0.1:99999/x"])
+def test_a_database_address_that_is_none_is_refused(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSTPHONE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("LOSTPHONE_EVENT_KEYS_FILE", str(tmp_path / "event-keys.json"))
+    for words in (["ops", "ocsf", "replay", "--dry-run", "--dsn"], ["ops", "close-log", "--postgres"]):
+        assert isinstance(refusal(*words, dsn), CouldNotError)
+
+
+def test_no_backup_is_made_whose_keys_cannot_be_kept(tmp_path: Path) -> None:
+    words = ["ops", "backup", str(tmp_path / "backup"), "--postgres", "postgresql://127.0.0.1:1/x", "--without-log"]
+    said = refusal(*words, "--keys", str(tmp_path / "nowhere" / "keys"))
+    assert isinstance(said, CouldNotError)
+    assert said.sentence.en.endswith("nowhere/keys: No such file or directory")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_down_takes_nothing_away_where_no_installation_is(tmp_path: Path) -> None:
+    file = tmp_path / "status.json"
+    file.write_text("somebody else's")
+    assert CliRunner().invoke(app, ["down", "--data-dir", str(tmp_path)]).exit_code == 0
+    assert file.read_text() == "somebody else's"
