@@ -268,6 +268,8 @@ class Running[S: ServiceSettings]:
         """None when the database answers, else the reason."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._kit.pool.fetchval("SELECT 1"))
+            # One that fails after it was given up is nobody's error.
+            self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         # Not cancelled when it takes too long: over a network that is half open that would wait as well.
         await asyncio.wait([self._asking], timeout=_PROBE_SECONDS)
         if not self._asking.done():
