@@ -13,7 +13,8 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from services.mdm_actions import fleet
+from services.mdm_actions import fleet, store
+from services.mdm_actions.domain.command import Kind
 from services.mdm_actions.domain.inventory import BadRow, Changes, Row, compare, read
 from services.mdm_actions.domain.protection import Posture
 from services.mdm_actions.fleet import Device, Line
@@ -110,6 +111,8 @@ class Inventory:
             return
         device = await self._device(unit, organisation, row, record, before)
         await fleet.save_device(unit, device)
+        if device.ownership is not Ownership.COMPANY:
+            await _disarm_wipes(unit, device.device)
         if device.holder and row.holder_account:
             await fleet.save_account(unit, organisation, device.holder, row.holder_account)
         if back or _POSTURE_COLUMNS & set(changed):
@@ -181,6 +184,13 @@ class Inventory:
         marks = {name: self._people.ref(organisation, f"{name}/{value}") for name, value in row.identifiers().items()}
         holder = {"holder": self._people.ref(organisation, row.holder)} if row.holder else {}
         return {name: value for name, value in row.model_dump().items() if value is not None} | marks | holder
+
+
+async def _disarm_wipes(unit: Unit, device: str) -> None:
+    """A phone that is a person's own by now is not wiped by what was signed while it was the company's."""
+    for command in await store.unanswered(unit, device):
+        if command.kind is Kind.WIPE:
+            await unit.arm(command.incident, command.timer("disarm"), unit.now)
 
 
 def device_id(organisation: str, asset_tag: str) -> str:

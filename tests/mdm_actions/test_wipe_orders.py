@@ -229,3 +229,24 @@ async def test_a_phone_set_up_anew_since_the_order_is_left_alone(serving: Servin
             failed: Any = await service.told(incident, WipeFailed)
             assert failed.reason == "re_enrolled"
         assert "EraseDevice" not in await phone.obeyed()
+
+
+async def test_a_phone_that_becomes_personal_while_its_wipe_is_armed_is_not_wiped(
+    service: Service, company: Company
+) -> None:
+    row = company.row("A-1")
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    incident, device = new_incident(), company.device(row)
+    await service.say(lost(device), incident, company.name)
+    await service.told(incident, DeviceLocated)
+    await phone.tell("offline")
+    await service.say(company.order(incident, device), incident, company.name)
+    await service.told(incident, WipeSent)
+    await service.import_(company, [row | {"ownership": "personal"}])
+    await service.told(incident, WipeDisarmed)
+    before = await phone.obeyed()
+    await phone.tell("online")
+    await service.ring(incident, "locate")
+    await eventually(phone.obeyed, lambda done: len(done) > len(before))
+    assert "EraseDevice" not in await phone.obeyed()
