@@ -26,9 +26,11 @@ from shared.vault import MAX_PEOPLE, DataClass, People, Vault
 
 _ACTOR = "service/notifier"
 _NAMESPACE = UUID("0f0a3c77-44c1-5d31-9b7a-6b1d2f8f0e55")
-_CHUNK = 64
+_CHUNK = 24
+"""People whose messages are begun before any outcome of theirs is kept: of so many at most nobody knows, when the
+process is killed, whether a mail went out."""
 _AT_ONCE = 8
-_WORK_SECONDS = 25.0
+_WORK_SECONDS = 20.0
 """After this long nothing more is begun, and the timer is handed back once what was begun has ended: inside its lease,
 also when a provider takes its whole time."""
 _MAX_TRIES = 5
