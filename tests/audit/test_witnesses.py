@@ -133,7 +133,9 @@ async def test_another_history_is_refused_and_nothing_is_published(watched: Watc
     with pytest.raises(UnwitnessedError, match="HTTP 422") as refused:
         await watched.publish(publisher)
     assert refused.value.refusals[0].code == "witness_fork"
-    assert await watched.bench.reader.newest() is None
+    with pytest.raises(UnwitnessedError, match="HTTP 422"):
+        await watched.publish(watched.publisher("none"))
+    assert await watched.bench.reader.newest() is None, "nor where the policy would do without the witness"
     await publisher._wait_for_witnesses(UnwitnessedError(refused.value.refusals, ()))
     (finding,) = await watched.bench.outbox()
     assert (finding["topic"], json.loads(finding["value"])["finding"]) == (
