@@ -18,6 +18,11 @@ _VALIDITY = {
     Kind.REVOKE_SESSIONS: timedelta(hours=24),
     Kind.SUSPEND_LINE: timedelta(hours=24),
     Kind.RESUME_LINE: timedelta(hours=24),
+    # A stolen phone may be switched on after months: it is locked then, unless its case took the lock back. Apple's
+    # commands never expire; ten years stand for never.
+    Kind.LOST_MODE: timedelta(days=3650),
+    Kind.LOCK: timedelta(days=3650),
+    Kind.UNLOCK: timedelta(days=3650),
 }
 _DEVICE_VALIDITY = timedelta(days=30)
 """A phone that is off obeys when it comes back."""

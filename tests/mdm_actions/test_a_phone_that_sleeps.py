@@ -10,7 +10,7 @@ import pytest
 from services.mdm_actions.domain.command import Kind, State
 from services.mdm_actions.store import Command
 from services.mdm_actions.waking import is_to_be_woken
-from tests.mdm_actions.bench import Company, eventually, lost, new_incident
+from tests.mdm_actions.bench import Company, Service, eventually, lost, new_incident
 from tests.mdm_actions.conftest import Serving
 
 NOW = datetime(2026, 11, 25, 23, 40, tzinfo=UTC)
@@ -104,6 +104,22 @@ async def test_a_push_service_that_is_silent_keeps_no_order_from_leaving(serving
             await service.until_command(incident, "lost_mode", "succeeded")
             assert not any((await service.kit.health.ready()).values()), "orders go out all the same"
         assert await other.obeyed()
+
+
+async def test_its_lock_waits_for_years_and_is_obeyed_when_it_comes_back(service: Service, company: Company) -> None:
+    row, incident = company.row("A-1"), new_incident()
+    await service.import_(company, [row])
+    phone = await service.world.phone(row["udid"])
+    await phone.tell("offline")
+    async with service.timers():
+        await service.say(lost(company.device(row)), incident, company.name)
+        await service.until_command(incident, "lost_mode", "queued")
+        ends = await service.kit.pool.fetchval(
+            "SELECT expires_at - ordered_at FROM command WHERE incident = $1 AND kind = 'lost_mode'", incident
+        )
+        assert ends > timedelta(days=5 * 365)
+        await phone.tell("online")
+        await service.until_command(incident, "lost_mode", "succeeded")
 
 
 def _command(since: timedelta, *, kind: Kind = Kind.LOST_MODE, state: State = State.QUEUED) -> Command:
