@@ -217,10 +217,11 @@ async def alert(connection: Any, alert_id: str, organisation: str | None = None)
 
 
 async def alerts(connection: Any, organisation: str, subject: str | None = None) -> list[Alert]:
-    """Alerts of an organisation or of one incident, newest first."""
+    """Alerts of an organisation or of one incident, at most 200: those that still call for somebody, then the others,
+    the newest first."""
     rows = await connection.fetch(
         """SELECT * FROM alert WHERE organisation = $1 AND ($2::text IS NULL OR subject = $2)
-           ORDER BY opened_at DESC LIMIT 200""",
+           ORDER BY ended OR acknowledged_at IS NOT NULL, opened_at DESC LIMIT 200""",
         organisation,
         subject,
     )

@@ -152,3 +152,18 @@ async def test_hearing_a_report_again_wakes_nobody_again(notifier: Notifier, inc
     await notifier.heard_of(incident, "alert-sent")
     await notifier.hear_again(record)
     assert await notifier.kit.pool.fetchval("SELECT count(*) FROM alert WHERE subject = $1", incident) == 1
+
+
+async def test_what_calls_for_somebody_is_listed_before_what_was_taken(notifier: Notifier, incident: str) -> None:
+    """However many came and were taken since: the list has an end."""
+    await notifier.hear(incident, lost())
+    (sent,) = await notifier.heard_of(incident, "alert-sent")
+    await notifier.kit.pool.execute(
+        "INSERT INTO alert (alert, subject, organisation, drill, kind, opened_at, acknowledged_by, acknowledged_at) "
+        "SELECT uuidv7()::text, 'org-' || $1, $1, false, 'device_lost', now() + interval '1 minute', 'person-a', now() "
+        "FROM generate_series(1, 250)",
+        notifier.organisation,
+    )
+    desk = await notifier.someone("desk")
+    listed = (await desk.get("/v1/alerts"))["alerts"]
+    assert (len(listed), listed[0]["alert"]) == (200, sent["alert"])
