@@ -297,7 +297,14 @@ async def test_a_server_that_is_down_is_an_outage(bench: Bench, closed_port: int
 
 @pytest.mark.parametrize(
     "answer",
-    ["<html>maintenance</html>", [], {}, {"command_uuid": "5a5aee79-26d0-42d0-b04e-3ae6d1c615e6"}, {"status": []}, {"command_error": 1}],
+    [
+        "<html>maintenance</html>",
+        [],
+        {},
+        {"command_uuid": "5a5aee79-26d0-42d0-b04e-3ae6d1c615e6"},
+        {"status": []},
+        {"command_error": 1},
+    ],
     ids=str,
 )
 async def test_what_is_no_answer_of_the_server_says_not_that_it_took_the_command(
