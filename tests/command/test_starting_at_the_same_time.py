@@ -42,9 +42,14 @@ def test_one_that_another_process_is_starting_is_there_once_it_is_ready(tmp_path
 
 def test_ctrl_c_while_one_is_started_in_the_background_ends_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    up = subprocess.Popen(
-        [sys.executable, "-m", "lostphone", "up", "--detach", "--data-dir", str(data)], stderr=subprocess.DEVNULL
-    )
+    # Where the suite itself was started in the background, its children would ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "lostphone", "up", "--detach", "--data-dir", str(data)], stderr=subprocess.DEVNULL
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         _until(lambda: running.supervisor_pid(data) is not None)
         up.send_signal(signal.SIGINT)

@@ -24,7 +24,7 @@ async def test_the_service_ends_with_an_error(installation: Installed, monkeypat
         running = Running("reporter", kit, Parts(_Nothing(), create_app(kit, title="reporter")), ["consumer"])
         working = asyncio.create_task(running.until(asyncio.Event()))
         async with asyncio.timeout(60):
-            while kit.health.failing().get("consumer") is not None:  # noqa: ASYNC110 - it has not joined yet
+            while (await kit.health.ready()).get("consumer", "not joined") is not None:  # noqa: ASYNC110 - it has not joined yet
                 await asyncio.sleep(0.02)
         monkeypatch.setattr(Fetcher, "_get_actions_per_node", unexpected)
         async with asyncio.timeout(60):

@@ -68,8 +68,9 @@ def _letters(bus: Bus) -> dict[str, list[dict[str, str]]]:
                 message = consumer.poll(5)
                 assert message is not None
                 low = message.offset() + 1
-                letter = {name: data.decode(errors="replace") for name, data in message.headers()}
-                found.setdefault(message.key().decode(), []).append(letter)
+                # Others on this broker may have left one without headers or key: it belongs to no subject.
+                letter = {name: data.decode(errors="replace") for name, data in message.headers() or ()}
+                found.setdefault((message.key() or b"").decode(errors="replace"), []).append(letter)
         return found
     finally:
         consumer.close()
