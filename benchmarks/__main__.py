@@ -77,10 +77,11 @@ def audit(*, quick: Quick = False) -> None:
 
 
 async def _audit(place: Ground, parts: Parts, *, quick: bool) -> None:
+    # Before what writes gigabytes: the disk works them off for minutes, and whoever waits for it meanwhile is held up.
+    await parts.go("steady", lambda: audit_latency.steady(place, 2000, 2 if quick else 5, 2 if quick else 4))
     for size in (1000, 2000):
         await parts.go(f"append_{size}", partial(audit_append.batches, place, size, 2 if quick else 8))
     await parts.go("singles", lambda: audit_append.singles(place, 300 if quick else 1000))
-    await parts.go("steady", lambda: audit_latency.steady(place, 2000, 2 if quick else 5, 2 if quick else 4))
     await parts.go("verification", lambda: audit_reading.verification(place, 10_000 if quick else 50_000))
     await parts.go("million", lambda: audit_reading.million(place, 1_000_000, 300 if quick else 2000))
 
