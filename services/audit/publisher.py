@@ -134,16 +134,15 @@ class Publisher:
             if newest["size"] == size:
                 metrics.LOG_VERIFIED.set_to_current_time()
                 return False
-        await self._require_continued(connection, Checkpoint(self._origin, size, root), newest)
-        now = datetime.now(UTC)
         checkpoint = Checkpoint(self._origin, size, root)
+        await self._require_continued(connection, checkpoint, newest)
+        now = datetime.now(UTC)
         signatures = tuple(key.sign(checkpoint, int(now.timestamp())) for key in self._keys)
         note = SignedNote(checkpoint.text(), signatures)
         if self._witnesses is not None and size:
             note = await self._witnessed(self._witnesses, connection, checkpoint, note, newest["size"] if newest else 0)
         if self._guard is not None:
             # Outside first: what is published must be known there even if the database is lost in this moment.
-            await self._guard.check(connection, size)
             self._guard.keep(bytes(note))
         await connection.execute(_KEEP, size, root, bytes(note), now)
         metrics.LOG_VERIFIED.set_to_current_time()
