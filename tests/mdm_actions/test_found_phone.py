@@ -22,7 +22,7 @@ from shared.events.reporter import (
     LineSuspensionRequested,
     StepRequested,
 )
-from tests.mdm_actions.bench import Company, Phone, Service, eventually, lost, new_incident
+from tests.mdm_actions.bench import Company, Phone, Service, eventually
 
 _PERSON = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
 _MISUSE = LineSuspensionRequested(reason="misuse_of_line", named_by=_PERSON)
@@ -111,12 +111,7 @@ async def test_the_desk_cannot_unlock_out_of_order(service: Service, company: Co
 
 async def _back(service: Service, company: Company, answers: int) -> tuple[str, Phone]:
     """A locked phone that came back, and answers the order to unlock with this error."""
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident = new_incident()
-    await service.say(lost(company.device(row)), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, _, phone = await service.lost_phone(company)
     await phone.behave(errors={"DisableLostMode": answers})
     await service.say(_recovered(), incident, company.name)
     return incident, phone
@@ -136,12 +131,7 @@ async def test_an_order_to_unlock_that_failed_is_not_given_again_by_itself(servi
 
 
 async def test_locating_stops_when_the_phone_is_back_or_the_case_ends(service: Service, company: Company) -> None:
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident = new_incident()
-    await service.say(lost(company.device(row)), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, _, phone = await service.lost_phone(company)
     await service.ring(incident, "locate")
     await service.told(incident, DeviceLocated, count=2)
     await service.say(IncidentClosed(outcome="written_off", prevention_actions=0), incident, company.name)
@@ -155,12 +145,7 @@ async def test_locating_stops_when_the_phone_is_back_or_the_case_ends(service: S
 
 
 async def test_a_cancelled_case_that_goes_on_locks_the_phone_again(service: Service, company: Company) -> None:
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident = new_incident()
-    await service.say(lost(company.device(row)), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, _, phone = await service.lost_phone(company)
     await service.say(IncidentCancelled(reason="found_in_bag"), incident, company.name)
     await service.told(incident, DeviceUnlocked)
     await service.say(IncidentReopened(reason="it_was_another_phone"), incident, company.name)
@@ -171,12 +156,7 @@ async def test_a_cancelled_case_that_goes_on_locks_the_phone_again(service: Serv
 async def test_a_phone_that_is_back_stays_so_when_its_case_is_cancelled_and_goes_on(
     service: Service, company: Company
 ) -> None:
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident = new_incident()
-    await service.say(lost(company.device(row)), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, _, phone = await service.lost_phone(company)
     await service.say(_recovered(), incident, company.name)
     await service.told(incident, DeviceUnlocked)
     await service.say(IncidentCancelled(reason="found_before_exposure"), incident, company.name)

@@ -9,7 +9,6 @@ from shared.events.mdm_actions import (
     CarrierSuspensionFailed,
     CommandRejected,
     ContainmentPlanned,
-    DeviceLocated,
     DeviceUnlocked,
     ManualTaskDone,
     ManualTaskOpened,
@@ -169,16 +168,13 @@ async def test_a_call_that_was_not_made_in_time_stays_on_the_list_until_the_phon
 async def test_a_line_that_its_carrier_has_not_stopped_yet_when_the_phone_is_back_keeps_it_locked_no_longer(
     service: Service, company: Company
 ) -> None:
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident = new_incident()
-    await service.say(lost(company.device(row)), incident, company.name)
-    await service.told(incident, DeviceLocated)
-    fault = {"kind": "answer", "status": 503, "calls": 1000, "match": f"{row['sim_id']}/suspend"}
+    sim = company.row("A-1")["sim_id"]
+    incident, _, phone = await service.lost_phone(company, sim_id=sim)
+    suspend = f"{sim}/suspend"
+    fault = {"kind": "answer", "status": 503, "calls": 1000, "match": suspend}
     await service.world.post("carrier", "/_faults", fault)
     await service.say(_NAMED, incident, company.name)
-    await eventually(lambda: service.world.journal("carrier", f"{row['sim_id']}/suspend"), lambda calls: len(calls) > 0)
+    await eventually(lambda: service.world.journal("carrier", suspend), lambda calls: len(calls) > 0)
     back = DeviceRecovered(recovered_at=datetime.now(UTC), from_whom="holder", identity_checked=Answer.YES)
     await service.say(back, incident, company.name)
     await service.told(incident, DeviceUnlocked)

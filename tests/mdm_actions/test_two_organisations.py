@@ -1,6 +1,6 @@
 """Nothing of one organisation is seen or moved by another, whatever an event or a request names."""
 
-from shared.events.mdm_actions import CommandRejected, ContainmentPlanned, DeviceLocated
+from shared.events.mdm_actions import CommandRejected, ContainmentPlanned
 from shared.events.reporter import ContainmentStep, StepRequested
 from tests.mdm_actions.bench import Company, Service, lost, new_incident
 
@@ -24,12 +24,7 @@ async def test_an_incident_cannot_name_another_companys_phone(
 async def test_another_company_neither_reads_nor_steers_an_incident(
     service: Service, company: Company, other_company: Company
 ) -> None:
-    row = company.row("A-1")
-    await service.import_(company, [row])
-    phone = await service.world.phone(row["udid"])
-    incident = new_incident()
-    await service.say(lost(company.device(row)), incident, company.name)
-    await service.told(incident, DeviceLocated)
+    incident, _, phone = await service.lost_phone(company)
     before = await phone.obeyed()
     unlock = StepRequested(step=ContainmentStep.UNLOCK, reason="mine")
     await service.say(unlock, incident, other_company.name)

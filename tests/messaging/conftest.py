@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as OtherProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -74,6 +75,13 @@ class Bus:
             assert not any(await producer.send(records))
         finally:
             await producer.close()
+
+    def transactions(self) -> OtherProducer:
+        """Somebody else with access to the topic, who writes in transactions; a key goes where ours would."""
+        settings = {"bootstrap.servers": self.bootstrap, "transactional.id": self.topic, "log_level": 0}
+        producer = OtherProducer(settings | {"partitioner": "murmur2"})
+        producer.init_transactions()
+        return producer
 
     @asynccontextmanager
     async def relaying(self, service: str = "reporter") -> AsyncIterator[Relay]:

@@ -1,7 +1,6 @@
 """A transaction that somebody leaves open in the log holds back what lies behind it: readiness says where."""
 
 import pytest
-from confluent_kafka import Producer
 
 from shared.events.reporter import IncidentReopened
 from shared.messaging import Dispatch, reach
@@ -14,10 +13,7 @@ async def test_readiness_names_the_place_until_the_transaction_ends_and_then_all
 ) -> None:
     monkeypatch.setattr(reach, "_HELD_BACK_SECONDS", 0.2)
     heard = Heard()
-    stranger = Producer(
-        {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
-    )
-    stranger.init_transactions()
+    stranger = bus.transactions()
     stranger.begin_transaction()
     stranger.produce(bus.topic, b"{}", incident.encode())
     stranger.flush(10)
@@ -43,10 +39,7 @@ async def test_transactions_that_end_leave_readiness_green(
 ) -> None:
     monkeypatch.setattr(reach, "_HELD_BACK_SECONDS", 0.0)
     heard = Heard()
-    stranger = Producer(
-        {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
-    )
-    stranger.init_transactions()
+    stranger = bus.transactions()
     for end in (stranger.commit_transaction, stranger.abort_transaction):
         stranger.begin_transaction()
         stranger.produce(bus.topic, b"{}", incident.encode())

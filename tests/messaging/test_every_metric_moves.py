@@ -9,7 +9,6 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.group import LeaveGroupRequest
-from confluent_kafka import Producer as StrangeProducer
 from confluent_kafka.admin import AdminClient
 
 from shared.events import Event, Signer
@@ -175,8 +174,7 @@ async def test_a_consumer_that_pauses_tells_how_many_records_wait_and_how_old_th
 
 
 async def test_the_end_of_a_transaction_is_no_record_that_a_service_is_behind_by(bus: Bus, incident: str) -> None:
-    stranger = StrangeProducer({"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "log_level": 0})
-    stranger.init_transactions()
+    stranger = bus.transactions()
     stranger.begin_transaction()
     for number in range(2):
         stranger.produce(bus.topic, b"{}", incident.encode(), partition=number)

@@ -37,10 +37,7 @@ async def test_a_record_that_was_not_taken_lies_before_the_end_and_the_end_of_a_
     end = LogEnd(bus.connection, bus.topic)
     pool = bus.pools["notifier"]
     assert await end.is_reached(pool, incident)
-    producer = Producer(
-        {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
-    )
-    producer.init_transactions()
+    producer = bus.transactions()
     for finish in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
         producer.produce(bus.topic, b"{}", incident.encode())
@@ -60,10 +57,7 @@ async def test_what_lies_behind_a_transaction_that_goes_on_was_not_heard_though_
     bus: Bus, incident: str
 ) -> None:
     end, pool = LogEnd(bus.connection, bus.topic), bus.pools["notifier"]
-    producer = Producer(
-        {"bootstrap.servers": bus.bootstrap, "transactional.id": bus.topic, "partitioner": "murmur2", "log_level": 0}
-    )
-    producer.init_transactions()
+    producer = bus.transactions()
     producer.begin_transaction()
     producer.produce(bus.topic, b"{}", incident.encode())
     producer.flush(10)
