@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import orjson
 
-from lostphone import backup_log
+from lostphone import backup_log, topic_reader
 from lostphone.database import DATABASE, NANOMDM
 from lostphone.embedded.postgres import find_programs
 from lostphone.installation import SERVICES
@@ -132,7 +132,7 @@ async def _collect(source: Source, folder: Path) -> dict[str, Any]:
             snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
             moment = datetime.now(UTC)
             # After the snapshot: every record that left an outbox before it lies below these ends.
-            ends = await asyncio.to_thread(backup_log.ends, source.kafka, LOG_TOPIC) if source.kafka else {}
+            ends = await asyncio.to_thread(topic_reader.ends, source.kafka, LOG_TOPIC) if source.kafka else {}
             dumping = asyncio.to_thread(dump, source.superuser_dsn, folder / f"{DATABASE}.dump", snapshot)
             sequences = await _sequences(connection)
             facts = await _facts(connection)
@@ -180,10 +180,10 @@ def _write_log(source: Source, file: Path, ends: Mapping[int, int], sequences: b
     keyring = KeyRing(source.event_keys)
 
     def all_of_it() -> Generator[Received]:
-        yield from backup_log.cut(backup_log.records(kafka, LOG_TOPIC, ends), keyring, sequences)
+        yield from backup_log.cut(topic_reader.records(kafka, LOG_TOPIC, ends), keyring, sequences)
         for service in SERVICES:
             topic = dead_letter_topic(service)
-            yield from backup_log.records(kafka, topic, backup_log.ends(kafka, topic))
+            yield from topic_reader.records(kafka, topic, topic_reader.ends(kafka, topic))
 
     with closing(all_of_it()) as found:
         return backup_log.write(file, found)

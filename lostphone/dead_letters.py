@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 from confluent_kafka import KafkaException, Producer
 
-from lostphone.tail import follow
+from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError
 from shared.events import Received
 from shared.events.contracts import dead_letter_topic, redrive_topic

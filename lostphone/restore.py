@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from lostphone import backup_log, database, unfinished_restore
+from lostphone import backup_log, database, topic_reader, unfinished_restore
 from lostphone.audit_keys import AuditKeys
 from lostphone.backup import LOG_FILE, BackupError, newest_note, run, unpack
 from lostphone.closed_log import NothingToCloseError, set_aside
@@ -117,7 +117,7 @@ async def restore(target: Target, file: Path, *, replace: bool = False, copy: Pa
         await _refuse_to_overwrite(target, replace or unfinished_restore.is_marked(target.data_dir))
         if unfinished_restore.wrote_log(target.data_dir):
             await asyncio.to_thread(unfinished_restore.start_over, target.kafka, _log_of(folder))
-        ends = await asyncio.to_thread(backup_log.ends, target.kafka, LOG_TOPIC)
+        ends = await asyncio.to_thread(topic_reader.ends, target.kafka, LOG_TOPIC)
         writes_log = not any(ends.values())
         if writes_log:
             refuse_another_log(target.log_vkeys, str(manifest.get("checkpoint") or "").encode())
@@ -161,7 +161,7 @@ def _compare(target: Target, folder: Path, ends: Mapping[int, int]) -> None:
         raise BackupError(
             f"the log ends before the backup's in partition {short[0]}: it is another log, or lost its end"
         )
-    with closing(backup_log.records(target.kafka, LOG_TOPIC, until)) as found:
+    with closing(topic_reader.records(target.kafka, LOG_TOPIC, until)) as found:
         for mine, theirs in zip_longest(_log_of(folder), found):
             if mine is None or theirs is None or not unfinished_restore.same(mine, theirs):
                 record = theirs or mine
@@ -320,7 +320,7 @@ def _said_by_audit(target: Target) -> dict[str, int]:
     """The last sequence that audit gave to each subject; its events are on topics of their own, not in the log."""
     found: dict[str, int] = {}
     for topic in (entry.type for entry in event_types() if entry.writer == "audit"):
-        said = _said(target, topic, backup_log.ends(target.kafka, topic), {})
+        said = _said(target, topic, topic_reader.ends(target.kafka, topic), {})
         for subject, sequence in said.last["audit"].items():
             found[subject] = max(found.get(subject, 0), sequence)
     return found
@@ -330,7 +330,7 @@ def _said(target: Target, topic: str, ends: Mapping[int, int], known: Mapping[st
     """What each service has said in a topic. `known`: by service and subject, up to where it still knows that."""
     keyring = KeyRing(target.audit_keys.event_keys)
     said = _Said()
-    for record in backup_log.records(target.kafka, topic, ends):
+    for record in topic_reader.records(target.kafka, topic, ends):
         said.records += 1
         reading = read(record, keyring)
         if isinstance(reading, Event):

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from lostphone import backup_log
+from lostphone import topic_reader
 from lostphone.audit_keys import AuditKeys
 from lostphone.backup import BackupError
 from services.audit.domain.leaf import Kind, Leaf
@@ -65,7 +65,7 @@ async def record_again(dsn: str, kafka: Mapping[str, Any], keys: AuditKeys, orig
 
 def _told(kafka: Mapping[str, Any], size: int, origin: str) -> list[_Told]:
     by_seq: dict[int, _Told] = {}
-    with closing(backup_log.records(kafka, TIMELINE_TOPIC, backup_log.ends(kafka, TIMELINE_TOPIC))) as found:
+    with closing(topic_reader.records(kafka, TIMELINE_TOPIC, topic_reader.ends(kafka, TIMELINE_TOPIC))) as found:
         for record in found:
             said = orjson.loads(record.value or b"{}")
             if said.get("seq", -1) >= size and said.get("log", origin) == origin:
@@ -86,7 +86,7 @@ def _records(kafka: Mapping[str, Any], wanted: set[tuple[int | None, int | None]
         if partition is not None and offset is not None:
             since[partition] = min(since.get(partition, offset), offset)
             until[partition] = max(until.get(partition, 0), offset + 1)
-    found = backup_log.records(kafka, LOG_TOPIC, until, since)
+    found = topic_reader.records(kafka, LOG_TOPIC, until, since)
     return {(record.partition, record.offset): record for record in found}
 
 

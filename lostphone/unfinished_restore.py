@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from lostphone import backup_log, topics
+from lostphone import topic_reader, topics
 from lostphone.backup import BackupError
 from lostphone.batch_writer import without_producer
 from lostphone.refill import end_what_was_begun
@@ -69,7 +69,7 @@ def start_over(connection: Mapping[str, Any], kept: Iterator[Received]) -> None:
 
 def _strange(connection: Mapping[str, Any], kept: Iterator[Received]) -> Received | None:
     """A record of the log that is not of the backup."""
-    with closing(backup_log.records(connection, LOG_TOPIC, backup_log.ends(connection, LOG_TOPIC))) as found:
+    with closing(topic_reader.records(connection, LOG_TOPIC, topic_reader.ends(connection, LOG_TOPIC))) as found:
         for theirs in found:
             if (theirs.key, theirs.headers, theirs.value) == (None, (), None):
                 continue  # stands for a beginning that is deleted when all is written

@@ -13,7 +13,7 @@ from lostphone.commands.options import AsJson, DataDir
 from lostphone.kafka_access import connection_from_environment, running_connection
 from lostphone.screen import CouldNotError, Sentence, console, foreign, write_json
 from lostphone.status import data_directory
-from lostphone.tail import follow
+from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Event, KeyRing, Reading, Received, Unopened, read
 from shared.events.contracts.topics import OCSF_TOPIC

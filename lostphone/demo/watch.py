@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from lostphone.screen import CouldNotError
-from lostphone.tail import follow
+from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError
 from shared.events import LOG_TOPIC, Event, KeyRing, Reading, read
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from lostphone.commands.tail import _draw, describe, topic_name
-from lostphone.tail import follow
+from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError, apply
 from shared.events import Envelope, KeyRing, Received, Signer, find, read
 from shared.events.contracts import Topic

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from lostphone import backup_log, status
+from lostphone import status, topic_reader
 from lostphone.identity import someone, token
 from lostphone.installation import Installation
 from shared.events import LOG_TOPIC, Event, KeyRing, read
@@ -59,7 +59,7 @@ class Place:
         """Every verified event of the log."""
         kafka = {"bootstrap.servers": self.status.kafka.bootstrap}
         keyring = KeyRing(self.data_dir / "event-keys.json")
-        records = backup_log.records(kafka, LOG_TOPIC, backup_log.ends(kafka, LOG_TOPIC))
+        records = topic_reader.records(kafka, LOG_TOPIC, topic_reader.ends(kafka, LOG_TOPIC))
         readings = [read(record, keyring) for record in records]
         return [reading for reading in readings if isinstance(reading, Event)]
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from lostphone import backup_log
+from lostphone import backup_log, topic_reader
 from lostphone.batch_writer import without_producer
 from lostphone.refill import Refilled, fill
 from shared.events import Received, Unopened
@@ -119,7 +119,7 @@ def _kept(bus: Bus, folder: Path) -> list[Received]:
 
 
 def _read(bus: Bus, topic: str) -> list[Received]:
-    return list(backup_log.records(_kafka(bus), topic, backup_log.ends(_kafka(bus), topic)))
+    return list(topic_reader.records(_kafka(bus), topic, topic_reader.ends(_kafka(bus), topic)))
 
 
 def _written(bus: Bus, kept: list[Received]) -> Refilled:

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from lostphone import backup_log, standing
+from lostphone import standing, topic_reader
 from lostphone.refill import fill
 from shared.events import Received
 from tests.messaging.conftest import Bus
@@ -41,16 +41,16 @@ def holed(request: pytest.FixtureRequest, bus: Bus) -> list[int]:
 
 
 def test_operators_read_it_to_its_end(bus: Bus, holed: list[int]) -> None:
-    found = list(backup_log.records(_kafka(bus), bus.topic, backup_log.ends(_kafka(bus), bus.topic)))
+    found = list(topic_reader.records(_kafka(bus), bus.topic, topic_reader.ends(_kafka(bus), bus.topic)))
     assert [record.offset for record in found] == holed
 
 
 def test_a_service_that_took_all_records_is_behind_by_none(bus: Bus, holed: list[int]) -> None:
-    ends = backup_log.ends(_kafka(bus), bus.topic)
+    ends = topic_reader.ends(_kafka(bus), bus.topic)
     heard = {0: holed[-1] + 1} if holed else {}
     assert standing.lag(_kafka(bus), heard, ends, bus.topic) == {"lag": 0, "lag_age": 0.0}
     _write(bus, [(_PLAIN, 1)])
-    ends = backup_log.ends(_kafka(bus), bus.topic)
+    ends = topic_reader.ends(_kafka(bus), bus.topic)
     behind = standing.lag(_kafka(bus), heard, ends, bus.topic)
     assert behind["lag"] == 1
     assert behind["lag_age"] > 0
@@ -77,13 +77,15 @@ def test_a_service_is_not_behind_by_what_was_deleted_before_it_was_heard(bus: Bu
 
 
 def _assert_comes_back(bus: Bus, offsets: list[int]) -> None:
-    ends = backup_log.ends(_kafka(bus), bus.topic)
-    kept = list(backup_log.records(_kafka(bus), bus.topic, ends))
+    ends = topic_reader.ends(_kafka(bus), bus.topic)
+    kept = list(topic_reader.records(_kafka(bus), bus.topic, ends))
     assert [record.offset for record in kept] == offsets
     empty = bus.redrive_topic
     written = fill(_kafka(bus), _in(empty, kept), exactly=frozenset({empty}))
     assert (written.records, written.refused) == (len(offsets), {})
-    assert list(backup_log.records(_kafka(bus), empty, backup_log.ends(_kafka(bus), empty))) == list(_in(empty, kept))
+    assert list(topic_reader.records(_kafka(bus), empty, topic_reader.ends(_kafka(bus), empty))) == list(
+        _in(empty, kept)
+    )
 
 
 def _in(topic: str, records: list[Received]) -> Iterator[Received]:

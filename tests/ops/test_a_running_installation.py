@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from lostphone import backup_log, unfinished_restore
+from lostphone import topic_reader, unfinished_restore
 from sandbox.companies import fleet, inventory
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Envelope, Signer, event_types
 from tests.audit.running import eventually
@@ -463,7 +463,7 @@ async def _throw_bomb(place: Place, length: int) -> None:
 def _assert_no_fork(place: Place) -> None:
     kafka = {"bootstrap.servers": place.status.kafka.bootstrap}
     leaves: dict[int, set[str]] = {}
-    for record in backup_log.records(kafka, TIMELINE_TOPIC, backup_log.ends(kafka, TIMELINE_TOPIC)):
+    for record in topic_reader.records(kafka, TIMELINE_TOPIC, topic_reader.ends(kafka, TIMELINE_TOPIC)):
         said = json.loads(record.value or b"{}")
         leaves.setdefault(said["seq"], set()).add(said["leaf"])
     assert leaves

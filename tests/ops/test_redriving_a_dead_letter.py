@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from lostphone.dead_letters import DeadLetter, read_all, redrive, settled
-from lostphone.tail import follow
+from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError
 from shared.events import Event, Received
 from shared.events.reporter import IncidentReopened
