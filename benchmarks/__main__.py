@@ -78,7 +78,7 @@ def audit(*, quick: Quick = False) -> None:
 
 async def _audit(place: Ground, parts: Parts, *, quick: bool) -> None:
     # Before what writes gigabytes: the disk works them off for minutes, and whoever waits for it meanwhile is held up.
-    await parts.go("steady", lambda: audit_latency.steady(place, 2000, 2 if quick else 5, 2 if quick else 4))
+    await parts.go("steady", lambda: audit_latency.steady(place, 2000, 2.0, 2 if quick else 12))
     for size in (1000, 2000):
         await parts.go(f"append_{size}", partial(audit_append.batches, place, size, 2 if quick else 8))
     await parts.go("singles", lambda: audit_append.singles(place, 300 if quick else 1000))

@@ -7,18 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
 from benchmarks.audit_append import Bare, followed, open_writer
-from benchmarks.figures import latency, progress, say
+from benchmarks.figures import progress, say, taken_in_turns
 from benchmarks.ground import Ground
 from benchmarks.records import Records
 from shared.events import Reading, read
 
 _MOST = 2000
+_WARM_SECONDS = 1.0
+"""Plans, caches and the subjects' first events are those of a writer that has just started."""
 
 type Write = Callable[[Sequence[Reading]], Awaitable[None]]
 
 
-async def steady(ground: Ground, rate: int, seconds: float, rounds: int) -> None:
-    """Both writers take whatever is waiting, in turn for so many seconds each."""
+async def steady(ground: Ground, rate: int, seconds: float, turns: int) -> None:
+    """Both writers take whatever is waiting, in turns of so many seconds each."""
     progress(f"{rate} events a second, one by one …")
     writer = await open_writer(ground, "steady", Records())
     bare = await Bare.open(ground, "steady")
@@ -31,16 +33,17 @@ async def steady(ground: Ground, rate: int, seconds: float, rounds: int) -> None
         rows = [_row(next(numbered), reading) for reading in readings]
         await bare.copy("keyed", rows)
 
-    ours: list[float] = []
-    theirs: list[float] = []
-    for _ in range(rounds):
+    async def take_turns(seconds: float) -> tuple[list[float], list[float]]:
         number = int(rate * seconds)
         async with followed(writer.units.pool):
-            ours += await _drive(writer.read(writer.records.take(number)), writer.append, rate)
-        theirs += await _drive([read(record, keys) for record in others.take(number)], plain, rate)
+            ours = await _drive(writer.read(writer.records.take(number)), writer.append, rate)
+        return ours, await _drive([read(record, keys) for record in others.take(number)], plain, rate)
+
+    await take_turns(_WARM_SECONDS)
+    ours, theirs = zip(*[await take_turns(seconds) for _ in range(turns)], strict=True)
     await writer.close()
     await bare.connection.close()
-    say(latency(f"audit_durable_at_{rate}", ours, theirs, rate=float(rate)))
+    say(taken_in_turns(f"audit_durable_at_{rate}", ours, theirs, rate=float(rate)))
 
 
 async def _drive(readings: Sequence[Reading], write: Write, rate: int) -> list[float]:

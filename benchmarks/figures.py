@@ -5,7 +5,8 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 
@@ -64,6 +65,19 @@ def latency(name: str, seconds: Sequence[float], bare: Sequence[float] | None = 
     more |= {"samples": len(seconds)}
     rate = more.pop("rate", None)
     return Figure(name, rate=rate, p50_ms=p50 * 1000, p99_ms=p99 * 1000, **figure, more=more)
+
+
+def taken_in_turns(name: str, ours: Sequence[Sequence[float]], bare: Sequence[Sequence[float]], **more: Any) -> Figure:
+    """p50 and p99 of all turns; the ratios are medians of the turns' ratios, so that a disk that stops once in a turn
+    of one path says nothing for the other. `ratio_p99_of_all`: of all turns together, such a stop included."""
+    figure = latency(name, list(chain(*ours)), list(chain(*bare)), **more)
+    more = figure.more | {"ratio_p99_of_all": figure.ratio_p99, "turns": len(ours)}
+    return replace(figure, ratio_p50=_ratio(0.5, ours, bare), ratio_p99=_ratio(0.99, ours, bare), more=more)
+
+
+def _ratio(share: float, ours: Sequence[Sequence[float]], bare: Sequence[Sequence[float]]) -> float:
+    pairs = zip(ours, bare, strict=True)
+    return statistics.median(percentile(mine, share) / percentile(theirs, share) for mine, theirs in pairs)
 
 
 def compared(name: str, rates: Sequence[float], bare: Sequence[float], **more: Any) -> Figure:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from benchmarks.figures import Figure, latency, progress, say
+from benchmarks.figures import Figure, progress, say, taken_in_turns
 from benchmarks.installed import Installed, Phone, beside
 from benchmarks.processes import memory
 
@@ -25,13 +25,13 @@ async def rates(installed: Installed, per_second: dict[int, int], rounds: int) -
         await _some(installed, installed.report, 1, list(islice(ours, _WARM)))
         for rate, of_round in per_second.items():
             progress(f"{rate} reports a second …")
-            took: list[float] = []
-            bare: list[float] = []
+            took: list[list[float]] = []
+            bare: list[list[float]] = []
             for _ in range(rounds):
-                bare += await _some(installed, installed.report_bare, rate, list(islice(theirs, of_round)))
-                took += await _some(installed, installed.report, rate, list(islice(ours, of_round)))
+                bare.append(await _some(installed, installed.report_bare, rate, list(islice(theirs, of_round))))
+                took.append(await _some(installed, installed.report, rate, list(islice(ours, of_round))))
                 await installed.quiet()
-            say(latency(f"report_to_lock_{rate}", took, bare, rate=float(rate)))
+            say(taken_in_turns(f"report_to_lock_{rate}", took, bare, rate=float(rate)))
 
 
 async def _some(installed: Installed, report: Report, rate: int, phones: list[Phone]) -> list[float]:
