@@ -4,17 +4,8 @@ Importing this package registers all events.
 """
 
 from shared.events import audit, mdm_actions, notifier, reporter
-from shared.events.envelope import (
-    MAX_CONTENT_TYPE_BYTES,
-    Envelope,
-    Event,
-    Reading,
-    Received,
-    Rejection,
-    Unopened,
-    read,
-    statement,
-)
+from shared.events.envelope import MAX_CONTENT_TYPE_BYTES, Envelope, Received, Unopened
+from shared.events.reading import Event, Reading, Rejection, read, statement
 from shared.events.registry import LOG_TOPIC, TIMELINE_TOPIC, EventType, event_types, find
 from shared.events.signing import KeyRing, Signer
 

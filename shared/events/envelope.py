@@ -1,21 +1,20 @@
 """The CloudEvents 1.0 envelope on Kafka: `ce_*` headers in binary mode, structured mode on input.
 
 headers, value = Envelope(...).sign(signer, payload)      # a writer
-reading = read(received, keyring)                         # a reader: Event or Rejection
+headers, value = unwrap(received)                         # a reader: however the record is wrapped
+Envelope.of(attributes_of(headers))
 """
 
-import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from shared.events.payload import Payload
-from shared.events.registry import EventType, find
-from shared.events.signing import KeyRing, Signer, signing_input
+from shared.events.signing import Signer
 
 CONTENT_TYPE = "content-type"
 MAX_VALUE_BYTES = 900_000
@@ -75,6 +74,37 @@ class Envelope:
     dataschema: str | None = None
     keyid: str | None = None
 
+    @classmethod
+    def of(cls, attributes: Mapping[str, str]) -> "Envelope":
+        """The envelope of these attributes, whose required ones are all there. Raises `NotAnEventError`."""
+        if attributes["specversion"] != "1.0":
+            raise NotAnEventError("specversion_unknown")
+        if not _SEQUENCE.fullmatch(attributes["sequence"]):
+            raise NotAnEventError("sequence_malformed")
+        if not _SUBJECT.fullmatch(attributes["subject"]):
+            raise NotAnEventError("subject_malformed")
+        try:
+            time = datetime.fromisoformat(attributes["time"])
+        except ValueError:
+            raise NotAnEventError("time_malformed") from None
+        if time.tzinfo is None:
+            raise NotAnEventError("time_malformed")
+        return cls(
+            id=attributes["id"],
+            source=attributes["source"],
+            type=attributes["type"],
+            subject=attributes["subject"],
+            time=time,
+            sequence=int(attributes["sequence"]),
+            organisation=attributes["organisation"],
+            actor=attributes["actor"],
+            drill=attributes.get("drill") == "true",
+            causationid=attributes.get("causationid"),
+            traceparent=attributes.get("traceparent"),
+            dataschema=attributes.get("dataschema"),
+            keyid=attributes.get("keyid"),
+        )
+
     def headers(self) -> list[tuple[str, bytes]]:
         """All headers but the signature, in the order of their names."""
         attributes = {
@@ -107,98 +137,26 @@ class Envelope:
         return [*headers, ("ce_signature", signature.encode())], value
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A record whose envelope is right and whose signature verifies."""
-
-    envelope: Envelope
-    value: bytes
-    received: Received
-
-    @property
-    def entry(self) -> EventType | None:
-        """Its type in the registry; None for a type that this version does not know."""
-        return find(self.envelope.type)
+class NotAnEventError(ValueError):
+    """A record is no event; the message is the reason, as it stands in the timeline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A record that acts nowhere, and why. `unparsed`: not an event; `unverified`: nobody of ours vouches for it."""
-
-    kind: Literal["unparsed", "unverified"]
-    reason: str
-    received: Received
-
-
-type Reading = Event | Rejection
-
-
-class _NotAnEventError(ValueError):
-    pass
-
-
-def read(received: Received, keyring: KeyRing) -> Reading:
-    """Decode and verify one record. Never raises for what a record holds."""
-    try:
-        headers, value = _unwrap(received)
-        attributes = _attributes(headers)
-        envelope = _envelope(attributes)
-    except _NotAnEventError as error:
-        return Rejection("unparsed", str(error), received)
-    key = received.key or b""
-    if key != envelope.subject.encode() or attributes["partitionkey"] != envelope.subject:
-        return Rejection("unverified", "key_is_not_subject", received)
-    reason = _unverified(envelope, keyring, attributes.get("signature"), key=key, headers=headers, value=value)
-    if reason:
-        return Rejection("unverified", reason, received)
-    return Event(envelope, value, received)
-
-
-def statement(received: Received) -> bytes:
-    """What the writer of an event signed, hashed: the same however the record is wrapped. Raises `ValueError` for what
-    is no event."""
-    headers, value = _unwrap(received)
-    return hashlib.sha256(signing_input(received.key or b"", headers, value)).digest()
-
-
-def _unverified(
-    envelope: Envelope,
-    keyring: KeyRing,
-    signature: str | None,
-    *,
-    key: bytes,
-    headers: Iterable[tuple[str, bytes]],
-    value: bytes,
-) -> str | None:
-    if signature is None or envelope.keyid is None:
-        return "signature_missing"
-    entry = keyring.find(envelope.keyid)
-    if entry is None:
-        return "key_unknown"
-    if not keyring.verifies(envelope.keyid, signature, key, headers, value):
-        return "signature_invalid"
-    known = find(envelope.type)
-    if envelope.source != f"/lostphone/{entry.service}" or (known is not None and known.writer != entry.service):
-        return "writer_not_registered"
-    return None
-
-
-def _unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
+def unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
     """Headers and value in binary mode; a structured record is turned into one."""
     if received.value is None:
-        raise _NotAnEventError("value_null")
+        raise NotAnEventError("value_null")
     if isinstance(received.value, Unopened):
-        raise _NotAnEventError("batch_not_unpacked")
+        raise NotAnEventError("batch_not_unpacked")
     if len(received.value) > MAX_VALUE_BYTES:
-        raise _NotAnEventError("value_too_large")
+        raise NotAnEventError("value_too_large")
     if len(received.headers) > _MAX_HEADERS:
-        raise _NotAnEventError("too_many_headers")
+        raise NotAnEventError("too_many_headers")
     # Of a name it is known how many letters it has, each of up to four bytes.
     if sum([4 * len(name) + len(data or b"") for name, data in received.headers]) > _MAX_HEADERS_BYTES:
-        raise _NotAnEventError("headers_too_long")
+        raise NotAnEventError("headers_too_long")
     headers = [(name, data) for name, data in received.headers if data is not None]
     if len(headers) != len(received.headers):
-        raise _NotAnEventError("header_null")
+        raise NotAnEventError("header_null")
     for name, data in headers:
         if len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:
             if data.startswith(b"application/cloudevents+json"):
@@ -212,7 +170,7 @@ def _structured(value: bytes, content_type: bytes) -> tuple[list[tuple[str, byte
         content_type[:MAX_CONTENT_TYPE_BYTES].decode()
     except UnicodeDecodeError:
         # Its entry in the timeline would not say that it is structured.
-        raise _NotAnEventError("content_type_not_utf8") from None
+        raise NotAnEventError("content_type_not_utf8") from None
     document = _json_object(value)
     data = document.pop("data", None)
     headers = [
@@ -228,7 +186,7 @@ def _structured(value: bytes, content_type: bytes) -> tuple[list[tuple[str, byte
         return headers, orjson.dumps(data)
     except orjson.JSONEncodeError:
         # It reads four times as deep as it writes.
-        raise _NotAnEventError("nested_too_deeply") from None
+        raise NotAnEventError("nested_too_deeply") from None
 
 
 def _attribute(item: Any) -> bytes:
@@ -240,58 +198,28 @@ def _json_object(value: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(value)
     except orjson.JSONDecodeError:
-        raise _NotAnEventError("not_json") from None
+        raise NotAnEventError("not_json") from None
     if not isinstance(document, dict):
-        raise _NotAnEventError("not_an_object")
+        raise NotAnEventError("not_an_object")
     return document
 
 
-def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+def attributes_of(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, data in headers:
         if name[:3] != "ce_":
             continue
         if len(data) > _MAX_HEADER_BYTES:
-            raise _NotAnEventError("header_too_long")
+            raise NotAnEventError("header_too_long")
         if name[3:] in attributes:
-            raise _NotAnEventError("header_duplicate")
+            raise NotAnEventError("header_duplicate")
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            raise _NotAnEventError("header_not_utf8") from None
+            raise NotAnEventError("header_not_utf8") from None
         if not text.isprintable() and _CONTROL.search(text):
-            raise _NotAnEventError("header_has_control_character")
+            raise NotAnEventError("header_has_control_character")
         attributes[name[3:]] = text
     if not attributes.keys() >= _REQUIRED:
-        raise _NotAnEventError(f"header_missing:{next(name for name in _REQUIRED if name not in attributes)}")
+        raise NotAnEventError(f"header_missing:{next(name for name in _REQUIRED if name not in attributes)}")
     return attributes
-
-
-def _envelope(attributes: dict[str, str]) -> Envelope:
-    if attributes["specversion"] != "1.0":
-        raise _NotAnEventError("specversion_unknown")
-    if not _SEQUENCE.fullmatch(attributes["sequence"]):
-        raise _NotAnEventError("sequence_malformed")
-    if not _SUBJECT.fullmatch(attributes["subject"]):
-        raise _NotAnEventError("subject_malformed")
-    try:
-        time = datetime.fromisoformat(attributes["time"])
-    except ValueError:
-        raise _NotAnEventError("time_malformed") from None
-    if time.tzinfo is None:
-        raise _NotAnEventError("time_malformed")
-    return Envelope(
-        id=attributes["id"],
-        source=attributes["source"],
-        type=attributes["type"],
-        subject=attributes["subject"],
-        time=time,
-        sequence=int(attributes["sequence"]),
-        organisation=attributes["organisation"],
-        actor=attributes["actor"],
-        drill=attributes.get("drill") == "true",
-        causationid=attributes.get("causationid"),
-        traceparent=attributes.get("traceparent"),
-        dataschema=attributes.get("dataschema"),
-        keyid=attributes.get("keyid"),
-    )

@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka.annotations import KafkaMessage
 
-from shared.events import LOG_TOPIC, KeyRing, Reading, Received, read
+from shared.events import LOG_TOPIC, KeyRing, Reading, Received
 from shared.messaging.batch import Place, age, count, firsts, lasts, length, place_of, received
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
 from shared.messaging.in_turn import TakesAtOnce
@@ -30,6 +30,7 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
 from shared.messaging.position import claim, read_positions
 from shared.messaging.reach import Reach
+from shared.messaging.read_together import read_together
 from shared.messaging.redrive import first_place, redrive, remember
 from shared.messaging.subscription import broker, tolerant, undecoded
 from shared.messaging.unit import Unit, Units
@@ -47,8 +48,6 @@ _TELL_LIMIT_SECONDS = 10.0
 _GATHER_SECONDS = 0.2
 _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
-_STRETCH = 8
-"""So many records are read before anything else of the process goes on."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
 
@@ -287,14 +286,9 @@ class Consumer:
         return len(new)
 
     async def _read(self, batch: Sequence[Received]) -> dict[Place, Reading]:
-        """What those of the log say. Signatures take long, and others of the process have their turn meanwhile."""
-        readings: dict[Place, Reading] = {}
-        for number, record in enumerate(batch):
-            if number % _STRETCH == _STRETCH - 1:
-                await asyncio.sleep(0)
-            if record.topic == self._topic:
-                readings[place_of(record)] = read(record, self._keyring)
-        return readings
+        """What those of the log say."""
+        records = [record for record in batch if record.topic == self._topic]
+        return dict(zip(map(place_of, records), await read_together(records, self._keyring), strict=True))
 
     async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
         sink = self._sink
