@@ -128,8 +128,11 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 @contextmanager
 def bind(**facts: str | None) -> Iterator[None]:
     """Say in every entry inside the block what it is about: `incident`, `event_id`, `organisation`."""
-    with structlog.contextvars.bound_contextvars(**{name: fact for name, fact in facts.items() if fact is not None}):
+    before = structlog.contextvars.bind_contextvars(**{name: fact for name, fact in facts.items() if fact is not None})
+    try:
         yield
+    finally:
+        structlog.contextvars.reset_contextvars(**before)
 
 
 def redact(_logger: Any, _method: str, entry: Entry) -> Entry:
