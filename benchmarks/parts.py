@@ -34,6 +34,8 @@ class Parts:
 
     def _say(self, name: str, error: Exception) -> None:
         self.failed += 1
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
         reason = f"{type(error).__name__}: {error}"
         progress(f"{name} failed: {reason}")
         say(Figure(name, more={"failed": reason}))
