@@ -249,8 +249,8 @@ class Disclosures:
             cause = await unit.emit(issued, current.scope, actor=actor)
         await told_by_publication(unit, self._duties, known, at=unit.now, cause=cause)
 
-    async def retract(self, unit: Unit, current: Disclosure, *, reason: str, actor: str) -> None:
-        """Take the public text back, visibly."""
+    async def retract(self, unit: Unit, known: Incident, current: Disclosure, *, reason: str, actor: str) -> None:
+        """Take the public text back, visibly. What it stood in for is owed again, unless another text is public."""
         await unit.connection.execute(
             "UPDATE disclosure SET retracted_at = $2, retract_reason = $3 WHERE disclosure = $1",
             current.id,
@@ -264,7 +264,9 @@ class Disclosures:
             reason=reason,
             retracted_at=unit.now,
         )
-        await unit.emit(retracted, current.scope, actor=actor)
+        cause = await unit.emit(retracted, current.scope, actor=actor)
+        if await ledger.published_at(unit.connection, known.id) is None:
+            await self._duties.publication_ended(unit, known, cause=cause)
 
 
 async def load(connection: Any, disclosure: str, organisation: str | None = None) -> Disclosure | None:

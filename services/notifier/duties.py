@@ -1,13 +1,15 @@
 """Opens, warns of and ends duties: each in the caller's unit, with its events and timers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
 from services.notifier import ledger, store
 from services.notifier.alerts import Alerts
+from services.notifier.domain.case import Case
 from services.notifier.domain.deadline import last_call
-from services.notifier.domain.facts import facts_of
+from services.notifier.domain.facts import Facts, facts_of
+from services.notifier.domain.filing import Stated, stated
 from services.notifier.domain.rules import decide
 from services.notifier.rulebook import Rulebook
 from services.notifier.store import Duty, EndedOn, Incident
@@ -17,8 +19,11 @@ from shared.messaging import Timer, Unit, Units
 ACTOR = "service/notifier"
 ALL_TOLD = "all_principals_told"
 TOLD_AND_PUBLISHED = "told_and_published"
+PUBLISHED = "published"
+_BY_PUBLICATION = (PUBLISHED, TOLD_AND_PUBLISHED, "published_in_place")
 POLICE_TOLD = "police_report_filed"
 _TIMERS = ("duty_soft", "duty_last_call", "duty_due")
+_FINAL, _SUPPLEMENT = "final", "supplement"
 
 
 class Refusal(StrEnum):
@@ -48,7 +53,8 @@ class Duties:
         ended = {duty_id: duty for duty_id, duty in kept.items() if duty.state != "open"}
         only_report = known.case.assessment is None and not overdue_assessment
         standing = {duty_id: duty.opened for duty_id, duty in kept.items() if duty_id not in ended}
-        for opened in self._owed(known, known_at, only_report=only_report, standing=standing):
+        facts = _facts(known.case, kept.values())
+        for opened in self._owed(known, facts, known_at, only_report=only_report, standing=standing):
             before = ended.get(opened.duty)
             if before is not None:
                 if not await self._is_owed_again(unit, known, before, opened):
@@ -61,13 +67,19 @@ class Duties:
                 await self.meet_recipient(unit, known, "police", how=POLICE_TOLD, at=police[0].filed_at, cause=cause)
 
     def _owed(
-        self, known: Incident, known_at: datetime, *, only_report: bool, standing: Mapping[str, DutyOpened]
+        self,
+        known: Incident,
+        facts: Facts,
+        known_at: datetime,
+        *,
+        only_report: bool,
+        standing: Mapping[str, DutyOpened],
     ) -> list[DutyOpened]:
         assessment = known.case.assessment
         return decide(
             self._rulebook.of(known.scope.organisation),
             known.id,
-            facts_of(known.case),
+            facts,
             known_at=known_at,
             reported_at=known.case.reported_at,
             assessment_version=assessment.version if assessment else None,
@@ -77,7 +89,10 @@ class Duties:
 
     async def _is_owed_again(self, unit: Unit, known: Incident, ended: Duty, found: DutyOpened) -> bool:
         """Whether facts have come up since that the end of a duty did not rest on: it is owed for sure on a ground that
-        was not sure when it was waived, or more people are concerned than were told."""
+        was not sure when it was waived, or more people are concerned than were told. A supplement is found on nothing
+        else than what has changed since the last one."""
+        if found.phase == _SUPPLEMENT:
+            return True
         on = ended.ended_on
         if ended.state == "waived":
             new = bool(set(found.reasons) - set(on.grounds)) if on else ended.opened.provisional
@@ -91,15 +106,16 @@ class Duties:
         return on is not None and people > (on.people or 0)
 
     async def _ended_on(self, unit: Unit, duty: Duty) -> EndedOn | None:
-        """What is sure about a duty now."""
+        """What is known about a duty now."""
         known = await store.incident(unit.connection, duty.scope.subject)
         if known is None:
             return None
-        owed = self._owed(known, duty.opened.known_at, only_report=False, standing={})
+        facts = _facts(known.case, await store.duties(unit.connection, known.id))
+        owed = self._owed(known, facts, duty.opened.known_at, only_report=False, standing={})
         grounds = [
             reason for found in owed if found.duty == duty.id and not found.provisional for reason in found.reasons
         ]
-        return EndedOn(grounds, known.case.assessment.people if known.case.assessment else None)
+        return EndedOn(grounds=grounds, people=facts.people, stated=stated(known.case))
 
     async def _open(self, unit: Unit, known: Incident, opened: DutyOpened, cause: str | None) -> None:
         await store.state_duty(unit, known.scope, opened)
@@ -211,6 +227,36 @@ class Duties:
             if duty.state == "open" and duty.opened.recipient == recipient:
                 await self.meet(unit, duty, how=how, met_at=at, cause=cause)
 
+    async def publication_ended(self, unit: Unit, known: Incident, *, cause: str) -> None:
+        """Nothing is public any more: what was met by publication is owed again, by the dates that it had."""
+        kept = await store.duties(unit.connection, known.id)
+        facts = _facts(known.case, kept)
+        for duty in kept:
+            if duty.state != "met" or duty.how not in _BY_PUBLICATION:
+                continue
+            before = duty.opened
+            owed = self._owed(known, facts, before.known_at, only_report=False, standing={})
+            dates = {"known_at": before.known_at, "soft_due": before.soft_due, "due": before.due}
+            for opened in (found.model_copy(update=dates) for found in owed if found.duty == duty.id):
+                await store.open_again(unit, duty.id)
+                await self._open(unit, known, opened, cause)
+
     async def _quiet(self, unit: Unit, duty: Duty) -> None:
         for kind in _TIMERS:
             await unit.disarm(duty.scope.subject, f"{kind}:{duty.id}")
+
+
+def _facts(case: Case, duties: Iterable[Duty]) -> Facts:
+    now = stated(case)
+    changed = {rule: said.changes(now) for rule, said in _said(duties).items()}
+    return facts_of(case).model_copy(update={"changed_since_filed": changed})
+
+
+def _said(duties: Iterable[Duty]) -> dict[str, Stated]:
+    """By rule, what its filed final report says, or what was known when its last supplement was ended."""
+    said: dict[str, Stated] = {}
+    for duty in sorted(duties, key=lambda duty: duty.opened.phase == _SUPPLEMENT):
+        told = {_FINAL: duty.state == "filed", _SUPPLEMENT: duty.state != "open"}.get(duty.opened.phase, False)
+        if told and duty.ended_on is not None and duty.ended_on.stated is not None:
+            said[duty.opened.rule] = duty.ended_on.stated
+    return said

@@ -17,7 +17,7 @@ from services.notifier.channels.outlets import Outlets
 from services.notifier.domain import notice as text
 from services.notifier.domain.document import Issuer
 from services.notifier.domain.principals import PrincipalFile
-from services.notifier.duties import ALL_TOLD, TOLD_AND_PUBLISHED, Duties
+from services.notifier.duties import ALL_TOLD, PUBLISHED, TOLD_AND_PUBLISHED, Duties
 from services.notifier.ledger import Batch, Listed, Row
 from services.notifier.store import Incident
 from shared.events.notifier import NoticesSent, NoticesSettled
@@ -277,7 +277,7 @@ def _keys_are_known(batch: Batch, now: datetime) -> bool:
 async def told_by_publication(unit: Unit, duties: Duties, known: Incident, *, at: datetime, cause: str) -> None:
     """Publication stands in for notice where people could not be reached (Article 26(2), proviso), whichever of the two
     came first."""
-    await duties.meet_recipient(unit, known, "public", how="published", at=at, cause=cause)
+    await duties.meet_recipient(unit, known, "public", how=PUBLISHED, at=at, cause=cause)
     by_state, _ = await ledger.counts(unit.connection, known.id)
     covered = {"accepted": sum(by_state.values())}
     if by_state.get("accepted") and everybody_told(known, covered):

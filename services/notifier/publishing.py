@@ -69,10 +69,10 @@ class Publishing:
     async def retract(self, disclosure: str, order: orders.Reason, who: Acting) -> View:
         """Take the public text back."""
 
-        async def step(unit: Unit, _: Incident, found: Disclosure) -> None:
+        async def step(unit: Unit, known: Incident, found: Disclosure) -> None:
             if found.public is None:
                 raise problem("not_issued")
-            await self._desk.disclosures.retract(unit, found, reason=order.reason, actor=who.actor)
+            await self._desk.disclosures.retract(unit, known, found, reason=order.reason, actor=who.actor)
 
         return await self._act(disclosure, who, step)
 

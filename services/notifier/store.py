@@ -1,10 +1,13 @@
 """The notifier's tables: cases, duties, alerts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from services.notifier.domain.case import Case
+from services.notifier.domain.filing import Stated
 from shared.events.notifier import DutyOpened
 from shared.messaging import Scope, Unit
 
@@ -21,13 +24,16 @@ class Incident:
         return self.scope.subject
 
 
-@dataclass(frozen=True)
-class EndedOn:
-    """What was sure when a duty was ended."""
+class EndedOn(BaseModel):
+    """What was known when a duty was ended."""
+
+    model_config = ConfigDict(frozen=True)
 
     grounds: list[str]
-    """Why it was owed; none while it was provisional, or did not hold any more."""
+    """Why it was surely owed; none while it was provisional, or did not hold any more."""
     people: int | None
+    stated: Stated | None = None
+    """What a report said then; None for duties that were ended before this was kept."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def _duty(row: Any) -> Duty:
     return Duty(
         opened=DutyOpened.read(row["opened"]),
         scope=Scope(row["incident"], row["organisation"], row["drill"]),
-        ended_on=EndedOn(**row["ended_on"]) if row["ended_on"] else None,
+        ended_on=EndedOn.model_validate(row["ended_on"]) if row["ended_on"] else None,
         **{name: row[name] for name in _PLAIN},
     )
 
@@ -172,15 +178,16 @@ async def end_duty(
         receipt_hash,
         how,
         waived_by,
-        asdict(on) if on else None,
+        on.model_dump(mode="json") if on else None,
     )
 
 
 async def open_again(unit: Unit, duty_id: str) -> None:
     """Forget how it had ended; the timeline knows."""
     await unit.connection.execute(
-        """UPDATE duty SET state = 'open', overdue = false, ended_at = NULL, how = NULL, waiver_by = NULL,
-               waiver_reason = NULL, waived_by = NULL, ended_on = NULL WHERE duty = $1""",
+        """UPDATE duty SET state = 'open', overdue = false, ended_at = NULL, receipt = NULL, receipt_hash = NULL,
+               how = NULL, waiver_by = NULL, waiver_reason = NULL, waived_by = NULL, ended_on = NULL
+           WHERE duty = $1""",
         duty_id,
     )
 

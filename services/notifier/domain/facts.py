@@ -1,5 +1,7 @@
 """The facts that duty rules ask for, three-valued: yes, no, unknown."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
 from services.notifier.domain.case import Case
@@ -55,6 +57,8 @@ class Facts(BaseModel):
     my_number_people: int | None = None
     contract_hours: int | None = None
     residency: frozenset[str] | None = None
+    changed_since_filed: Mapping[str, tuple[str, ...]] = {}
+    """By rule whose final report was filed: what is known otherwise now than that report says."""
 
     @classmethod
     def answers(cls) -> frozenset[str]:

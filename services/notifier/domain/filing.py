@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict
 from services.notifier.domain import wording
 from services.notifier.domain.case import Case, Prevention
 from services.notifier.domain.document import information
+from services.notifier.domain.facts import YES, facts_of
 from services.notifier.domain.wording import LANGUAGES, Language, Words
 from shared.events.payload import Answer
+from shared.events.reporter import Cause, DataItem
 
 
 class Item(BaseModel):
@@ -49,6 +51,43 @@ class Ledgers(BaseModel):
     by_state: dict[str, int] = {}
     published_at: datetime | None = None
     published_url: str | None = None
+
+
+class Stated(BaseModel):
+    """What a report says that weighs, and that may turn out otherwise after it was filed. What was unknown then and is
+    known now is otherwise too; an estimate whose number stands is not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    people: int | None
+    my_number_people: int | None
+    data_items: frozenset[DataItem]
+    cause: Cause
+    special_care: bool
+    property_damage: bool
+    wrongful_purpose: bool
+    my_number: bool
+    misuse_seen: bool
+
+    def changes(self, now: "Stated") -> tuple[str, ...]:
+        """What is otherwise now, as reasons for a supplement."""
+        return tuple(f"{name}_changed" for name in Stated.model_fields if getattr(self, name) != getattr(now, name))
+
+
+def stated(case: Case) -> Stated:
+    """What a report would say now."""
+    facts, assessed = facts_of(case), case.assessment
+    return Stated(
+        people=facts.people,
+        my_number_people=facts.my_number_people,
+        data_items=frozenset(assessed.data_items if assessed else case.data_items),
+        cause=case.cause,
+        special_care=facts.special_care is YES,
+        property_damage=facts.property_damage is YES,
+        wrongful_purpose=facts.wrongful_purpose is YES,
+        my_number=facts.my_number is YES,
+        misuse_seen=bool(assessed and assessed.misuse_seen is YES),
+    )
 
 
 _NOTICE = Words(

@@ -79,7 +79,13 @@ class Resident(_Part):
     resident: str
 
 
-type Condition = FactName | AllOf | AnyOf | Not | PeopleOver | MyNumberPeopleOver | Resident
+class ChangedSinceFiled(_Part):
+    """The final report under this rule was filed, and something that it says is known otherwise now."""
+
+    changed_since_filed: str = Field(pattern=r"^[A-Z0-9-]{1,40}$")
+
+
+type Condition = FactName | AllOf | AnyOf | Not | PeopleOver | MyNumberPeopleOver | Resident | ChangedSinceFiled
 
 
 def evaluate(condition: Condition, facts: Facts) -> Verdict:  # noqa: PLR0911 - one per kind of condition
@@ -109,6 +115,9 @@ def evaluate(condition: Condition, facts: Facts) -> Verdict:  # noqa: PLR0911 - 
             if facts.residency is None:
                 return Verdict(UNKNOWN, ("residency_unknown",))
             return Verdict(YES, (f"resident_{where.lower()}",)) if where in facts.residency else Verdict(NO)
+        case ChangedSinceFiled():
+            changed = facts.changed_since_filed.get(condition.changed_since_filed, ())
+            return Verdict(YES if changed else NO, changed)
 
 
 def _over(count: int | None, certain: bool, limit: int, name: str) -> Verdict:

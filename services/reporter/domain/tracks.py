@@ -302,7 +302,7 @@ def _(payload: told.DutyOpened, incident: Incident, at: datetime) -> Incident:
         state=before.state if before is not None and not before.ended else "opened",
         provisional=payload.provisional,
         due=payload.due,
-        receipt=before.receipt if before is not None else None,
+        receipt=before.receipt if before is not None and not before.ended else None,
     )
     return incident.model_copy(update={"duties": {**incident.duties, key: duty}})
 
