@@ -70,6 +70,8 @@ def create_app(
         title=f"Lostphone {title}",
         docs_url=None,
         redoc_url=None,
+        # Its redirect to the path without the slash names whatever host the request names.
+        redirect_slashes=False,
         # `Observed` traces requests; FastAPI's own spans would hold paths and queries, and with them receipt codes.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         responses=problem.RESPONSES,
