@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from fastapi import Path
+from fastapi import Path, Query
 
 from shared.web import Person, Role
 
@@ -32,7 +32,11 @@ STEPS: Final[Mapping[str, tuple[Role, ...]]] = {
 }
 """What people do on the pages, and who may."""
 
-type Uuid = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+_UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+type Uuid = Annotated[str, Path(pattern=_UUID)]
+type AlertQuery = Annotated[
+    str | None, Query(pattern=_UUID, description="The last alert of the page before, for the next one.")
+]
 
 
 def allowed(person: Person) -> set[str]:

@@ -272,14 +272,21 @@ class Disclosures:
 async def load(connection: Any, disclosure: str, organisation: str | None = None) -> Disclosure | None:
     """The disclosure with its editions; None when it is unknown or another organisation's."""
     row = await connection.fetchrow(
-        "SELECT * FROM disclosure WHERE disclosure = $1 AND ($2::text IS NULL OR organisation = $2)",
+        """SELECT disclosure, incident, organisation, drill, retracted_at, retract_reason FROM disclosure
+           WHERE disclosure = $1 AND ($2::text IS NULL OR organisation = $2)""",
         disclosure,
         organisation,
     )
     if row is None:
         return None
-    editions = await connection.fetch("SELECT * FROM edition WHERE disclosure = $1 ORDER BY version", disclosure)
-    approvals = await connection.fetch("SELECT * FROM approval WHERE disclosure = $1 ORDER BY at", disclosure)
+    editions = await connection.fetch(
+        """SELECT version, document, details, told, sha256, reason, desk_sha256, desk_checked_at, issued_at FROM edition
+           WHERE disclosure = $1 ORDER BY version""",
+        disclosure,
+    )
+    approvals = await connection.fetch(
+        "SELECT version, role, person, sha256, at FROM approval WHERE disclosure = $1 ORDER BY at", disclosure
+    )
     return Disclosure(
         id=row["disclosure"],
         scope=Scope(row["incident"], row["organisation"], row["drill"]),

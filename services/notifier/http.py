@@ -1,15 +1,16 @@
 """Requests in: the API of alerts, duties and filings; notices and disclosures have files of their own."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 
 from services.notifier import access, http_disclosures, http_notices, orders, store, view
-from services.notifier.access import Uuid
+from services.notifier.access import AlertQuery, Uuid
 from services.notifier.desk import Desk
 from services.notifier.domain import filing
 from services.notifier.view import View
 from shared.web import Acting, acting
+from shared.web.number import Number
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -27,8 +28,17 @@ def _add_alerts(router: APIRouter, desk: Desk) -> None:
     taker = Annotated[Acting, Depends(acting(desk.identity, access.ACKNOWLEDGE))]
 
     @router.get("/alerts")
-    async def alerts(who: reader, incident: Annotated[str | None, Query(max_length=80)] = None) -> View:
-        found = await store.alerts(desk.units.pool, who.organisation, incident)
+    async def alerts(
+        who: reader,
+        incident: Annotated[str | None, Query(max_length=80)] = None,
+        state: Annotated[Literal["open", "ended", "all"], Query()] = "all",
+        limit: Annotated[Number, Query(ge=1, le=200)] = 200,
+        after: AlertQuery = None,
+    ) -> View:
+        ended = {"open": False, "ended": True, "all": None}[state]
+        found = await store.alerts(
+            desk.units.pool, who.organisation, ended=ended, limit=limit, after=after, subject=incident
+        )
         return {"alerts": [view.of_alert(alert) for alert in found]}
 
     @router.post("/alerts/{alert}/acknowledge")

@@ -107,7 +107,11 @@ async def start(unit: Unit, batch: Batch, rows: Sequence[tuple[str, str, list[st
     )
 
 
-_BATCH = "SELECT b.*, i.drill FROM batch b JOIN incident i USING (incident)"
+_BATCH = """
+SELECT b.batch, b.incident, b.organisation, i.drill, b.template, b.assessment_version, b.subject, b.mail, b.line,
+       b.people, b.ordered_by, b.started_at, b.settled_at
+FROM batch b JOIN incident i USING (incident)
+"""
 
 
 def _batch(row: Any) -> Batch:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from services.notifier import access, ledger, orders, site_disclosures, site_notices, store, view
-from services.notifier.access import Uuid
+from services.notifier.access import AlertQuery, Uuid
 from services.notifier.desk import Desk
 from services.notifier.disclosures import Disclosure, Edition, load, published
 from services.notifier.refusals import problem
@@ -17,6 +17,7 @@ from shared.web.number import Number
 from shared.web.problem import invalid, refused_fields
 
 _PUBLIC_CACHE = {"Cache-Control": "no-store"}
+_ALERTS_ON_A_PAGE = 100
 _ORGANISATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LINK_LIMIT = RateLimit(burst=60, per_minute=120)
 """Personal links are long random words; guessing them is slowed down all the same."""
@@ -38,9 +39,12 @@ def _add_alerts(router: APIRouter, desk: Desk, pages: Pages) -> None:
     taker = Annotated[Acting, Depends(acting(desk.identity, access.ACKNOWLEDGE))]
 
     @router.get("/alerts")
-    async def alerts(request: Request, who: reader) -> Response:
-        found = await store.alerts(desk.units.pool, who.organisation)
-        return pages.render(request, "alerts.html", alerts=[view.of_alert(alert) for alert in found])
+    async def alerts(request: Request, who: reader, state: str = "open", after: AlertQuery = None) -> Response:
+        ended = {"open": False, "ended": True}.get(state)
+        found = await store.alerts(desk.units.pool, who.organisation, ended=ended, limit=_ALERTS_ON_A_PAGE, after=after)
+        shown = [view.of_alert(alert) for alert in found]
+        following = found[-1].id if len(found) == _ALERTS_ON_A_PAGE else None
+        return pages.render(request, "alerts.html", alerts=shown, state=state, after=after, following=following)
 
     @router.get("/alerts/{alert}")
     async def alert(request: Request, alert: Uuid, who: reader) -> Response:

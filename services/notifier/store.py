@@ -202,6 +202,11 @@ async def mark_overdue(unit: Unit, duty_id: str) -> None:
     await unit.connection.execute("UPDATE duty SET overdue = true WHERE duty = $1", duty_id)
 
 
+_ALERT = """
+SELECT alert, subject, organisation, drill, kind, attempt, opened_at, acknowledged_by, acknowledged_at, ended FROM alert
+"""
+
+
 def _alert(row: Any) -> Alert:
     return Alert(
         id=row["alert"],
@@ -218,19 +223,27 @@ def _alert(row: Any) -> Alert:
 async def alert(connection: Any, alert_id: str, organisation: str | None = None) -> Alert | None:
     """The alert; None when it is unknown or another organisation's."""
     row = await connection.fetchrow(
-        "SELECT * FROM alert WHERE alert = $1 AND ($2::text IS NULL OR organisation = $2)", alert_id, organisation
+        f"{_ALERT} WHERE alert = $1 AND ($2::text IS NULL OR organisation = $2)", alert_id, organisation
     )
     return _alert(row) if row else None
 
 
-async def alerts(connection: Any, organisation: str, subject: str | None = None) -> list[Alert]:
-    """Alerts of an organisation or of one incident, at most 200: those that still call for somebody, then the others,
-    the newest first."""
+async def alerts(
+    connection: Any, organisation: str, *, ended: bool | None, limit: int, after: str | None, subject: str | None = None
+) -> list[Alert]:
+    """Alerts of an organisation or of one incident, newest first; with `after`, those that follow this one. `ended`:
+    only those that call for nobody any more, or only the others."""
     rows = await connection.fetch(
-        """SELECT * FROM alert WHERE organisation = $1 AND ($2::text IS NULL OR subject = $2)
-           ORDER BY ended OR acknowledged_at IS NOT NULL, opened_at DESC LIMIT 200""",
+        f"""{_ALERT} WHERE organisation = $1 AND ($2::text IS NULL OR subject = $2)
+            AND ($3::boolean IS NULL OR ended = $3)
+            AND ($5::text IS NULL OR (opened_at, alert) <
+                 (SELECT opened_at, alert FROM alert WHERE alert = $5 AND organisation = $1))
+            ORDER BY opened_at DESC, alert DESC LIMIT $4""",  # noqa: S608 - our own names
         organisation,
         subject,
+        ended,
+        limit,
+        after,
     )
     return [_alert(row) for row in rows]
 

@@ -154,16 +154,20 @@ async def test_hearing_a_report_again_wakes_nobody_again(notifier: Notifier, inc
     assert await notifier.kit.pool.fetchval("SELECT count(*) FROM alert WHERE subject = $1", incident) == 1
 
 
-async def test_what_calls_for_somebody_is_listed_before_what_was_taken(notifier: Notifier, incident: str) -> None:
-    """However many came and were taken since: the list has an end."""
+async def test_what_calls_for_somebody_is_listed_however_many_came_and_were_taken_since(
+    notifier: Notifier, incident: str
+) -> None:
     await notifier.hear(incident, lost())
     (sent,) = await notifier.heard_of(incident, "alert-sent")
     await notifier.kit.pool.execute(
-        "INSERT INTO alert (alert, subject, organisation, drill, kind, opened_at, acknowledged_by, acknowledged_at) "
-        "SELECT uuidv7()::text, 'org-' || $1, $1, false, 'device_lost', now() + interval '1 minute', 'person-a', now() "
-        "FROM generate_series(1, 250)",
+        "INSERT INTO alert (alert, subject, organisation, drill, kind, opened_at, acknowledged_by, "
+        "acknowledged_at, ended) SELECT uuidv7()::text, 'org-' || $1, $1, false, 'device_lost', "
+        "now() + interval '1 minute', 'person-a', now(), true FROM generate_series(1, 250)",
         notifier.organisation,
     )
     desk = await notifier.someone("desk")
-    listed = (await desk.get("/v1/alerts"))["alerts"]
-    assert (len(listed), listed[0]["alert"]) == (200, sent["alert"])
+    (listed,) = (await desk.get("/v1/alerts?state=open"))["alerts"]
+    assert listed["alert"] == sent["alert"]
+    first = (await desk.get("/v1/alerts"))["alerts"]
+    rest = (await desk.get(f"/v1/alerts?after={first[-1]['alert']}"))["alerts"]
+    assert (len(first), len(rest), rest[-1]["alert"]) == (200, 51, sent["alert"])

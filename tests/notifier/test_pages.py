@@ -220,3 +220,29 @@ async def test_a_report_that_is_recorded_days_after_it_was_filed_is_not_late(not
     await privacy.send(f"/duties/{duty}/file", {"receipt": "PPC-1", "filed_at": "2024-06-07T17:00"})
     (filed,) = await notifier.said(incident, "duty-filed")
     assert (filed["filed_at"], filed["late"]) == ("2024-06-07T17:00:00.000+09:00", False)
+
+
+async def test_alerts_of_any_number_are_read_page_after_page_newest_first(notifier: Notifier) -> None:
+    await notifier.kit.pool.execute(
+        "INSERT INTO alert (alert, subject, organisation, drill, kind, opened_at) SELECT uuidv7()::text, 'org-' || $1, "
+        "$1, false, 'device_lost', now() - number * interval '1 minute' FROM generate_series(1, 250) number",
+        notifier.organisation,
+    )
+    desk = await browser(notifier, "desk")
+    seen: list[str] = []
+    at: str | None = "/alerts"
+    while at:
+        page = await desk.see(at)
+        seen += re.findall(r'href="/alerts/([0-9a-f-]{36})"', page)
+        taken = seen[-1]
+        # Whoever takes the last one of a page misses none of the next.
+        await desk.send(f"/alerts/{taken}", {})
+        following = re.search(r'href="(/alerts\?state=open&amp;after=[0-9a-f-]+)">Older alerts', page)
+        at = following[1].replace("&amp;", "&") if following else None
+    assert "Back to the newest" in page
+    rows = await notifier.kit.pool.fetch(
+        "SELECT alert FROM alert WHERE organisation = $1 ORDER BY opened_at DESC", notifier.organisation
+    )
+    assert seen == [row["alert"] for row in rows]
+    assert taken in await desk.see("/alerts?state=ended")
+    assert taken not in await desk.see("/alerts")
