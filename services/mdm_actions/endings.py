@@ -94,9 +94,10 @@ def _line(command: Command) -> str:
 
 def _revocation(ending: Ending) -> Payload:
     command = ending.command
+    provider, name, holder = command.provider, command.command, command.holder
     if ending.done:
-        return SessionsRevoked(provider=command.provider, command=command.command, effective_at=ending.at)
-    return SessionRevocationFailed(provider=command.provider, command=command.command, reason=ending.why)
+        return SessionsRevoked(provider=provider, command=name, holder=holder, effective_at=ending.at)
+    return SessionRevocationFailed(provider=provider, command=name, holder=holder, reason=ending.why)
 
 
 def _lock(ending: Ending) -> Payload | None:

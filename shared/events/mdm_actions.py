@@ -159,21 +159,31 @@ class ContainmentPlanned(Payload):
     waits_for_verification: bool
 
 
-@event("mdm_actions", {"provider": "entra", "command": _COMMAND, "effective_at": _AT})
+@event(
+    "mdm_actions",
+    {"provider": "entra", "command": _COMMAND, "holder": _PERSON, "effective_at": _AT},
+    data_class="pseudonymous",
+)
 class SessionsRevoked(Payload):
     """The holder's sign-in sessions end; read back from the provider."""
 
     provider: Code
     command: Id
+    holder: PersonRef | None = Field(None, description="Whose they were; earlier releases did not say.")
     effective_at: Instant
 
 
-@event("mdm_actions", {"provider": "entra", "command": _COMMAND, "reason": "user_not_found"})
+@event(
+    "mdm_actions",
+    {"provider": "entra", "command": _COMMAND, "holder": _PERSON, "reason": "user_not_found"},
+    data_class="pseudonymous",
+)
 class SessionRevocationFailed(Payload):
     """The provider refused, or could not be reached long enough."""
 
     provider: Code
     command: Id
+    holder: PersonRef | None = Field(None, description="Whose they are; earlier releases did not say.")
     reason: Code
 
 

@@ -8,6 +8,7 @@ from shared.events.mdm_actions import (
     ContainmentPlanned,
     DeviceLocated,
     DeviceLocked,
+    DeviceRegistered,
     LockFailed,
     ProtectionSnapshotTaken,
     SessionsRevoked,
@@ -31,7 +32,8 @@ async def test_a_signed_in_report_revokes_locks_and_locates(service: Service, co
     revoked = await service.told(incident, SessionsRevoked)
     locked = await service.told(incident, DeviceLocked)
     located = await service.told(incident, DeviceLocated)
-    assert revoked.provider == "entra"
+    registered = await service.told(f"device-{device}", DeviceRegistered)
+    assert (revoked.provider, revoked.holder) == ("entra", registered.holder)
     assert (locked.mode, locked.proof, locked.device) == ("lost_mode", ProofLevel.P3, device)
     assert (located.accuracy_m, located.source) == (18, "mdm")
     assert await phone.obeyed() == ["EnableLostMode", "DeviceLocation"]

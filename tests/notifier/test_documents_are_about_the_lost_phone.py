@@ -8,7 +8,7 @@ from services.notifier.domain.case import Case
 from shared.events.mdm_actions import SessionsRevoked
 from shared.events.payload import ProofLevel
 from shared.events.reporter import LossReportAmended
-from tests.notifier.cases import COMMAND, DEVICE, LOCKED, NOTICED, SENT, STOPPED, WIPED, after, case_of, lost
+from tests.notifier.cases import COMMAND, DEVICE, LOCKED, NOTICED, OFFICER, SENT, STOPPED, WIPED, after, case_of, lost
 
 _LOST = "0192f0c1-7d3e-7a11-9b52-3f6f1c2d4e60"
 _HOLDER = "person-9a8b7c6d5e4f30211203f4e5d6c7b8a9"
@@ -51,3 +51,12 @@ def test_sessions_that_ended_were_those_of_the_holder_of_then() -> None:
 def test_a_detail_that_is_told_later_takes_nothing_back() -> None:
     case = case_of(lost(device=DEVICE), LOCKED, SENT, WIPED, STOPPED, _ENDED)
     assert _course(case.hear(_amended("place", device=DEVICE, place="train"))) == _course(case)
+
+
+def test_sessions_that_are_said_to_be_another_holders_are_not_said_to_be_this_ones() -> None:
+    of_this_one = _ENDED.model_copy(update={"holder": _HOLDER})
+    named = case_of(lost(device=DEVICE), of_this_one, _amended("holder", device=DEVICE, holder=_HOLDER))
+    assert "Sign-in sessions were ended." in _course(named)
+    of_another = _ENDED.model_copy(update={"holder": OFFICER})
+    late = case_of(lost(device=DEVICE, holder=_HOLDER), of_another)
+    assert "Sign-in sessions were ended." not in _course(late)

@@ -126,3 +126,26 @@ def test_sessions_that_ended_were_those_of_the_holder_of_then() -> None:
     incident = _hear(_reported(_WRONG), ended)
     changed = report.amend(incident, {"holder": _PEOPLE[1]}, By(_PEOPLE[0], _NOW + timedelta(minutes=1))).incident
     assert changed.tracks.sessions == {}
+
+
+@pytest.mark.parametrize("payload", [done.SessionsRevoked, done.SessionRevocationFailed])
+def test_what_is_heard_late_of_another_holders_sessions_is_not_said_of_this_one(payload: type[Payload]) -> None:
+    incident = _hear(_reported(_WRONG), _sessions(payload, _PEOPLE[0]))
+    named = report.amend(incident, {"holder": _PEOPLE[1]}, By(_PEOPLE[0], _NOW + timedelta(minutes=1))).incident
+    assert named.tracks.sessions == {}
+    assert _hear(named, _sessions(payload, _PEOPLE[0])) == named
+    assert _hear(named, _sessions(payload, _PEOPLE[1])).tracks.sessions["entra"].holder == _PEOPLE[1]
+
+
+def test_a_holder_whose_sessions_ended_before_the_report_named_them_keeps_what_was_done() -> None:
+    reported = _reported(_WRONG)
+    unnamed = reported.model_copy(update={"facts": reported.facts.model_copy(update={"holder": None})})
+    incident = _hear(unnamed, _sessions(done.SessionsRevoked, _PEOPLE[1]))
+    named = report.amend(incident, {"holder": _PEOPLE[1]}, By(_PEOPLE[0], _NOW + timedelta(minutes=1))).incident
+    assert named.tracks.sessions["entra"].state == "revoked"
+
+
+def _sessions(payload: type[Payload], holder: str) -> Payload:
+    facts = {"provider": "entra", "command": _COMMAND, "holder": holder}
+    ended = payload is done.SessionsRevoked
+    return payload.model_validate(facts | ({"effective_at": _NOW} if ended else {"reason": "user_not_found"}))

@@ -1,6 +1,5 @@
 """The notifier's own view of a case: folded from events, and from nothing else."""
 
-from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Self
@@ -56,6 +55,7 @@ class Case(_Fact):
     state: CaseState = CaseState.OPEN
     door: Door = Door.OTHER
     device: str | None = None
+    holder: str | None = None
     verified: bool = False
     noticed_at: SeenInstant = None
     reported_at: datetime | None = None
@@ -76,6 +76,8 @@ class Case(_Fact):
     line_stopped_at: datetime | None = None
     line_resumed_at: datetime | None = None
     sessions_ended_at: datetime | None = None
+    sessions_holder: str | None = None
+    """Whose they were, where that was said."""
     police: tuple[Police, ...] = ()
     facilities: tuple[Facility, ...] = ()
     recovered_at: datetime | None = None
@@ -108,7 +110,7 @@ class Case(_Fact):
                 first = {"door": payload.door, "reported_at": payload.reported_at}
                 return self._with(**_loss(payload), **first, known_at=payload.noticed_at or payload.reported_at)
             case reporter.LossReportAmended():
-                return self._with(**_of_what_is_lost(payload.changed), **_loss(payload), known_at=payload.known_at)
+                return self._with(**self._not_lost(payload), **_loss(payload), known_at=payload.known_at)
             case reporter.IncidentTriaged():
                 return self._with(cause=payload.cause)
             case reporter.ReportVerified():
@@ -145,7 +147,9 @@ class Case(_Fact):
             case mdm_actions.CarrierResumed():
                 return self._with(line_resumed_at=payload.effective_at)
             case mdm_actions.SessionsRevoked():
-                return self._with(sessions_ended_at=payload.effective_at)
+                if None not in (payload.holder, self.holder) and payload.holder != self.holder:
+                    return self
+                return self._with(sessions_ended_at=payload.effective_at, sessions_holder=payload.holder)
             case _:
                 return self
 
@@ -155,6 +159,15 @@ class Case(_Fact):
         # What no calendar shows, and earlier releases took, is not known.
         known_at = assessment.known_at if assessment.known_at.year in YEARS else self.known_at
         return self._with(assessment=assessment, known_at=known_at)
+
+    def _not_lost(self, amended: reporter.LossReportAmended) -> dict[str, object]:
+        """What was done to a phone or a holder's sessions, forgotten when the report is about others now."""
+        others = "holder" in amended.changed and (self.sessions_holder or "") != amended.holder
+        names = (
+            *(_OF_THE_PHONE if "device" in amended.changed else ()),
+            *(("sessions_ended_at", "sessions_holder") if others else ()),
+        )
+        return {name: Case.model_fields[name].default for name in names}
 
     def _after_end(self) -> ProofLevel:
         return ProofLevel.P1 if self.wipe_sent_at else ProofLevel.P0
@@ -180,15 +193,10 @@ _OF_THE_PHONE = (
 )  # fmt: skip
 
 
-def _of_what_is_lost(changed: Sequence[str]) -> dict[str, object]:
-    """What was done to a phone or a holder's sessions, forgotten when the report is about others now."""
-    names = (*(_OF_THE_PHONE if "device" in changed else ()), *(("sessions_ended_at",) if "holder" in changed else ()))
-    return {name: Case.model_fields[name].default for name in names}
-
-
 def _loss(report: reporter.LossFacts) -> dict[str, object]:
     return {
         "device": report.device,
+        "holder": report.holder,
         "noticed_at": report.noticed_at,
         "cause": report.cause,
         "intoxication": report.intoxication,

@@ -65,6 +65,12 @@ class Track(Fact):
     reason: str | None = None
 
 
+class SessionTrack(Track):
+    """The sign-in sessions at one provider, and whose they are, where that was said."""
+
+    holder: str | None = None
+
+
 class LocateTrack(Track):
     """The last known position; where it is lies in the vault."""
 
@@ -93,7 +99,7 @@ class Tracks(Fact):
 
     plan: ContainmentPlanned | None = None
     protection: ProtectionSnapshotTaken | None = None
-    sessions: Mapping[str, Track] = {}
+    sessions: Mapping[str, SessionTrack] = {}
     lock: Track = Track()
     locate: LocateTrack = LocateTrack()
     line: LineTrack = LineTrack()

@@ -266,20 +266,22 @@ def amended(incident: Incident, facts: LossFacts, changed: Sequence[str]) -> Inc
             "facts": facts,
             "amendments": incident.amendments + 1,
             "decision_version": incident.decision_version + moved,
-            "tracks": _of_what_is_lost(incident, changed),
+            "tracks": _of_what_is_lost(incident, facts.holder, changed),
             "reassess": incident.reassess or bool(incident.assessments and _DECIDING.intersection(changed)),
         }
     )
 
 
-def _of_what_is_lost(incident: Incident, changed: Sequence[str]) -> Tracks:
+def _of_what_is_lost(incident: Incident, holder: str | None, changed: Sequence[str]) -> Tracks:
     """The tracks without what was heard of another phone, or of another holder's sessions."""
     anew: dict[str, object] = {}
     if "device" in changed:
         anew |= {"plan": None, "protection": None, "misuse": ()}
         anew |= {"lock": Track(), "locate": LocateTrack(), "line": LineTrack()}
-    if "holder" in changed and incident.facts.holder is not None:
-        anew |= {"sessions": {}}
+    if "holder" in changed:
+        before = incident.facts.holder
+        sessions = incident.tracks.sessions.items()
+        anew |= {"sessions": {name: of for name, of in sessions if (of.holder or before) in (None, holder)}}
     return incident.tracks.model_copy(update=anew)
 
 

@@ -18,6 +18,7 @@ from services.reporter.domain.incident import (
     ManualTask,
     Notices,
     Published,
+    SessionTrack,
     Track,
 )
 from services.reporter.domain.report import reopened
@@ -49,6 +50,7 @@ _OF_ONE_PHONE = (
     done.MisuseSuspected,
 )
 """A wipe is known by its nonce: one that is armed on the wrong phone stays in sight."""
+_OF_ONE_HOLDER = (done.SessionsRevoked, done.SessionRevocationFailed)
 MAX_SIGNALS = 50
 MAX_ENTRIES = 200
 """Of each kind that is kept per case; the timeline has all of them."""
@@ -56,14 +58,20 @@ MAX_ENTRIES = 200
 
 def hear(incident: Incident, payload: Payload, at: datetime) -> Decision:
     """The case after an event of another service. A type that means nothing to the case changes nothing, nor does what
-    is heard of a phone that the case is not about any more."""
+    is heard of a phone, or of a holder's sessions, that the case is not about any more."""
     if isinstance(payload, _OF_ONE_PHONE) and payload.device not in (None, incident.facts.device):
+        return Decision(incident)
+    if isinstance(payload, _OF_ONE_HOLDER) and _somebody_else(payload.holder, incident.facts.holder):
         return Decision(incident)
     after = _hear(payload, incident, at)
     if isinstance(payload, told.DutyOpened) and incident.ended is not None:
         # The rules may answer after people closed the case; a duty is never left behind in a closed one.
         return reopened(after, "duty_opened")
     return Decision(after)
+
+
+def _somebody_else(named: str | None, holder: str | None) -> bool:
+    return None not in (named, holder) and named != holder
 
 
 def capped(proof: ProofLevel, most: ProofLevel) -> ProofLevel:
@@ -122,13 +130,13 @@ def _(payload: done.ProtectionSnapshotTaken, incident: Incident, at: datetime) -
 
 @_hear.register
 def _(payload: done.SessionsRevoked, incident: Incident, at: datetime) -> Incident:
-    revoked = Track(state="revoked", at=payload.effective_at, proof=ProofLevel.P3)
+    revoked = SessionTrack(state="revoked", at=payload.effective_at, proof=ProofLevel.P3, holder=payload.holder)
     return _track(incident, sessions={**incident.tracks.sessions, payload.provider: revoked})
 
 
 @_hear.register
 def _(payload: done.SessionRevocationFailed, incident: Incident, at: datetime) -> Incident:
-    failed = Track(state="failed", at=at, reason=payload.reason)
+    failed = SessionTrack(state="failed", at=at, reason=payload.reason, holder=payload.holder)
     return _track(incident, sessions={**incident.tracks.sessions, payload.provider: failed})
 
 
