@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from lostphone.installation import Installation
 from lostphone.key_files import private_key
+from lostphone.private_file import replace_private
 from lostphone.screen import CouldNotError
-from lostphone.status import replace_private
 from sandbox.companies import companies
 from shared.vault.keys import VaultKeys
 from shared.vault.people import People

@@ -28,9 +28,10 @@ from lostphone.embedded import EmbeddedError
 from lostphone.embedded.ports import Claims
 from lostphone.key_files import mldsa_key, private_folder, private_key, secret
 from lostphone.log_keys import LogKeys
+from lostphone.private_file import replace_private
 from lostphone.screen import CouldNotError, what
 from lostphone.sources import VARIABLES, Part, Source
-from lostphone.status import INSTALLATION, PublicKey, replace_private
+from lostphone.status import INSTALLATION, PublicKey
 from services.audit.tlog import WitnessKey
 from shared.events.contracts.acls import OPERATOR, SIEM
 from shared.events.signing import key_id

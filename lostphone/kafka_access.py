@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from lostphone import status
 from lostphone.embedded.kafka_properties import SCRAM, as_text
+from lostphone.private_file import replace_private
 from lostphone.screen import CouldNotError
-from lostphone.status import replace_private
 from shared.events.contracts.acls import OPERATOR
 from shared.messaging.kafka import KafkaConnection
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lostphone.key_files import mldsa_key, private_key
-from lostphone.status import replace_private
+from lostphone.private_file import replace_private
 from services.audit.tlog import log_vkey
 
 LOG_ORIGIN = "lostphone.example/log"

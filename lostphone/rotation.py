@@ -23,9 +23,9 @@ from lostphone import running
 from lostphone.embedded.kafka import SCRAM_ITERATIONS
 from lostphone.installation import SERVICES, Installation, published
 from lostphone.kafka_access import running_connection, write_client_files
+from lostphone.private_file import replace_private
 from lostphone.screen import CouldNotError
 from lostphone.sources import Source
-from lostphone.status import replace_private
 from lostphone.topics import BrokerError
 from shared.events.signing import key_id
 

@@ -38,10 +38,10 @@ from lostphone.installation import (
 )
 from lostphone.kafka_access import SASL_SSL, Guard, write_client_files
 from lostphone.named import Named, NamedKafka, NamedPostgres
+from lostphone.private_file import replace_private
 from lostphone.process import Embedded, Part, Program
 from lostphone.rotation import tell_broker
 from lostphone.screen import CouldNotError
-from lostphone.status import replace_private
 from lostphone.supervisor import Stage
 from sandbox.certificates import authority
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lostphone.private_file import replace_private
 from lostphone.sources import Part, Source
 
 DATA_VARIABLE = "LOSTPHONE_DATA"
@@ -108,13 +109,3 @@ def write(data_dir: Path, status: Status) -> None:
 def remove(data_dir: Path) -> None:
     """There is nothing to join any more."""
     (data_dir / FILE).unlink(missing_ok=True)
-
-
-def replace_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

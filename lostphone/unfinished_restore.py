@@ -13,9 +13,9 @@ from typing import Any, Final
 from lostphone import topic_reader, topics
 from lostphone.backup import BackupError
 from lostphone.batch_writer import without_producer
+from lostphone.private_file import replace_private
 from lostphone.refill import end_what_was_begun
 from lostphone.screen import CouldNotError
-from lostphone.status import replace_private
 from shared.events import LOG_TOPIC, Received, Unopened
 from shared.events.contracts import dead_letter_topic
 from shared.events.contracts.topics import SERVICES

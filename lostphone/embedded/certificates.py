@@ -3,7 +3,6 @@
 The CA's key is thrown away once it has signed: nobody can make a second broker that clients trust.
 """
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lostphone.embedded.ports import LOOPBACK
+from lostphone.private_file import replace_private
 
 LIFE: Final = timedelta(days=365)
 RENEWED_BEFORE: Final = timedelta(days=30)
@@ -55,8 +55,8 @@ def make_certificates(folder: Path, hosts: Iterable[str] = ()) -> None:
     )
     key = broker_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = broker.public_bytes(Encoding.PEM) + signed_ca.public_bytes(Encoding.PEM)
-    _write(folder / BROKER_FILE, key + chain)
-    _write(folder / CA_FILE, signed_ca.public_bytes(Encoding.PEM))
+    replace_private(folder / BROKER_FILE, key + chain)
+    replace_private(folder / CA_FILE, signed_ca.public_bytes(Encoding.PEM))
 
 
 def _certificate(
@@ -99,8 +99,3 @@ def _name(common: str) -> x509.Name:
 
 def _ends(certificate: Path) -> datetime:
     return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-
-
-def _write(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)

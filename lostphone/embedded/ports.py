@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from lostphone.embedded.errors import EmbeddedError
+from lostphone.private_file import replace_private
 
 LOOPBACK = "127.0.0.1"
 
@@ -79,7 +80,7 @@ def kept_ports(file: Path, names: Sequence[str], claims: Claims) -> dict[str, in
     ports = claims.settle(kept, names)
     if ports != kept:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(ports))
+        replace_private(file, json.dumps(ports).encode())
     return ports
 
 
