@@ -131,7 +131,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     given = parser.parse_args()
     if given.part == "door":
-        uvicorn.run(door(given.dsn, given.bootstrap), port=given.port, log_level="warning", access_log=False)
+        app = door(given.dsn, given.bootstrap)
+        uvicorn.run(app, port=given.port, log_level="warning", access_log=False, timeout_keep_alive=75)
     else:
         asyncio.run(work(given.dsn, given.bootstrap, given.nanomdm, given.api_key))
 

@@ -47,6 +47,9 @@ PARTS = ("http", "consumer", "relay", "timers", "background")
 _KIT_MIGRATIONS = Path(__file__).parent / "messaging" / "migrations"
 _START_PAUSE_SECONDS = 1.0
 _PROBE_SECONDS = 2.0
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies and clients keep an idle connection (a minute, mostly): whoever is about to ask over it ends it,
+not we, while what is asked is on its way."""
 _HTTP_SECONDS = 15.0
 """Until a vendor has answered in full; well inside a timer's lease."""
 _HTTP_MOST_BYTES = 8 * 1024 * 1024
@@ -208,6 +211,7 @@ def server_of(app: FastAPI, settings: ServiceSettings, places: Places | None = N
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=10,
         )
     )
