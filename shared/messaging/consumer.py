@@ -30,7 +30,7 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
 from shared.messaging.position import claim, read_positions
 from shared.messaging.reach import Reach
-from shared.messaging.read_together import read_together
+from shared.messaging.readings import read_together
 from shared.messaging.redrive import first_place, redrive, remember
 from shared.messaging.subscription import broker, tolerant, undecoded
 from shared.messaging.unit import Unit, Units

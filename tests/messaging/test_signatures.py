@@ -17,7 +17,7 @@ from nacl.exceptions import BadSignatureError
 
 from shared.events import LOG_TOPIC, Envelope, Event, KeyRing, Received, Rejection, Signer, event_types, read
 from shared.events.signing import EventKey
-from shared.messaging.read_together import read_together
+from shared.messaging.readings import read_together
 
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 """Of the base point (RFC 8032, 5.1)."""
