@@ -16,9 +16,9 @@ import asyncpg
 import httpx2
 import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from nacl.signing import VerifyKey
 
 TOPIC = "bench.bare"
 SIGNATURE = "signature"
@@ -88,7 +88,7 @@ async def work(dsn: str, bootstrap: str, nanomdm: str, api_key: str) -> None:
 
 
 async def drain(
-    dsn: str, bootstrap: str, topic: str, group: str, wanted: int, *, signer: Ed25519PublicKey | None = None
+    dsn: str, bootstrap: str, topic: str, group: str, wanted: int, *, signer: VerifyKey | None = None
 ) -> float:
     """The bare batch loop: whole batches decoded and committed in one transaction. Records a second. `signer`: each
     record's value is checked against the signature in its header `SIGNATURE`."""
@@ -108,7 +108,7 @@ async def drain(
             rows = []
             for record in records:
                 if signer is not None:
-                    signer.verify(dict(record.headers)[SIGNATURE], record.value)
+                    signer.verify(record.value, dict(record.headers)[SIGNATURE])
                 json.loads(record.value)
                 key = (record.key or b"").decode()
                 rows.append((record.topic, record.partition, record.offset, key, record.value.decode()))
