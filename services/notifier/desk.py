@@ -10,6 +10,7 @@ from services.notifier import ledger, store
 from services.notifier.alerts import Alerts
 from services.notifier.disclosures import Disclosure, Disclosures, load, of_incident
 from services.notifier.domain import filing
+from services.notifier.domain.fulfilment import WAYS, takes_receipt
 from services.notifier.duties import Duties
 from services.notifier.notices import Notices
 from services.notifier.orders import File, Meet
@@ -90,6 +91,8 @@ class Desk:
     async def file_duty(self, duty: str, order: File, who: Acting) -> Duty:
         """Store a filing's receipt; or 404, 409."""
         async with self.duty(duty, who.organisation) as (unit, found):
+            if not takes_receipt(found.opened.recipient):
+                raise problem("duty_takes_no_receipt")
             known = await self.incident(unit.connection, found.scope.subject, who.organisation)
             assessment = known.case.assessment
             refused = await self.duties.file(
@@ -108,6 +111,9 @@ class Desk:
     async def meet_duty(self, duty: str, order: Meet, who: Acting) -> Duty:
         """Record that a duty was fulfilled without a filing; or 404, 409."""
         async with self.duty(duty, who.organisation) as (unit, found):
+            ways = WAYS.get(found.opened.recipient, ())
+            if order.how not in ways:
+                raise problem("duty_not_met_like_this", ways=list(ways))
             met_at = past(order.met_at, unit)
             refused = await self.duties.meet(unit, found, how=order.how, met_at=met_at, actor=who.actor)
             if refused:

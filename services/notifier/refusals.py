@@ -16,6 +16,16 @@ problem = Refusals(
         "notice_unknown": (404, "このお知らせは見つかりません。", "There is no such notice."),
         "batch_unknown": (404, "この送信は見つかりません。", "There is no such batch."),
         "duty_ended": (409, "この義務はすでに終わっています。", "This duty has ended already."),
+        "duty_takes_no_receipt": (
+            409,
+            "この義務は当局への提出で果たすものではありません。",
+            "This duty is not fulfilled by a filing with an authority.",
+        ),
+        "duty_not_met_like_this": (
+            409,
+            "この義務はその方法では果たせません。当局への報告は受付番号を記録し、警察への届出は案件の画面で記録してください。",
+            "This duty is not fulfilled in that way. Store a receipt, or record a police report with the case.",
+        ),
         "same_person": (409, "別の人が行ってください。", "This takes another person."),
         "other_reason": (
             409,

@@ -4,6 +4,7 @@ from typing import Any
 
 from services.notifier.disclosures import Disclosure, Disclosures
 from services.notifier.domain import alert as alert_rules
+from services.notifier.domain.fulfilment import WAYS, takes_receipt
 from services.notifier.ledger import Batch
 from services.notifier.rulebook import Rulebook
 from services.notifier.store import Alert, Duty, Incident
@@ -46,6 +47,8 @@ def of_duty(duty: Duty, rulebook: Rulebook) -> View:
         "soft_due": opened.soft_due,
         "due": opened.due,
         "state": duty.state,
+        "takes_receipt": takes_receipt(opened.recipient),
+        "ways": WAYS.get(opened.recipient, ()),
         "overdue": duty.overdue,
         "ended_at": duty.ended_at,
         "receipt": duty.receipt,
