@@ -10,7 +10,7 @@ from services.notifier.domain.case import Case
 from services.notifier.domain.deadline import last_call
 from services.notifier.domain.facts import Facts, facts_of
 from services.notifier.domain.filing import Stated, stated
-from services.notifier.domain.rules import decide
+from services.notifier.domain.rules import decide, exempted
 from services.notifier.rulebook import Rulebook
 from services.notifier.store import Duty, EndedOn, Incident
 from shared.events.notifier import DutyDueSoon, DutyFiled, DutyMet, DutyOpened, DutyOverdue, DutyWaived
@@ -22,6 +22,7 @@ TOLD_AND_PUBLISHED = "told_and_published"
 PUBLISHED = "published"
 _BY_PUBLICATION = (PUBLISHED, TOLD_AND_PUBLISHED, "published_in_place")
 POLICE_TOLD = "police_report_filed"
+_EXEMPT = "strong_protection"
 _TIMERS = ("duty_soft", "duty_last_call", "duty_due")
 _FINAL, _SUPPLEMENT = "final", "supplement"
 
@@ -45,7 +46,7 @@ class Duties:
     async def run(
         self, unit: Unit, known: Incident, *, known_at: datetime, overdue_assessment: bool = False, cause: str | None
     ) -> None:
-        """Run the rules over what is known now. Opens what is owed; closes nothing.
+        """Run the rules over what is known now. Opens what is owed; ends only what two people found exempt.
 
         `overdue_assessment`: nobody assessed in time, so the rules run with everything unknown.
         """
@@ -65,6 +66,23 @@ class Duties:
             if opened.recipient == "police" and police:
                 # It was quicker than the rules: told before the report was verified, or before the place was known.
                 await self.meet_recipient(unit, known, "police", how=POLICE_TOLD, at=police[0].filed_at, cause=cause)
+        await self._end_exempt(unit, known, facts, cause)
+        await self._drop_outdated_waivers(unit, kept.values())
+
+    async def _drop_outdated_waivers(self, unit: Unit, duties: Iterable[Duty]) -> None:
+        """Who proposed to waive a duty did not see a ground that has come up since: both people decide on the same."""
+        for duty in duties:
+            if duty.state == "open" and duty.waiver_by is not None and duty.ended_on is not None:
+                now = await self._ended_on(unit, duty)
+                if now is not None and set(now.grounds) - set(duty.ended_on.grounds):
+                    await store.drop_waiver(unit, duty.id)
+
+    async def _end_exempt(self, unit: Unit, known: Incident, facts: Facts, cause: str | None) -> None:
+        """Both signatures under the exemption are the two people that it takes to waive a duty."""
+        exempt = exempted(self._rulebook.of(known.scope.organisation), known.id, facts)
+        for duty in await store.duties(unit.connection, known.id) if exempt else ():
+            if duty.state == "open" and duty.id in exempt:
+                await self._waive(unit, duty, reason=exempt[duty.id], both=_signatures(known.case), cause=cause)
 
     def _owed(
         self,
@@ -90,8 +108,8 @@ class Duties:
     async def _is_owed_again(self, unit: Unit, known: Incident, ended: Duty, found: DutyOpened) -> bool:
         """Whether facts have come up since that the end of a duty did not rest on: it is owed for sure on a ground that
         was not sure when it was waived, or more people are concerned than were told. A supplement is found on nothing
-        else than what has changed since the last one."""
-        if found.phase == _SUPPLEMENT:
+        else than what has changed since the last one, and what is exempt is not found."""
+        if found.phase == _SUPPLEMENT or ended.how == _EXEMPT:
             return True
         on = ended.ended_on
         if ended.state == "waived":
@@ -204,20 +222,24 @@ class Duties:
         if duty.state != "open":
             return Refusal.ENDED
         if duty.waiver_by is None:
-            await store.propose_waiver(unit, duty.id, person, reason)
+            await store.propose_waiver(unit, duty.id, person, reason, on=await self._ended_on(unit, duty))
             return None
         if duty.waiver_by == person:
             return Refusal.SAME_PERSON
         if duty.waiver_reason != reason:
             return Refusal.OTHER_REASON
-        both = [duty.waiver_by, person]
+        await self._waive(unit, duty, reason=reason, both=[duty.waiver_by, person], actor=actor)
+        return None
+
+    async def _waive(
+        self, unit: Unit, duty: Duty, *, reason: str, both: list[str], actor: str = ACTOR, cause: str | None = None
+    ) -> None:
         on = await self._ended_on(unit, duty)
         await store.end_duty(unit, duty.id, "waived", at=unit.now, on=on, how=reason, waived_by=both)
         opened = duty.opened
         waived = DutyWaived(duty=duty.id, rule=opened.rule, phase=opened.phase, reason=reason, waived_by=both)
-        await unit.emit(waived, duty.scope, actor=actor)
+        await unit.emit(waived, duty.scope, actor=actor, cause=cause)
         await self._quiet(unit, duty)
-        return None
 
     async def meet_recipient(
         self, unit: Unit, known: Incident, recipient: str, *, how: str, at: datetime, cause: str | None = None
@@ -244,6 +266,11 @@ class Duties:
     async def _quiet(self, unit: Unit, duty: Duty) -> None:
         for kind in _TIMERS:
             await unit.disarm(duty.scope.subject, f"{kind}:{duty.id}")
+
+
+def _signatures(case: Case) -> list[str]:
+    protection = case.assessment.protection if case.assessment else None
+    return [person for person in (protection.signed_off_by, protection.seconded_by) if person] if protection else []
 
 
 def _facts(case: Case, duties: Iterable[Duty]) -> Facts:

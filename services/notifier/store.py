@@ -25,7 +25,7 @@ class Incident:
 
 
 class EndedOn(BaseModel):
-    """What was known when a duty was ended."""
+    """What was known when a duty was ended, or proposed to be waived."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -192,9 +192,20 @@ async def open_again(unit: Unit, duty_id: str) -> None:
     )
 
 
-async def propose_waiver(unit: Unit, duty_id: str, person: str, reason: str) -> None:
+async def propose_waiver(unit: Unit, duty_id: str, person: str, reason: str, *, on: EndedOn | None) -> None:
     await unit.connection.execute(
-        "UPDATE duty SET waiver_by = $2, waiver_reason = $3 WHERE duty = $1", duty_id, person, reason
+        "UPDATE duty SET waiver_by = $2, waiver_reason = $3, ended_on = $4 WHERE duty = $1",
+        duty_id,
+        person,
+        reason,
+        on.model_dump(mode="json") if on else None,
+    )
+
+
+async def drop_waiver(unit: Unit, duty_id: str) -> None:
+    """Forget a proposal to which nobody has agreed."""
+    await unit.connection.execute(
+        "UPDATE duty SET waiver_by = NULL, waiver_reason = NULL, ended_on = NULL WHERE duty = $1", duty_id
     )
 
 

@@ -122,6 +122,12 @@ class Acts:
         """One more version of the leak assessment."""
         return await self._cases.act(incident, acting, lambda current, by: assessment.assess(current, order, by))
 
+    async def second_exemption(self, incident: str, acting: Acting, order: orders.SecondExemption) -> Incident:
+        """Another person finds the exemption satisfied."""
+        return await self._cases.act(
+            incident, acting, lambda current, by: assessment.second(current, order.version, by)
+        )
+
     async def recovered(self, incident: str, acting: Acting, order: orders.Recovered) -> Incident:
         """The phone is back."""
 

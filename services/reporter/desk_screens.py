@@ -50,6 +50,7 @@ class DeskScreens:
             "police": _Form("record_police", orders.Police, acts.police),
             "facility": _Form("record_facility", orders.Facility, acts.facility),
             "assessment": _Form("assess", Findings, acts.assess),
+            "exemption": _Form("second_exemption", orders.SecondExemption, acts.second_exemption),
             "recovered": _Form("recover", orders.Recovered, acts.recovered),
             "written-off": _Form("write_off", orders.Reason, acts.write_off),
             "prevention": _Form("record_prevention", orders.Prevention, acts.prevention),
@@ -72,6 +73,7 @@ class DeskScreens:
         context: dict[str, Any] = {
             "case": case,
             "may": allowed,
+            "me": who.person.ref,
             "choices": CHOICES,
             "moment": datetime.fromisoformat,
             "error": None,

@@ -124,6 +124,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
     add("/police", "record_police", orders.Police, acts.police)
     add("/facility", "record_facility", orders.Facility, acts.facility)
     add("/assessment", "assess", Findings, acts.assess)
+    add("/assessment/exemption", "second_exemption", orders.SecondExemption, acts.second_exemption)
     add("/recovered", "recover", orders.Recovered, acts.recovered)
     add("/written-off", "write_off", orders.Reason, acts.write_off)
     add("/prevention", "record_prevention", orders.Prevention, acts.prevention)

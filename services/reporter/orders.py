@@ -107,6 +107,12 @@ class Facility(Order):
     reference: Reference | None = None
 
 
+class SecondExemption(Order):
+    """The version of the assessment under which the exemption was signed."""
+
+    version: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class Recovered(Order):
     """The phone is in hand."""
 

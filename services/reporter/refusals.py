@@ -128,6 +128,21 @@ _REFUSALS = Refusals(
             "高度な保護による除外には、暗号化・紛失時のロック・鍵の管理が示されている必要があります。",
             "The exemption for strong protection needs encryption, lock at the loss and key management to be shown.",
         ),
+        "exemption_not_signed": (
+            409,
+            "この版には高度な保護による除外の署名がありません。",
+            "Nobody has signed the exemption for strong protection with this version.",
+        ),
+        "exemption_same_person": (
+            409,
+            "除外の署名には異なる二人が必要です。",
+            "The exemption takes two different people.",
+        ),
+        "assessment_outdated": (
+            409,
+            "評価の版が新しくなったか、事実が変わりました。最新の評価を確認してください。",
+            "There is a newer assessment, or facts have changed since. Read the newest one.",
+        ),
         "not_ready_to_close": (
             409,
             "まだ終了できません。残っている項目があります。",

@@ -359,6 +359,9 @@ class ProtectionFacts(Part):
     attempts_limited: Answer = Field(description="X2c: a third party cannot exercise the key.")
     locked_at_loss: Answer = Field(description="X3: locked when it was lost.")
     signed_off_by: PersonRef | None = Field(None, description="The privacy officer who found the exemption satisfied.")
+    seconded_by: PersonRef | None = Field(
+        None, description="The second person who found so; with one alone the exemption is undetermined."
+    )
 
 
 @event(

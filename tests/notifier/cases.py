@@ -16,6 +16,7 @@ from shared.events.reporter import DeviceLost, LeakAssessed, PoliceReportFiled
 INCIDENT = "0192f0c1-0000-7000-8000-000000000001"
 DIGEST = "Hq0yqvY3mXkz1h2Z3b4C5d6E7f8G9h0I1j2K3l4M5n6"
 OFFICER = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
+SECOND = "person-9a8b7c6d5e4f30211203f4e5d6c7b8a9"
 NOTICED = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
 """When the phone was missed: no deadline of a duty has passed, and nothing of the case lies ahead."""
 RULES = Path(__file__).parents[2] / "rules" / "duties"

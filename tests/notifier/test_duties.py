@@ -20,6 +20,7 @@ from tests.notifier.cases import (
     OFFICER,
     PROTECTED,
     RULES,
+    SECOND,
     UNPROTECTED,
     assessed,
     case_of,
@@ -94,25 +95,25 @@ def test_one_person_is_enough_in_the_other_categories(item: str) -> None:
     assert not any(duty.provisional for duty in found)
 
 
-def test_strong_protection_frees_from_the_duty_only_with_the_privacy_officers_signature() -> None:
+def test_strong_protection_frees_from_the_duty_only_with_two_peoples_signatures() -> None:
     stolen = lost(cause="theft")
     unsigned = {d.rule: d for d in duties(case_of(stolen, assessed(protection=PROTECTED)))}
     assert unsigned["JP-APPI-1"].provisional
     assert "exemption_undetermined" in unsigned["JP-APPI-1"].reasons
-    signed = assessed(protection=PROTECTED | {"signed_off_by": OFFICER})
+    signed = assessed(protection=PROTECTED | {"signed_off_by": OFFICER, "seconded_by": SECOND})
     assert _of(case_of(stolen, signed)) == {"JP-POLICE-1"}
 
 
 @pytest.mark.parametrize("note", [{"passcode_attached": "yes"}, {"attached": ["passcode_note"]}])
 def test_a_passcode_in_the_case_voids_the_exemption_whatever_was_signed(note: dict[str, Any]) -> None:
-    signed = assessed(protection=PROTECTED | {"signed_off_by": OFFICER})
+    signed = assessed(protection=PROTECTED | {"signed_off_by": OFFICER, "seconded_by": SECOND})
     found = {duty.rule: duty for duty in duties(case_of(lost(cause="theft", **note), signed))}
     assert not found["JP-APPI-1"].provisional
     assert "exemption_not_satisfied" in found["JP-APPI-1"].reasons
 
 
 def test_a_passcode_without_encryption_is_no_protection() -> None:
-    signed = assessed(protection=UNPROTECTED | {"signed_off_by": OFFICER})
+    signed = assessed(protection=UNPROTECTED | {"signed_off_by": OFFICER, "seconded_by": SECOND})
     assert _of(case_of(lost(cause="theft"), signed)) >= MANDATORY
 
 
@@ -222,7 +223,8 @@ assessments = st.fixed_dictionaries(
         "people": st.none() | st.integers(0, 2500),
         "people_certain": st.booleans(),
         "protection": st.fixed_dictionaries(
-            dict.fromkeys(PROTECTED, answers) | {"signed_off_by": st.none() | st.just(OFFICER)}
+            dict.fromkeys(PROTECTED, answers)
+            | {"signed_off_by": st.none() | st.just(OFFICER), "seconded_by": st.none() | st.just(SECOND)}
         ),
     }
 )

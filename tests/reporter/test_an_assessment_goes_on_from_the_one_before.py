@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.reporter.domain import report
-from services.reporter.domain.assessment import Findings, YesNo, assess, prefill
+from services.reporter.domain.assessment import Findings, YesNo, assess, prefill, second
 from services.reporter.domain.incident import By, Incident, RefusedError
 from shared.events.payload import Answer
 from shared.events.reporter import Cause, Door, LossFacts
 
 _OFFICER = "person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a"
+_OTHER = "person-9a8b7c6d5e4f30211203f4e5d6c7b8a9"
 _NOW = datetime(2026, 11, 24, 14, 40, tzinfo=UTC)
 
 
@@ -64,3 +65,38 @@ def test_an_exemption_is_not_signed_on_what_is_not_shown(name: str, found: YesNo
     with pytest.raises(RefusedError) as refused:
         _assessed(_reported(), **_SHOWN | {name: found}, exemption_signed_off=True)
     assert (refused.value.code, refused.value.facts) == ("exemption_not_shown", {"missing": [name]})
+
+
+def _seconded(incident: Incident, person: str = _OTHER) -> Incident:
+    return second(incident, len(incident.assessments), By(person, _NOW)).incident
+
+
+def test_an_exemption_is_found_by_two_people_in_a_version_of_its_own() -> None:
+    both = _seconded(_assessed(_reported(), **_SHOWN, exemption_signed_off=True))
+    first, newest = both.assessments
+    assert (first.protection.seconded_by, newest.protection.seconded_by) == (None, _OTHER)
+    assert (
+        newest.model_copy(update={"version": 1, "assessed_at": first.assessed_at, "protection": first.protection})
+        == first
+    )
+    assert _seconded(both) == both, "asked again, it is the same"
+
+
+def test_who_signs_again_after_the_second_takes_nothing_away() -> None:
+    both = _seconded(_assessed(_reported(), **_SHOWN, exemption_signed_off=True))
+    assert _assessed(both, **_SHOWN, exemption_signed_off=True) == both
+    taken_back = _assessed(both, **_SHOWN).assessments[-1].protection
+    assert (taken_back.signed_off_by, taken_back.seconded_by) == (None, None)
+
+
+def test_the_second_signature_is_refused_where_it_is_no_second_one_or_comes_too_late() -> None:
+    signed = _assessed(_reported(), **_SHOWN, exemption_signed_off=True)
+    changed = report.amend(signed, {"cause": Cause.THEFT}, By(_OFFICER, _NOW)).incident
+    refused = {
+        "exemption_same_person": lambda: _seconded(signed, _OFFICER),
+        "exemption_not_signed": lambda: _seconded(_assessed(_reported())),
+        "assessment_outdated": lambda: _seconded(changed),
+    }
+    for code, act in refused.items():
+        with pytest.raises(RefusedError, match=code):
+            act()

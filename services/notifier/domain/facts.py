@@ -98,8 +98,8 @@ def facts_of(case: Case) -> Facts:
 def strong_protection(protection: ProtectionFacts, passcode_attached: Answer) -> Answer:
     """高度な暗号化その他の措置: yes = satisfied, no = not satisfied, unknown = undetermined.
 
-    X1 and one of X2a-c and X3, nothing that hands the key to the finder, and the privacy officer's signature
-    (APPI Enforcement Rules, Article 7; PPC Q&A 17-14 states the tests for My Number data).
+    X1 and one of X2a-c and X3, nothing that hands the key to the finder, and two signatures: the privacy officer's and
+    another person's (APPI Enforcement Rules, Article 7; PPC Q&A 17-14 states the tests for My Number data).
     """
     key_given_away = either(passcode_attached, opposite(known(protection.key_apart)))
     tests = both(
@@ -108,9 +108,8 @@ def strong_protection(protection: ProtectionFacts, passcode_attached: Answer) ->
         known(protection.locked_at_loss),
         opposite(key_given_away),
     )
-    if tests is YES and protection.signed_off_by is None:
-        return UNKNOWN
-    return tests
+    signed = {protection.signed_off_by, protection.seconded_by} - {None}
+    return UNKNOWN if tests is YES and len(signed) < 2 else tests
 
 
 def passcode_with_phone(case: Case) -> Answer:

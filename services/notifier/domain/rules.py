@@ -271,6 +271,16 @@ def decide(
     return [duty for duty in opened if duty is not None]
 
 
+def exempted(jurisdictions: Iterable[Jurisdiction], incident: str, facts: Facts) -> dict[str, str]:
+    """The duties from which an exemption frees that two people found satisfied, each with that exemption's name."""
+    rules = (rule for jurisdiction in jurisdictions for rule in jurisdiction.pack.rules)
+    return {
+        duty_id(incident, rule): rule.exemption
+        for rule in rules
+        if rule.exemption is not None and getattr(facts, rule.exemption) is YES
+    }
+
+
 def _found(
     rule: Rule,
     jurisdiction: Jurisdiction,

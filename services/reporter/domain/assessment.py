@@ -120,12 +120,40 @@ def assess(incident: Incident, findings: Findings, by: By) -> Decision:
     return Decision(after, (version,))
 
 
+def second(incident: Incident, version: int, by: By) -> Decision:
+    """Another person finds the exemption satisfied that was signed with this version: a version with both signatures.
+    Raises `RefusedError` when it is not the newest one, facts have changed since, or the same person signed.
+
+    Two people, because an exemption determined by one alone would free the company from every duty of the law at once
+    (domain reference, sections 2 and 8.4).
+    """
+    incident.must_be_open()
+    last = incident.assessments[-1] if incident.assessments else None
+    if last is None or last.version != version or incident.reassess:
+        raise RefusedError("assessment_outdated", version=last.version if last else None)
+    shown = last.protection
+    if shown.signed_off_by is None:
+        raise RefusedError("exemption_not_signed", version=version)
+    if shown.seconded_by is not None:
+        return Decision(incident)
+    if by.name() == shown.signed_off_by:
+        raise RefusedError("exemption_same_person")
+    if len(incident.assessments) >= MAX_VERSIONS:
+        raise RefusedError("too_many_assessments", limit=MAX_VERSIONS)
+    protection = shown.model_copy(update={"seconded_by": by.name()})
+    after = last.model_copy(update={"version": version + 1, "assessed_at": by.at, "protection": protection})
+    return Decision(incident.model_copy(update={"assessments": (*incident.assessments, after)}), (after,))
+
+
 def _says_the_same(version: LeakAssessed, last: LeakAssessed, findings: Findings) -> bool:
-    """Whether nothing is new but the number and the moment."""
-    moments = {"version": last.version, "assessed_at": last.assessed_at}
+    """Whether nothing is new but the number and the moment. Whoever signs again takes the second signature not away."""
+    known = {"version": last.version, "assessed_at": last.assessed_at}
     if findings.known_at is None:
-        moments["known_at"] = last.known_at
-    return version.model_copy(update=moments) == last
+        known["known_at"] = last.known_at
+    if version.protection.signed_off_by is not None:
+        seconded = {"seconded_by": last.protection.seconded_by}
+        known["protection"] = version.protection.model_copy(update=seconded)
+    return version.model_copy(update=known) == last
 
 
 _PREDICATES = {"encrypted", "key_apart", "remote_erase_ready", "attempts_limited", "locked_at_loss"}

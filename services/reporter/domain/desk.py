@@ -55,6 +55,7 @@ MAY: Mapping[Act, tuple[str, ...]] = {
     "record_police": ("security_desk", "incident_lead"),
     "record_facility": ("security_desk", "incident_lead"),
     "assess": ("privacy_officer",),
+    "second_exemption": ("privacy_officer", "executive"),
     "recover": ("security_desk", "incident_lead"),
     "write_off": ("incident_lead",),
     "record_prevention": ("security_desk", "incident_lead"),
