@@ -4,6 +4,7 @@ Read-only: each service's tables as its own role, its readiness over HTTP, and t
 """
 
 import asyncio
+import os
 import time
 import urllib.error
 import urllib.request
@@ -27,6 +28,8 @@ LAG_LATE_SECONDS = 60.0
 TIMER_LATE_SECONDS = 60.0
 LOG_LATE_SECONDS = 10.0
 """Checkpoints and feeds move every second while they have something to do."""
+ROOM_BYTES = 64 * 1024 * 1024
+"""With less of it left on the disk, Kafka ends and PostgreSQL refuses: each lays out a few files of 16 MB ahead."""
 _ANSWER_SECONDS = 5.0
 
 _KIT = """
@@ -114,6 +117,7 @@ async def look(status: Status, kafka: Mapping[str, Any]) -> Standing:
         for name, process in status.processes.items()
         if process.pid is None
     ]
+    findings += without_room(Path(status.data_dir))
     ends = await asyncio.to_thread(_ends, kafka)
     if isinstance(ends, str):
         findings.append(Finding("kafka_away", "person", "kafka", {"reason": ends}))
@@ -181,6 +185,18 @@ def _facts(row: asyncpg.Record) -> dict[str, Any]:
 
 def _of_task(row: asyncpg.Record) -> tuple[str, Level]:
     return ("task_overdue" if row["overdue"] else "task_waiting"), "person"
+
+
+def without_room(folder: Path) -> Iterator[Finding]:
+    """Whether the disk of the installation is full, or has no place for another file."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return  # that of another machine
+    left = disk.f_bavail * disk.f_frsize
+    # Some file systems do not count files.
+    if left < ROOM_BYTES or disk.f_favail == 0 < disk.f_files:
+        yield Finding("disk_full", "person", "disk", {"folder": str(folder), "megabytes": left // 1024**2})
 
 
 def _unready(name: str, checks: Mapping[str, str | None]) -> Iterator[Finding]:
