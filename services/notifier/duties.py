@@ -93,14 +93,13 @@ class Duties:
         only_report: bool,
         standing: Mapping[str, DutyOpened],
     ) -> list[DutyOpened]:
-        assessment = known.case.assessment
         return decide(
             self._rulebook.of(known.scope.organisation),
             known.id,
             facts,
             known_at=known_at,
             reported_at=known.case.reported_at,
-            assessment_version=assessment.version if assessment else None,
+            assessment=known.case.assessment,
             only_report=only_report,
             standing=standing,
         )

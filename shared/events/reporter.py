@@ -422,6 +422,10 @@ class LeakAssessed(Payload):
     lock_proof: ProofLevel
     wipe_proof: ProofLevel
     misuse_seen: Answer = Answer.UNKNOWN
+    high_risk: Answer = Field(
+        Answer.UNKNOWN, description="High risk to people, or significant harm likely: GDPR Art. 34, PDPA section 26B."
+    )
+    material: Answer = Field(Answer.UNKNOWN, description="Determined as material to investors: Form 8-K Item 1.05.")
     known_at: Instant = Field(description="When the facts that decide became known to the organisation.")
     assessed_at: Instant
     final: bool = False

@@ -99,7 +99,7 @@ def duties(
         facts_of(case),
         known_at=case.known_at,
         reported_at=case.reported_at,
-        assessment_version=case.assessment.version if case.assessment else None,
+        assessment=case.assessment,
         only_report=case.assessment is None,
         standing=standing or {},
     )

@@ -29,7 +29,9 @@ def _assessed(incident: Incident, **findings: object) -> Incident:
 
 
 @pytest.mark.parametrize("found", ["yes", "no"])
-@pytest.mark.parametrize("name", ["wrongful_purpose", "left_organisation", "special_care", "entrusted"])
+@pytest.mark.parametrize(
+    "name", ["wrongful_purpose", "left_organisation", "special_care", "entrusted", "high_risk", "material"]
+)
 def test_a_finding_stands_in_the_next_version(name: str, found: YesNo) -> None:
     first = _assessed(_reported(malicious_intent="no"), **{name: found})
     second = _assessed(first, people=80, people_certain=True)

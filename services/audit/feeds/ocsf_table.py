@@ -155,7 +155,7 @@ ROWS: Mapping[str, Row] = {
             "special_care", "property_damage", "wrongful_purpose", "my_number", "my_number_people", "entrusted",
             "residency", "protection.encrypted", "protection.key_apart", "protection.remote_erase_ready",
             "protection.attempts_limited", "protection.locked_at_loss", "encryption_level", "lock_proof", "wipe_proof",
-            "misuse_seen", "known_at", "final",
+            "misuse_seen", "high_risk", "material", "known_at", "final",
         ),
         parts.leak,
         activity_varies=True,

@@ -84,6 +84,8 @@ def facts_of(case: Case) -> Facts:
             "wrongful_purpose": _wrongful(case, known(assessment.wrongful_purpose)),
             "my_number": known(assessment.my_number),
             "entrusted": known(assessment.entrusted),
+            "high_risk": known(assessment.high_risk),
+            "material": known(assessment.material),
             "contract_clause": YES if assessment.entrusted_notice_hours else UNKNOWN,
             "strong_protection": strong_protection(assessment.protection, passcode_with_phone(case)),
             "people": assessment.people,

@@ -16,6 +16,7 @@ from services.notifier.domain.deadline import Calendar, Deadline
 from services.notifier.domain.facts import NO, UNKNOWN, YES, Facts, both, either, opposite
 from shared.events.notifier import DutyOpened
 from shared.events.payload import Answer, in_zone
+from shared.events.reporter import LeakAssessed
 
 _NAMESPACE = UUID("3b0e8f6e-52ad-5f2b-9d4e-7c1f0a9b6d21")
 _MOST_HOURS = 10_000
@@ -165,6 +166,9 @@ class Rule(_Part):
     trigger: Condition
     exemption: FactName | None = Field(None, description="Frees from the duty only when surely satisfied.")
     voluntary: bool = Field(False, description="Not owed: opens only when its trigger surely holds.")
+    clock: Literal["knowledge", "determination"] = Field(
+        "knowledge", description="determination: from the assessment that makes the trigger sure; no date until then."
+    )
     deadline: Deadline | None = Field(None, description="Absent where the law names no day.")
     longer: Longer | None = None
     hours_from: Literal["contract_hours"] | None = Field(None, description="The fact that names the hours.")
@@ -240,7 +244,7 @@ def decide(
     *,
     known_at: datetime,
     reported_at: datetime | None,
-    assessment_version: int | None,
+    assessment: LeakAssessed | None,
     only_report: bool,
     standing: Mapping[str, DutyOpened],
 ) -> list[DutyOpened]:
@@ -264,7 +268,7 @@ def decide(
                 incident=incident,
                 facts=facts,
                 known_at=known_at,
-                assessment_version=assessment_version,
+                assessment=assessment,
             )
             if duty is not None:
                 opened.append(_against(duty, standing.get(duty.duty)))
@@ -288,14 +292,17 @@ def _found(
     incident: str,
     facts: Facts,
     known_at: datetime,
-    assessment_version: int | None,
+    assessment: LeakAssessed | None,
 ) -> DutyOpened | None:
     verdict = rule.verdict(facts)
     if verdict.answer is NO:
         return None
     calendar = jurisdiction.calendar
-    due = rule.due(known_at, facts, calendar)
-    soft = rule.soft.due(known_at, calendar) if rule.soft else None
+    start: datetime | None = known_at
+    if rule.clock == "determination":
+        start = assessment.assessed_at if assessment and verdict.answer is YES else None
+    due = rule.due(start, facts, calendar) if start else None
+    soft = rule.soft.due(start, calendar) if rule.soft and start else None
     return DutyOpened(
         duty=duty_id(incident, rule),
         rule=rule.id,
@@ -305,7 +312,7 @@ def _found(
         recipient=rule.recipient,
         provisional=verdict.answer is UNKNOWN,
         reasons=list(verdict.reasons),
-        assessment_version=assessment_version,
+        assessment_version=assessment.version if assessment else None,
         known_at=in_zone(known_at, calendar.zone),
         # A contract may name fewer hours than the alarm.
         soft_due=_earlier(soft, due) if soft else None,

@@ -48,6 +48,8 @@ class Findings(BaseModel):
         False, description="The privacy officer finds the protection exemption satisfied."
     )
     misuse_seen: YesNo | None = None
+    high_risk: YesNo | None = None
+    material: YesNo | None = None
     known_at: ToldInstant | None = None
     final: StrictBool = False
 
@@ -87,6 +89,8 @@ def prefill(incident: Incident, now: datetime) -> LeakAssessed:
         lock_proof=tracks.lock.proof,
         wipe_proof=incident.wipe.proof,
         misuse_seen=Answer.YES if tracks.misuse else (last.misuse_seen if last else Answer.UNKNOWN),
+        high_risk=last.high_risk if last else Answer.UNKNOWN,
+        material=last.material if last else Answer.UNKNOWN,
         known_at=now if last else min(facts.noticed_at or incident.reported_at, now),
         assessed_at=now,
     )
