@@ -20,6 +20,8 @@ from lostphone.private_file import replace_private
 
 LIFE: Final = timedelta(days=365)
 RENEWED_BEFORE: Final = timedelta(days=30)
+_BACK: Final = timedelta(days=30)
+"""How far the clock may be set back after they were made: nobody would connect to a broker of the future."""
 CA_FILE: Final = "ca.pem"
 BROKER_FILE: Final = "broker.pem"
 
@@ -70,7 +72,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_before(now - _BACK)
         .not_valid_after(now + LIFE)
         # RFC 5280 wants both, and Python 3.13 refuses a chain without them.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
