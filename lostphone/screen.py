@@ -5,7 +5,10 @@ People read Japanese or English by their locale (`LOSTPHONE_LANG` wins); program
 
 import json
 import os
+import select
+import stat
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -81,6 +84,20 @@ def _folded(self: Console, renderable: RenderableType, options: ConsoleOptions |
 def _nobody_reads(*_: Any) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more while it ends
     raise SystemExit(COULD_NOT)
+
+
+def end_when_nobody_reads() -> None:
+    """From here on, whoever closes the pipe that results go to ends the command at once, and not only when it has more
+    to say. For a command that writes now and then, and leaves nothing behind that has to be put in order."""
+    if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        threading.Thread(target=_wait_for_the_reader, name="reader", daemon=True).start()
+
+
+def _wait_for_the_reader() -> None:
+    pipe = select.poll()
+    pipe.register(sys.stdout, 0)  # that the other end is closed is told unasked
+    pipe.poll()
+    os._exit(COULD_NOT)
 
 
 def foreign(text: str) -> str:

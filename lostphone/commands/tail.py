@@ -11,7 +11,7 @@ from rich.console import Console
 from lostphone import running
 from lostphone.commands.options import AsJson, DataDir
 from lostphone.kafka_access import connection_from_environment, running_connection
-from lostphone.screen import CouldNotError, Sentence, console, foreign, write_json
+from lostphone.screen import CouldNotError, Sentence, console, end_when_nobody_reads, foreign, write_json
 from lostphone.status import data_directory
 from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError
@@ -52,6 +52,8 @@ def tail(
     """
     connection, keyring = _sources(data_directory(data_dir), bootstrap, keys)
     out = console()
+    if not until_end:
+        end_when_nobody_reads()
     shown = 0
     try:
         arriving = follow(

@@ -197,3 +197,19 @@ def test_topics_go_by_their_short_names() -> None:
     assert topic_name("log") == "lostphone.log.v1"
     assert topic_name("device-lost") == "lostphone.device-lost.v1"
     assert topic_name("lostphone.device-lost.v1") == "lostphone.device-lost.v1"
+
+
+def test_whoever_closes_the_pipe_ends_the_command_though_nothing_more_arrives(
+    topics: str, tmp_path: Path, signer: Signer
+) -> None:
+    (tmp_path / "event-keys.json").write_text("{}")
+    send(topics, OCSF_TOPIC, signer, sequence=1)
+    command = [sys.executable, "-m", "lostphone", "tail", "ocsf", "--from-beginning", "--bootstrap", topics,
+               "--keys", str(tmp_path / "event-keys.json"), "--data-dir", str(tmp_path)]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline()
+        following.stdout.close()
+        assert following.wait(30) == 2
+        assert following.stderr is not None
+        assert following.stderr.read() == b""
