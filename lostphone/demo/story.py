@@ -21,7 +21,7 @@ from lostphone.demo import cast, texts
 from lostphone.demo.cast import Cast
 from lostphone.demo.screen import Screen
 from lostphone.demo.texts import principals_csv
-from lostphone.demo.watch import Watch
+from lostphone.demo.watch import Progress, Watch
 from lostphone.screen import CouldNotError
 from sandbox.companies import fleet, inventory
 
@@ -222,8 +222,14 @@ class Story:
         privacy.post(
             f"{self._case}/notices", {"template": "jp-loss-v1", "assessment_version": 1, "issuer": texts.ISSUER}
         )
-        self._wait("NoticesSent", "通知の送信", "the notices to go out", within=180)
-        self._wait("NoticesSettled", "全員の結果", "an outcome for everybody", within=180)
+        self._wait("NoticesSent", "通知の送信", "the notices to go out", within=180, progress=self._told_so_far)
+        self._wait("NoticesSettled", "全員の結果", "an outcome for everybody")
+
+    def _told_so_far(self) -> dict[str, int]:
+        """People by what became of their notice: on a slow machine it takes minutes to tell them all."""
+        (batch,) = self._to("notifier", cast.PRIVACY).get(f"{self._case}/notices")["batches"]
+        by_state: dict[str, int] = batch["by_state"]
+        return by_state
 
     def _publish(self) -> None:
         self.screen.chapter("8. お詫びの公表", "8. The apology is published")
@@ -286,12 +292,14 @@ class Story:
     def _privacy(self) -> Client:
         return self._to("reporter", cast.PRIVACY)
 
-    def _wait(self, name: str, ja: str, en: str, *, within: float = 60, **fields: Any) -> dict[str, Any]:
+    def _wait(
+        self, name: str, ja: str, en: str, *, within: float = 60, progress: Progress = lambda: None, **fields: Any
+    ) -> dict[str, Any]:
         def fits(data: dict[str, Any]) -> bool:
             return all(data.get(key) == value for key, value in fields.items())
 
         with self.screen.waiting(f"{ja}を待っています…", f"Waiting for {en} …"):
-            return self.watch.wait(name, within=within, test=fits)
+            return self.watch.wait(name, within=within, test=fits, progress=progress)
 
     def _until_known(self, devices: int) -> None:
         """Until the reporter has heard of the phones; its own metrics say so."""

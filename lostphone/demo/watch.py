@@ -13,6 +13,7 @@ from lostphone.topics import BrokerError
 from shared.events import LOG_TOPIC, Event, KeyRing, Reading, read
 
 type Test = Callable[[dict[str, Any]], bool]
+type Progress = Callable[[], object]
 
 
 class Watch:
@@ -67,18 +68,27 @@ class Watch:
         """How many events of this name have come, of any subject."""
         return sum(event.entry is not None and event.entry.name == name for event in self._seen)
 
-    def wait(self, name: str, *, within: float = 60, test: Test = lambda _: True) -> dict[str, Any]:
+    def wait(
+        self, name: str, *, within: float = 60, test: Test = lambda _: True, progress: Progress = lambda: None
+    ) -> dict[str, Any]:
         """The data of the first such event, waiting for it. Raises `CouldNotError` when it does not come."""
-        self.until(lambda: self.find(name, test) is not None, name, within)
+        self.until(lambda: self.find(name, test) is not None, name, within, progress)
         found = self.find(name, test)
         return orjson.loads(found.value) if found is not None else {}
 
-    def until(self, true: Callable[[], bool], what: str, within: float = 60) -> None:
-        """Wait for a condition over what has arrived. Raises `CouldNotError` when it does not come true."""
+    def until(self, true: Callable[[], bool], what: str, within: float = 60, progress: Progress = lambda: None) -> None:
+        """Wait for a condition over what has arrived. Raises `CouldNotError` when it does not come true.
+
+        `progress`: how far it is. What has come further in this time is given as much again.
+        """
+        reached = progress()
         deadline = time.monotonic() + within
         with self._arrived:
             while not true():
                 left = deadline - time.monotonic()
+                if left <= 0 and (now := progress()) != reached:
+                    reached, deadline = now, time.monotonic() + within
+                    continue
                 if left <= 0 or self._failed is not None:
                     raise CouldNotError(
                         f"{what} が {within:.0f} 秒以内に届きませんでした。{self._failed or ''}",
