@@ -60,6 +60,16 @@ _TO_READ_AGAIN = "SELECT count(*) FROM said_after_backup"
 _DUTIES = """
 SELECT duty AS subject, organisation, incident FROM duty WHERE state = 'open' AND overdue ORDER BY duty
 """
+# Until the duty towards the people is ended; where none is owed, until the case is.
+_UNCERTAIN = """
+SELECT batch.incident AS subject, batch.organisation, count(*) AS count
+FROM notice JOIN batch USING (batch) JOIN incident USING (incident)
+WHERE notice.state = 'uncertain' AND NOT drill AND coalesce(
+    (SELECT bool_or(duty.state = 'open') FROM duty
+     WHERE duty.incident = batch.incident AND opened->>'recipient' = 'principal'),
+    facts->>'state' IN ('open', 'recovered'))
+GROUP BY batch.incident, batch.organisation ORDER BY min(batch.started_at)
+"""
 _LOG = """
 SELECT (SELECT size FROM log_state) AS size, (SELECT next_seq FROM feed WHERE name = 'outward') AS fed,
     (SELECT coalesce(max(size), 0) FROM checkpoint) AS signed,
@@ -153,6 +163,9 @@ async def _figures(name: str, dsn: str, findings: list[Finding]) -> dict[str, An
         elif name == "notifier":
             findings += [
                 Finding("duty_overdue", "person", name, _facts(row)) for row in await connection.fetch(_DUTIES)
+            ]
+            findings += [
+                Finding("notices_uncertain", "person", name, _facts(row)) for row in await connection.fetch(_UNCERTAIN)
             ]
         elif name == "reporter":
             figures["to_read_again"] = await connection.fetchval(_TO_READ_AGAIN)

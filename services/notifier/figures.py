@@ -24,6 +24,13 @@ _FIGURES = {
         WHERE edition.issued_at IS NULL AND disclosure.retracted_at IS NULL AND NOT disclosure.drill
           AND 2 > (SELECT count(*) FROM approval
                    WHERE approval.disclosure = newest.disclosure AND approval.version = newest.version)""",
+    # Until the duty towards the people is ended; where none is owed, until the case is.
+    metrics.NOTICES_UNCERTAIN: """
+        SELECT count(*) FROM notice JOIN batch USING (batch) JOIN incident USING (incident)
+        WHERE notice.state = 'uncertain' AND NOT drill AND coalesce(
+            (SELECT bool_or(duty.state = 'open') FROM duty
+             WHERE duty.incident = batch.incident AND opened->>'recipient' = 'principal'),
+            facts->>'state' IN ('open', 'recovered'))""",
 }
 
 

@@ -81,6 +81,9 @@ APPROVALS_PENDING = _gauge("approvals_pending", "Decisions that wait for another
 DUTIES_OPEN = _gauge("duties_open", "Duties that are neither met, filed nor waived.")
 DUTIES_OVERDUE = _gauge("duties_overdue", "Open duties whose time is over.")
 DUTY_NEXT_DUE = _gauge("duty_next_due_seconds", "Seconds to the next due time of an open duty, or +Inf.")
+NOTICES_UNCERTAIN = _gauge(
+    "notices_uncertain", "Notices of which nobody knows whether they left, and for which nobody has seen to it yet."
+)
 
 # The timeline and the feeds.
 LOG_ENTRIES = _gauge("log_entries", "Entries of the timeline: where its chain stands.")

@@ -154,6 +154,9 @@ def test_status_is_quiet_and_then_says_what_to_do_in_both_languages(place: Place
     assert _metrics(place, "mdm_actions")["lostphone_breakers_open"] == 1
     notifier = _metrics(place, "notifier")
     assert (notifier["lostphone_dead_letters_open"], notifier["lostphone_duties_overdue"]) == (1, 1)
+    assert notifier["lostphone_notices_uncertain"] == 1
+    uncertain = found["notices_uncertain"]
+    assert f"/incidents/{uncertain['facts']['subject']}/notices" in uncertain["en"]
     asyncio.run(_mend(place.superuser_dsn))
     assert place.lostphone("ops", "status").returncode == 0
 
@@ -253,6 +256,12 @@ async def _park(dsn: str) -> None:
         # As it will be in three days.
         "UPDATE notifier.duty SET overdue = true, opened = opened || jsonb_build_object('due', now() - interval '1 h') "
         "WHERE duty = (SELECT min(duty) FROM notifier.duty)",
+        "INSERT INTO notifier.principal SELECT 'person-a', incident, organisation, NULL, 'name', 'mail' "
+        "FROM notifier.incident ORDER BY incident LIMIT 1",
+        "INSERT INTO notifier.batch SELECT 'batch-a', incident, organisation, 'jp-loss-v1', 1, '', '', '', 1, 'desk', "
+        "now(), now() FROM notifier.principal",
+        "INSERT INTO notifier.notice (batch, person, token, channels, state, channel, not_before) "
+        "VALUES ('batch-a', 'person-a', 't', '{mail}', 'uncertain', 'mail', now())",
     )
 
 
@@ -263,6 +272,9 @@ async def _mend(dsn: str) -> None:
         "DELETE FROM audit.parked",
         "DELETE FROM reporter.said_after_backup",
         "DELETE FROM mdm_actions.breaker",
+        "DELETE FROM notifier.notice",
+        "DELETE FROM notifier.batch",
+        "DELETE FROM notifier.principal",
         "UPDATE notifier.duty SET overdue = false, "
         "opened = opened || jsonb_build_object('due', now() + interval '3 d')",
     )
