@@ -21,6 +21,8 @@ from shared.messaging import Unit, Units
 from shared.web import Acting, Identity
 
 _CLOCK_SKEW = timedelta(minutes=5)
+_LEEWAY = timedelta(days=1)
+"""When the phone was missed is often remembered wrongly by hours."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Desk:
             refused = await self.duties.file(
                 unit,
                 found,
-                filed_at=past(order.filed_at, unit),
+                filed_at=since(known, past(order.filed_at, unit)),
                 receipt=order.receipt,
                 receipt_hash=order.receipt_hash,
                 assessment_version=assessment.version if assessment else None,
@@ -114,8 +116,18 @@ class Desk:
             ways = WAYS.get(found.opened.recipient, ())
             if order.how not in ways:
                 raise problem("duty_not_met_like_this", ways=list(ways))
-            met_at = past(order.met_at, unit)
+            known = await self.incident(unit.connection, found.scope.subject, who.organisation)
+            met_at = since(known, past(order.met_at, unit))
             refused = await self.duties.meet(unit, found, how=order.how, met_at=met_at, actor=who.actor)
+            if refused:
+                raise problem(refused)
+            return await store.duty(unit.connection, duty) or found
+
+    async def reopen_duty(self, duty: str, who: Acting) -> Duty:
+        """Take back that a duty has ended, when that was recorded by mistake; or 404, 409."""
+        async with self.duty(duty, who.organisation) as (unit, found):
+            known = await self.incident(unit.connection, found.scope.subject, who.organisation)
+            refused = await self.duties.reopen(unit, known, found, actor=who.actor)
             if refused:
                 raise problem(refused)
             return await store.duty(unit.connection, duty) or found
@@ -136,3 +148,11 @@ def past(moment: datetime | None, unit: Unit) -> datetime:
     if moment > unit.now + _CLOCK_SKEW:
         raise problem("moment_in_future")
     return min(moment, unit.now)
+
+
+def since(known: Incident, moment: datetime) -> datetime:
+    """The moment of something that was done about this loss; 422 when it lies before it, as with a mistyped year."""
+    missed_at = known.case.missed_at
+    if missed_at is not None and moment < missed_at - _LEEWAY:
+        raise problem("moment_before_loss")
+    return moment

@@ -20,6 +20,7 @@ ACTOR = "service/notifier"
 ALL_TOLD = "all_principals_told"
 TOLD_AND_PUBLISHED = "told_and_published"
 PUBLISHED = "published"
+ENDED_IN_ERROR = "ended_in_error"
 _BY_PUBLICATION = (PUBLISHED, TOLD_AND_PUBLISHED, "published_in_place")
 POLICE_TOLD = "police_report_filed"
 _EXEMPT = "strong_protection"
@@ -31,6 +32,7 @@ class Refusal(StrEnum):
     """Why a duty cannot be ended like this."""
 
     ENDED = "duty_ended"
+    OPEN = "duty_open"
     SAME_PERSON = "same_person"
     OTHER_REASON = "other_reason"
 
@@ -62,6 +64,8 @@ class Duties:
                     continue
                 await store.open_again(unit, before.id)
             await self._open(unit, known, opened, cause)
+            if before is not None or opened.phase == _SUPPLEMENT:
+                await self._alerts.open(unit, known.scope, "duty_again")
             police = known.case.police
             if opened.recipient == "police" and police:
                 # It was quicker than the rules: told before the report was verified, or before the place was known.
@@ -134,9 +138,11 @@ class Duties:
         ]
         return EndedOn(grounds=grounds, people=facts.people, stated=stated(known.case))
 
-    async def _open(self, unit: Unit, known: Incident, opened: DutyOpened, cause: str | None) -> None:
+    async def _open(
+        self, unit: Unit, known: Incident, opened: DutyOpened, cause: str | None, *, actor: str = ACTOR
+    ) -> None:
         await store.state_duty(unit, known.scope, opened)
-        await unit.emit(opened, known.scope, actor=ACTOR, cause=cause)
+        await unit.emit(opened, known.scope, actor=actor, cause=cause)
         if opened.soft_due:
             await unit.arm(known.id, f"duty_soft:{opened.duty}", opened.soft_due)
         if opened.due:
@@ -184,7 +190,8 @@ class Duties:
         """A person filed; the receipt is the proof."""
         if duty.state != "open":
             return Refusal.ENDED
-        late = duty.opened.due is not None and filed_at > duty.opened.due
+        # A day ends with its last second, and not at the beginning of that.
+        late = duty.opened.due is not None and filed_at.replace(microsecond=0) > duty.opened.due
         on = await self._ended_on(unit, duty)
         await store.end_duty(unit, duty.id, "filed", at=filed_at, on=on, receipt=receipt, receipt_hash=receipt_hash)
         await unit.emit(
@@ -261,6 +268,17 @@ class Duties:
             for opened in (found.model_copy(update=dates) for found in owed if found.duty == duty.id):
                 await store.open_again(unit, duty.id)
                 await self._open(unit, known, opened, cause)
+                await self._alerts.open(unit, known.scope, "duty_again")
+
+    async def reopen(self, unit: Unit, known: Incident, duty: Duty, *, actor: str) -> Refusal | None:
+        """What was recorded by mistake did not end the duty: it is open as it was. That takes one person, for it
+        suppresses nothing."""
+        if duty.state == "open":
+            return Refusal.OPEN
+        reasons = [*(reason for reason in duty.opened.reasons if reason != ENDED_IN_ERROR), ENDED_IN_ERROR]
+        await store.open_again(unit, duty.id)
+        await self._open(unit, known, duty.opened.model_copy(update={"reasons": reasons}), None, actor=actor)
+        return None
 
     async def _quiet(self, unit: Unit, duty: Duty) -> None:
         for kind in _TIMERS:
@@ -279,10 +297,13 @@ def _facts(case: Case, duties: Iterable[Duty]) -> Facts:
 
 
 def _said(duties: Iterable[Duty]) -> dict[str, Stated]:
-    """By rule, what its filed final report says, or what was known when its last supplement was ended."""
-    said: dict[str, Stated] = {}
-    for duty in sorted(duties, key=lambda duty: duty.opened.phase == _SUPPLEMENT):
+    """By rule, what its filed final report says, or what was known when a later supplement was ended."""
+    said: dict[str, tuple[datetime, Stated]] = {}
+    for duty in duties:
         told = {_FINAL: duty.state == "filed", _SUPPLEMENT: duty.state != "open"}.get(duty.opened.phase, False)
-        if told and duty.ended_on is not None and duty.ended_on.stated is not None:
-            said[duty.opened.rule] = duty.ended_on.stated
-    return said
+        stated_then = duty.ended_on.stated if duty.ended_on else None
+        if told and duty.ended_at and stated_then:
+            before = said.get(duty.opened.rule)
+            if before is None or duty.ended_at >= before[0]:
+                said[duty.opened.rule] = (duty.ended_at, stated_then)
+    return {rule: stated_then for rule, (_, stated_then) in said.items()}

@@ -74,6 +74,10 @@ def _add_duties(router: APIRouter, desk: Desk) -> None:
     async def meet(duty: Uuid, order: orders.Meet, who: filer) -> View:
         return view.of_duty(await desk.meet_duty(duty, order, who), desk.rulebook)
 
+    @router.post("/duties/{duty}/reopen")
+    async def reopen(duty: Uuid, who: filer) -> View:
+        return view.of_duty(await desk.reopen_duty(duty, who), desk.rulebook)
+
     @router.post("/duties/{duty}/waive")
     async def waive(duty: Uuid, order: orders.Reason, who: waiver) -> View:
         return view.of_duty(await desk.waive_duty(duty, order.reason, who), desk.rulebook)

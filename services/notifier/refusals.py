@@ -26,6 +26,12 @@ problem = Refusals(
             "この義務はその方法では果たせません。当局への報告は受付番号を記録し、警察への届出は案件の画面で記録してください。",
             "This duty is not fulfilled in that way. Store a receipt, or record a police report with the case.",
         ),
+        "duty_open": (409, "この義務はまだ終わっていません。", "This duty has not ended."),
+        "moment_before_loss": (
+            422,
+            "紛失に気付くより前の日時です。年月日を確かめてください。",
+            "This moment lies before the phone was missed. Look at the date again.",
+        ),
         "same_person": (409, "別の人が行ってください。", "This takes another person."),
         "other_reason": (
             409,

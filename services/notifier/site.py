@@ -60,7 +60,7 @@ def _add_alerts(router: APIRouter, desk: Desk, pages: Pages) -> None:
         return RedirectResponse(f"/alerts/{alert}", 303)
 
 
-def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:
+def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:  # noqa: C901 - one per page
     reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
     filer = Annotated[Acting, Depends(acting(desk.identity, access.FILE))]
     waiver = Annotated[Acting, Depends(acting(desk.identity, access.WAIVE))]
@@ -98,6 +98,11 @@ def _add_duties(router: APIRouter, desk: Desk, pages: Pages) -> None:
     async def meet(request: Request, duty: Uuid, who: filer) -> Response:
         met = await desk.meet_duty(duty, await read(request, orders.Meet), who)
         return RedirectResponse(f"/incidents/{met.scope.subject}/duties", 303)
+
+    @router.post("/duties/{duty}/reopen")
+    async def reopen(duty: Uuid, who: filer) -> Response:
+        reopened = await desk.reopen_duty(duty, who)
+        return RedirectResponse(f"/incidents/{reopened.scope.subject}/duties", 303)
 
     @router.post("/duties/{duty}/waive")
     async def waive(duty: Uuid, order: Annotated[orders.WaiveForm, Form()], who: waiver) -> Response:

@@ -3,13 +3,14 @@
 import html
 import re
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
 
 from shared.web import forms
 from shared.web.language import COOKIE
-from tests.notifier.cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, assessed, lost
+from tests.notifier.cases import BIG, DETAILS, LOCKED, POLICE, SENT, STOPPED, WIPED, after, assessed, lost
 from tests.notifier.running import Notifier
 
 ISSUER = forms.flat({"issuer": DETAILS["issuer"]})
@@ -204,10 +205,11 @@ async def test_a_duty_towards_people_or_an_entruster_is_recorded_as_fulfilled_wi
     board = (await (await notifier.someone("privacy")).get(f"/v1/incidents/{incident}/duties"))["duties"]
     duty = next(duty["duty"] for duty in board if duty["rule"] == rule)
     assert f'action="/duties/{duty}/meet"' in await privacy.see(f"/incidents/{incident}/duties")
+    met_at = after(30).astimezone(ZoneInfo("Asia/Tokyo"))
     await privacy.send(f"/duties/{duty}/meet", {"how": how, "met_at": "tomorrow"}, expect=422)
-    await privacy.send(f"/duties/{duty}/meet", {"how": how, "met_at": "2026-11-02T09:30"})
+    await privacy.send(f"/duties/{duty}/meet", {"how": how, "met_at": f"{met_at:%Y-%m-%dT%H:%M}"})
     (met,) = await notifier.said(incident, "duty-met")
-    assert (met["rule"], met["how"], met["met_at"]) == (rule, how, "2026-11-02T09:30:00.000+09:00")
+    assert (met["rule"], met["how"], met["met_at"]) == (rule, how, met_at.isoformat(timespec="milliseconds"))
     assert said in await privacy.see(f"/incidents/{incident}/duties")
 
 

@@ -70,6 +70,7 @@ _MAY = {
         "GET /v1/incidents/{incident}/filing": _CASE,
         "POST /v1/duties/{duty}/file": "privacy_officer",
         "POST /v1/duties/{duty}/meet": "privacy_officer",
+        "POST /v1/duties/{duty}/reopen": "privacy_officer",
         "POST /v1/duties/{duty}/waive": "privacy_officer executive",
         "POST /v1/incidents/{incident}/principals": "privacy_officer",
         "POST /v1/incidents/{incident}/notices": "privacy_officer",

@@ -42,6 +42,13 @@ KINDS: dict[str, Kind] = {
     ),
     "duty_due_soon": Kind("privacy_officer", Words("報告・通知の期限が近づいています", "A duty is due soon")),
     "duty_last_call": Kind("privacy_officer", Words("期限前の最終の連絡", "Last call before a duty's deadline")),
+    "duty_again": Kind(
+        "privacy_officer",
+        Words(
+            "終えた報告・通知の義務が再び生じました（追完を含む）",
+            "A duty is owed again, or a report has to be supplemented",
+        ),
+    ),
     "duty_overdue": Kind("privacy_officer", Words("報告・通知の期限超過", "A duty is overdue"), insists=True),
 }
 
