@@ -79,7 +79,6 @@ class Pages:
             other_lang_link=_with_language(at or _here(request), other),
             person=getattr(request.state, "person", None),
             links=request.app.state.links,
-            here=request.url.path,
             sign_in=sign_in_path(request),
         )
         answer = HTMLResponse(
@@ -169,7 +168,8 @@ def _csrf_field(request: Request) -> Markup:
 
 def _here(request: Request) -> str | None:
     """Where this page can be opened again; None for the answer to a form, which cannot."""
-    return f"{request.url.path}?{request.url.query}" if request.method == "GET" else None
+    path = "/" + request.url.path.lstrip("/")  # two slashes would begin the name of a host
+    return f"{path}?{request.url.query}" if request.method == "GET" else None
 
 
 def _with_language(at: str | None, other: Language) -> str | None:
