@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.notifier.domain.alert import KINDS
 from services.notifier.domain.filing import Stated
+from services.notifier.domain.fulfilment import WAYS
 from services.notifier.domain.rules import (
     AllOf,
     AnyOf,
@@ -22,6 +24,7 @@ from services.notifier.duties import ENDED_IN_ERROR
 from tests.notifier.cases import RULES
 
 _SERVICES = Path(__file__).parents[2] / "services"
+_PAGES = ("notifier", "audit")
 
 
 def _reasons(condition: Condition) -> Iterator[str]:  # noqa: C901 - one per kind of condition
@@ -55,3 +58,12 @@ def test_each_reason_of_a_rule_has_words(file: Path, service: str, prefix: str) 
     said = {reason for rule in pack.rules for reason in _reasons(rule.trigger)}
     said |= {"exemption_not_satisfied", "exemption_undetermined", ENDED_IN_ERROR}
     assert sorted(reason for reason in said if f"{prefix}{reason}" not in words) == []
+
+
+def test_the_timeline_says_each_alert_and_each_end_of_a_duty_in_words() -> None:
+    words = {service: yaml.safe_load((_SERVICES / service / "pages" / "words.yaml").read_text()) for service in _PAGES}
+    said = set(KINDS) | {how for ways in WAYS.values() for how in ways}
+    said |= {name.removeprefix("met_") for name in words["notifier"] if name.startswith("met_")}
+    packs = (yaml.safe_load(file.read_text()) for file in RULES.glob("*.yaml"))
+    said |= {word for pack in packs for rule in pack["rules"] for word in (rule["recipient"], rule["phase"])}
+    assert sorted(code for code in said if f"code.{code}" not in words["audit"]) == []
