@@ -56,6 +56,18 @@ SELECT task AS subject, organisation, kind, extract(epoch FROM now() - opened_at
     due_at < now() AS overdue
 FROM task WHERE state IN ('open', 'done') ORDER BY due_at
 """
+# No event tells of these. Until something else was ordered of the line or phone, and for a week: it may have been done
+# in the vendor's console, which nobody tells us.
+_NOT_LET_GO = """
+SELECT subject, organisation, kind, reason, age FROM (
+    SELECT DISTINCT ON (coalesce(line, device)) incident AS subject, organisation, kind, state, ended_at,
+        coalesce(reason, state) AS reason, extract(epoch FROM now() - ended_at)::float8 AS age
+    FROM command WHERE NOT drill AND kind IN ('suspend_line', 'resume_line', 'lost_mode', 'unlock', 'wipe')
+    ORDER BY coalesce(line, device), place DESC
+) AS newest
+WHERE kind IN ('resume_line', 'unlock') AND state IN ('failed', 'expired') AND ended_at > now() - interval '7 days'
+ORDER BY age DESC
+"""
 _TO_READ_AGAIN = "SELECT count(*) FROM said_after_backup"
 _DUTIES = """
 SELECT duty AS subject, organisation, incident FROM duty WHERE state = 'open' AND overdue ORDER BY duty
@@ -160,6 +172,9 @@ async def _figures(name: str, dsn: str, findings: list[Finding]) -> dict[str, An
                 Finding("breaker_open", "person", name, _facts(row)) for row in await connection.fetch(_BREAKERS)
             ]
             findings += [Finding(*_of_task(row), name, _facts(row)) for row in await connection.fetch(_TASKS)]
+            findings += [
+                Finding("not_let_go", "person", name, _facts(row)) for row in await connection.fetch(_NOT_LET_GO)
+            ]
         elif name == "notifier":
             findings += [
                 Finding("duty_overdue", "person", name, _facts(row)) for row in await connection.fetch(_DUTIES)
