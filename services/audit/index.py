@@ -1,7 +1,8 @@
 """The index of all chains: how many entries each subject has, which was the last, as of one size of the log.
 
-Its root is an `index` entry. Then "this incident has exactly these entries" is proved by one row, and "there is no such
-incident" by two neighbours. Made anew each time out of the last entry of each chain.
+Its root is an `index` entry. Then "this incident has exactly these entries" is shown by one row, and "there is no such
+incident" by two neighbours; that the index itself is true, by making it again out of the whole log, as verifiers do.
+Made anew each time out of the last entry of each chain.
 """
 
 from bisect import bisect_left

@@ -16,6 +16,7 @@ from services.audit.tlog.note import Signature
 from tests.audit import forger as made
 from tests.audit.conftest import LOG_KEYS, ORIGIN
 from tests.audit.forger import EXPORT, INCIDENT, INDEX, KEY, KEYS, OLDER, POLICY, STRANGER, Forger, Lie
+from tests.audit.naive import naive_root
 
 type Change = Callable[[Forger, dict[str, bytes]], object]
 
@@ -140,6 +141,42 @@ def test_an_index_of_before_is_not_taken_for_the_one_that_was_made_for_a_bundle(
         forger.shown.append(EXPORT + 1)
 
     _is_caught(_bundle(tmp_path, before=later, after=_set(EXPORT + 1, index=INDEX), export=EXPORT + 1), "export", None)
+
+
+def _hide_the_end(forger: Forger) -> None:
+    """Closing and seal, from the bundle and from the index alike."""
+    head = verify.leaf_hash(forger.leaves()[2]).hex()
+    at = next(at for at, line in enumerate(forger.rows) if json.loads(line)["i"] == INCIDENT)
+    forger.rows[at] = verify.index_line(INCIDENT, 2, head, 2)
+    forger.headers[INDEX]["root"] = naive_root(forger.rows).hex()
+    forger.headers[EXPORT] |= {"entries": 2, "head": head}
+    for seq in (6, 7):
+        forger.shown.remove(seq)
+
+
+def _saved(folder: Path, forger: Forger) -> Path:
+    """The bundle as a folder."""
+    for name, data in forger.manifest(forger.files()).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_an_index_that_hides_the_end_is_the_logs_word_in_a_bundle_and_disproved_by_the_log(tmp_path: Path) -> None:
+    report = _bundle(tmp_path, after=_hide_the_end)
+    assert report.outcome == "proved"
+    (said,) = [check["detail"] for check in report.checks if check["name"] == "index"]
+    assert verify.INDEX_SAYS in str(said)
+    honest, forger = Forger(tmp_path), Forger(tmp_path)
+    _hide_the_end(forger)
+    bundles = [str(_saved(tmp_path / name, made_by)) for name, made_by in (("honest", honest), ("false", forger))]
+    (offence,) = verify.check_diff(*bundles, verify.Options(None)).offences
+    assert (offence["check"], offence["seq"]) == ("diff", 6), "a second bundle has what is missing"
+    place, note = forger.save(tmp_path / "log"), forger.note()
+    alone = verify.check_log(str(place), verify.Options(verify.Policy(POLICY), earlier=[note]))
+    ours = run(DirectorySource(place), KEYS, earlier=[note])
+    assert [(one["check"], one["seq"]) for one in alone.offences] == [("index", INDEX)]
+    assert [(one.check, one.seq) for one in ours.offences] == [("index", INDEX)]
 
 
 @pytest.mark.parametrize(("check", "seq", "lie"), _BEFORE)

@@ -127,12 +127,14 @@ def readme(export: Export) -> str:
 案件 {incident}（組織 {organisation}）について記録された全 {entries} 件と、その証明です。
 
   * 各項目（entries/）は、署名済みの追記専用ログ（checkpoint）に含まれています（proofs/）。
-  * ログが {export.size} 件だった時点で、この案件の記録はちょうど {entries} 件でした。欠けも余分もありません（index/）。
+  * ログの索引によれば、ログが {export.size} 件だった時点で、この案件の記録はちょうど {entries} 件です（index/）。
+    索引は、ログの鍵を持つ者の発言です。ログ全体を検証する人は索引を作り直すため、偽りがあれば見つかります：
+    verify.py log <ログの写し> --vkey <鍵> --earlier checkpoint（この束の checkpoint）
   * 以前のチェックポイントをお持ちなら、それ以後に過去が書き換えられていないことも確かめられます
     （previous/、consistency/）。
   * 開示された項目（disclosures/）は、記録時に固定された値そのものです。開示されていない項目は分かりません。
 
-証明しないこと：記録されたサービスの発言が真実であること。第三者の時刻証明（timestamps/）がない限り、時計の正しさ。
+証明しないこと：記録されたサービスの発言が真実であること。この束だけでは、索引が偽りでないこと。第三者の時刻証明（timestamps/）がない限り、時計の正しさ。
 
 確かめ方（Python 3.11 以降だけで動き、通信しません）：
 
@@ -152,15 +154,16 @@ About this bundle
 All {entries} entries recorded about the incident {incident} of {organisation}, and their proofs.
 
   * Each entry (entries/) stands in a signed, append-only log (checkpoint), proved in proofs/.
-  * When the log had {export.size} entries, this incident had exactly {entries}: none is missing, none was added
-    (index/).
+  * By the log's index, this incident had exactly {entries} entries when the log had {export.size} (index/). The index
+    is the word of whoever holds the log's key. Whoever checks the whole log makes it again, and finds a false one:
+    verify.py log <copy of the log> --vkey <key> --earlier checkpoint (the one in this bundle)
   * With a checkpoint that you kept from before, you see that the past was not rewritten since
     (previous/, consistency/).
   * A field that is shown (disclosures/) is the very value that was committed to when the entry was recorded. What is
     not shown stays unknown.
 
-It does not prove that what a service said is true, nor, without a third party's timestamp (timestamps/), that a clock
-was right.
+It does not prove that what a service said is true, nor, by itself, that the index is, nor, without a third party's
+timestamp (timestamps/), that a clock was right.
 
 How to check it (Python 3.11 or newer and nothing else; no network):
 

@@ -56,6 +56,8 @@ TOO_SLOW = f"it gives less than {SLOWEST_BYTES} bytes a second: make a copy of t
 MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
 MAX_BUNDLE_FILES = 65_535
 MAX_LOG_SIZE = 1 << 40
+INDEX_SAYS = "so says the log's index, which a check of the whole log makes again"
+"""Who holds the log's key can leave the end of a chain out of a bundle and of the index alike."""
 NOT_ORDERED = "the entry before it is not the event that says so"
 IN_CHAINS = ("event", "seal")
 IN_PARTITIONS = ("event", "unparsed", "unverified", "duplicate", "gap")
@@ -1034,9 +1036,10 @@ class Bundle:
                 raise BadError(
                     f"as of {size} the incident has {parsed['n']} entries, and the bundle has {len(covered)}"
                 )
-            return f"exactly {parsed['n']} entries as of the log of {size}, the last of them entry {parsed['last']}"
+            exactly = f"exactly {parsed['n']} entries as of the log of {size}, the last of them entry {parsed['last']}"
+            return f"{exactly}; {INDEX_SAYS}"
         self._absent(found, incident, rows, len(entries))
-        return f"no entry of {incident} as of the log of {size}"
+        return f"no entry of {incident} as of the log of {size}; {INDEX_SAYS}"
 
     @staticmethod
     def _absent(found: list[tuple[int, Json, bytes]], incident: str, rows: int, entries: int) -> None:
@@ -1908,10 +1911,14 @@ def check_diff(one: str, other: str, options: Options) -> Report:
     same = 0
     missing = object()
     try:
-        streams = [iter(_told(place, options)) for place in (one, other)]
+        told = [_told(place, options) for place in (one, other)]
+        streams = [iter(entries) for _, entries in told]
         while True:
             left, right = (next(stream, missing) for stream in streams)
             if left is missing or right is missing:
+                for (until, _), own, more in ((told[0], left, right), (told[1], right, left)):
+                    if own is missing and more is not missing and more[0] < until:  # type: ignore[index]
+                        report.offend("diff", f"one says that it is complete as of {until}, and lacks it", more[0])  # type: ignore[index]
                 break
             if left != right:
                 seq = min(left[0], right[0])  # type: ignore[index]
@@ -1924,13 +1931,16 @@ def check_diff(one: str, other: str, options: Options) -> Report:
     return report
 
 
-def _told(place: str, options: Options) -> Iterable[tuple[int, bytes]]:
+def _told(place: str, options: Options) -> tuple[int, Iterable[tuple[int, bytes]]]:
+    """As of which size it says to be complete, and its entries, place and hash."""
     path = Path(place)
     if place.startswith("http") or (path / "tile").is_dir():
         read = reader_of(place, options.token)
         size = Checkpoint(Note(read("checkpoint")).text).size
-        return ((seq, leaf_hash(leaf)) for seq, leaf, _ in entries_of(read, size))
-    return Bundle(unpack(path), options).told()
+        return size, ((seq, leaf_hash(leaf)) for seq, leaf, _ in entries_of(read, size))
+    bundle = Bundle(unpack(path), options)
+    entries = bundle.told()
+    return int(bundle.manifest["as_of"]), entries
 
 
 # --- command line ---------------------------------------------------------------------------------------------------------
