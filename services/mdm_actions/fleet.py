@@ -208,6 +208,31 @@ async def save_account(unit: Unit, organisation: str, holder: str, account: str)
     )
 
 
+async def forget(unit: Unit, organisation: str, person: str, devices: Collection[str]) -> None:
+    """What is kept here of an erased person: where they sign in, unless they hold a phone in use, and of phones that
+    left the inventory what names them. Such a phone is imported as a new one, should it come back."""
+    await unit.connection.execute(
+        "UPDATE device SET mdm = NULL, udid = NULL, record = '{}' "
+        "WHERE organisation = $1 AND device = ANY ($2) AND retired_at IS NOT NULL",
+        organisation,
+        list(devices),
+    )
+    forgotten = await unit.connection.fetchval(
+        "DELETE FROM account WHERE organisation = $1 AND holder = $2 AND NOT EXISTS "
+        "(SELECT FROM device WHERE organisation = $1 AND holder = $2 AND retired_at IS NULL) RETURNING account",
+        organisation,
+        person,
+    )
+    if forgotten is not None:
+        await unit.connection.execute(
+            "UPDATE command SET target = '' WHERE organisation = $1 AND holder = $2 AND target = $3 "
+            "AND ended_at IS NOT NULL",
+            organisation,
+            person,
+            forgotten,
+        )
+
+
 async def save_posture(unit: Unit, posture: Posture) -> None:
     """Add one observation to the history."""
     await unit.connection.execute(

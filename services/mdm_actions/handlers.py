@@ -29,6 +29,7 @@ from shared.events.reporter import (
     LineResumptionRequested,
     LineSuspensionRequested,
     LossReportAmended,
+    PersonalDataErased,
     ReportVerified,
     StepRequested,
     WipeRequested,
@@ -64,6 +65,7 @@ class Handlers:
                 IncidentClosed: self.on_incident_closed,
                 IncidentReopened: self.on_incident_reopened,
                 IncidentCancelled: self.on_incident_cancelled,
+                PersonalDataErased: on_personal_data_erased,
             }
         )
 
@@ -285,6 +287,12 @@ class Handlers:
     ) -> None:
         rejected = CommandRejected(what=what, reason=reason, nonce=nonce)
         await unit.emit(rejected, case.scope, actor=ACTOR, cause=event.envelope.id)
+
+
+async def on_personal_data_erased(unit: Unit, erased: PersonalDataErased, event: Event) -> None:
+    """The vault no longer knows the person; neither does what is kept here in the clear."""
+    if not erased.on_hold:
+        await fleet.forget(unit, event.envelope.organisation, erased.person, erased.devices)
 
 
 _NEED_LOST_MODE = {

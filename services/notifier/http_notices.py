@@ -14,7 +14,7 @@ from shared.web.number import Number
 
 
 def add(router: APIRouter, desk: Desk) -> None:
-    """`/incidents/{incident}/principals` and `/incidents/{incident}/notices`."""
+    """`/incidents/{incident}/principals` and `/incidents/{incident}/notices`; `/principals/search` by address."""
     telling = Telling(desk)
     reader = Annotated[Acting, Depends(acting(desk.identity, access.READ))]
     teller = Annotated[Acting, Depends(acting(desk.identity, access.TELL))]
@@ -22,6 +22,10 @@ def add(router: APIRouter, desk: Desk) -> None:
     @router.post("/incidents/{incident}/principals")
     async def principals(incident: Uuid, request: Request, who: teller, *, dry_run: bool = False) -> View:
         return await telling.list_people(incident, await request.body(), who, dry_run=dry_run)
+
+    @router.post("/principals/search")
+    async def search(order: orders.Search, who: teller) -> View:
+        return await telling.search(order, who)
 
     @router.post("/incidents/{incident}/notices")
     async def notices(incident: Uuid, order: orders.Notices, who: teller, response: Response) -> View:

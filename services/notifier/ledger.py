@@ -67,6 +67,22 @@ async def contacts(connection: Any, incident: str) -> set[str]:
     return {row["contact"] for row in rows}
 
 
+async def incidents(connection: Any, organisation: str) -> list[str]:
+    """Those of the organisation that have a list."""
+    rows = await connection.fetch("SELECT DISTINCT incident FROM principal WHERE organisation = $1", organisation)
+    return [row["incident"] for row in rows]
+
+
+async def people_with(connection: Any, organisation: str, contacts: Sequence[str]) -> list[tuple[str, str]]:
+    """Reference and incident of those whose pseudonym is one of these."""
+    rows = await connection.fetch(
+        "SELECT person, incident FROM principal WHERE organisation = $1 AND contact = ANY ($2) ORDER BY incident",
+        organisation,
+        contacts,
+    )
+    return [(row["person"], row["incident"]) for row in rows]
+
+
 async def untold(connection: Any, incident: str) -> Mapping[str, list[str]]:
     """People of the list whom no batch holds yet, with the ways they can be reached."""
     rows = await connection.fetch(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
+from typing import Any
 from uuid import UUID, uuid5
 
 import uuid_utils.compat as uuids
@@ -90,6 +91,12 @@ class Notices:
         )
         total = await ledger.listed(unit.connection, known.id)
         return Listing(added=len(new), already_listed=len(file.people) - len(new), listed=total)
+
+    async def find(self, connection: Any, organisation: str, address: str) -> list[tuple[str, str]]:
+        """Reference and incident of everybody on the organisation's lists who has this address."""
+        incidents = await ledger.incidents(connection, organisation)
+        contacts = [self._people.ref(organisation, f"{incident}/{address}") for incident in incidents]
+        return await ledger.people_with(connection, organisation, contacts)
 
     async def reach(self, unit: Unit, known: Incident) -> dict[str, list[str]]:
         """Whom the next batch would tell, and by which channels, the preferred one first."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from services.notifier.domain.document import Details, Issuer
 from shared.events.payload import Code, Reference, Sha256, ToldInstant
@@ -40,6 +40,19 @@ class Notices(_Order):
     assessment_version: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     issuer: Issuer
     preview: StrictBool = False
+
+
+class Search(_Order):
+    """A person concerned, as the lists have them: by mail address, or by LINE id who has none."""
+
+    mail: Annotated[str, Field(min_length=3, max_length=254)] | None = None
+    line_user_id: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Search":
+        if (self.mail is None) == (self.line_user_id is None):
+            raise ValueError("mail or line_user_id, one of them")
+        return self
 
 
 class Approve(_Order):

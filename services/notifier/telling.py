@@ -7,7 +7,7 @@ from services.notifier import ledger, orders, view
 from services.notifier.desk import Desk
 from services.notifier.domain import lint
 from services.notifier.domain import notice as text
-from services.notifier.domain.principals import PrincipalFile, PrincipalFileError, parse
+from services.notifier.domain.principals import PrincipalFile, PrincipalFileError, address_of, parse
 from services.notifier.refusals import problem
 from services.notifier.store import Incident
 from services.notifier.view import View
@@ -37,6 +37,12 @@ class Telling:
             await unit.lock(incident)
             known = await desk.incident(unit.connection, incident, who.organisation)
             return {"dry_run": False} | checked | asdict(await desk.notices.list_people(unit, known, file))
+
+    async def search(self, order: orders.Search, who: Acting) -> View:
+        """Under which references the organisation's lists have somebody, and in which incidents."""
+        address = address_of(order.mail, order.line_user_id)
+        found = await self._desk.notices.find(self._desk.units.pool, who.organisation, address)
+        return {"people": [{"person": person, "incident": incident} for person, incident in found]}
 
     async def start(self, incident: str, order: orders.Notices, who: Acting) -> View:
         """The batch that was started, or a preview of it."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import uuid_utils.compat as uuids
 
-from services.reporter import orders
+from services.reporter import orders, store
 from services.reporter.cases import Cases, Triage
 from services.reporter.domain import assessment, desk, wipe
 from services.reporter.domain.assessment import Findings
@@ -63,7 +63,7 @@ class Acts:
         async def decide(unit: Unit, current: Incident, by: By) -> Decision:
             text = None
             if order.reason_text is not None:
-                text = await self._keep(unit, acting, DataClass.NARRATIVE, "reason_text", order.reason_text)
+                text = await self._keep(unit, current, DataClass.NARRATIVE, "reason_text", order.reason_text)
             proposed = WipeProposed(
                 statement=order.statement, proposed=order.signature, reason=order.reason, reason_text=text
             )
@@ -112,7 +112,7 @@ class Acts:
         async def decide(unit: Unit, current: Incident, by: By) -> Decision:
             name = None
             if order.name is not None:
-                name = await self._keep(unit, acting, DataClass.POSITION, "facility", order.name)
+                name = await self._keep(unit, current, DataClass.POSITION, "facility", order.name)
             contact = FacilityContacted(**_given(order, contacted_at=by.at) | {"name": name})
             return desk.record_facility(current, contact, by)
 
@@ -173,11 +173,13 @@ class Acts:
     def _employee(self, acting: Acting, employee_id: str | None) -> str | None:
         return self._people.ref(acting.person.organisation, employee_id) if employee_id is not None else None
 
-    async def _keep(self, unit: Unit, acting: Acting, data_class: DataClass, name: str, value: str) -> str:
+    async def _keep(self, unit: Unit, current: Incident, data_class: DataClass, name: str, value: str) -> str:
+        """Words about a case belong to who held the phone, else to who reported it, and not to the desk that writes
+        them: with the case's people they are held and erased."""
         return await self._vault.put(
             unit.connection,
-            organisation=acting.person.organisation,
-            person=acting.person.ref,
+            organisation=current.organisation,
+            person=current.facts.holder or await store.first_teller(unit.connection, current.id),
             data_class=data_class,
             name=name,
             value=value,

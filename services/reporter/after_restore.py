@@ -11,6 +11,7 @@ import asyncpg
 from services.reporter import store
 from services.reporter.domain.incident import Incident
 from services.reporter.domain.own_events import Saying, again, opened
+from services.reporter.erasure import destroy
 from services.reporter.intake import ANONYMOUS
 from services.reporter.store import Missing, Told
 from shared.events import Envelope, Event, event_types
@@ -62,13 +63,7 @@ class AfterRestore:
     async def _erase(self, unit: Unit, payload: PersonalDataErased, envelope: Envelope) -> None:
         """The backup had this person's key and values still."""
         if not payload.on_hold:
-            await self._vault.destroy(
-                unit.connection,
-                organisation=envelope.organisation,
-                person=payload.person,
-                actor=envelope.actor,
-                reason=payload.ground,
-            )
+            await destroy(unit, self._vault, payload, organisation=envelope.organisation, actor=envelope.actor)
 
     async def _bring_back(self, unit: Unit, payload: Payload, envelope: Envelope) -> None:
         person = envelope.actor.partition("/")[0]

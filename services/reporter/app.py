@@ -80,5 +80,7 @@ def _app(kit: Kit[Settings], doors: Doors, desk: http.Desk) -> FastAPI:
 
     app.include_router(door.routes(doors))
     app.include_router(http.routes(desk))
-    app.include_router(http.people(kit.identity, Erasure(kit.units, kit.vault), Disclosing(kit.units, kit.vault)))
+    app.include_router(
+        http.people(kit.identity, Erasure(kit.units, kit.vault, kit.people), Disclosing(kit.units, kit.vault))
+    )
     return app

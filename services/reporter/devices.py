@@ -100,6 +100,17 @@ async def devices_of_holder(connection: Connection, organisation: str, holder: s
     return [_device(row) for row in rows]
 
 
+async def left_inventory(connection: Connection, organisation: str, holder: str) -> list[str]:
+    """Phones that this person was the last to hold, that left the inventory, and that no open case is about."""
+    rows = await connection.fetch(
+        "SELECT device FROM device WHERE organisation = $1 AND holder = $2 AND retired AND NOT EXISTS "
+        "(SELECT FROM incident WHERE incident.device = device.device AND NOT ended) ORDER BY device",
+        organisation,
+        holder,
+    )
+    return [row["device"] for row in rows]
+
+
 async def organisations(connection: Connection) -> set[str]:
     """The organisations whose phones are known here."""
     return {row["organisation"] for row in await connection.fetch("SELECT DISTINCT organisation FROM device")}

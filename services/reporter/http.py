@@ -48,13 +48,19 @@ def who_may(identity: Identity, act: str) -> Callable[..., Awaitable[Acting]]:
 
 
 def people(identity: Identity, erasure: Erasure, disclosing: Disclosing) -> APIRouter:
-    """`/v1/me`: how the system names the one who asks, for the approvers' file. `/v1/people/…/erasure`.
+    """`/v1/me`: how the system names the one who asks, for the approvers' file. `/v1/people…`: erasure.
     `/v1/disclosures`: single fields for evidence."""
     router = APIRouter(prefix="/v1", tags=["people"])
 
     @router.get("/me")
     async def me(person: Annotated[Person, Depends(identity.require())]) -> Answered:
         return {"person": person.ref, "organisation": person.organisation, "roles": sorted(person.roles)}
+
+    @router.post("/people/search")
+    async def search(
+        order: orders.Search, who: Annotated[Acting, Depends(who_may(identity, "erase"))]
+    ) -> dict[str, str]:
+        return {"person": erasure.reference(who, order.employee_id)}
 
     @router.post("/people/{person}/erasure")
     async def erase(

@@ -168,13 +168,14 @@ class Intake:
     async def keep(
         self, unit: Unit, words: dict[str, str], organisation: str, vault_person: str, holder: str | None
     ) -> dict[str, str]:
-        """Lay free text into the vault; returns fact → commitment. The holder's name belongs to the holder."""
+        """Lay free text into the vault; returns fact → commitment. The holder's name belongs to the holder, and to who
+        tells it while nobody knows who that is: under a reference that nobody is told, it could never be erased."""
         people: dict[DataClass, dict[str, dict[str, str]]] = {}
         for answer, text in words.items():
             fact, data_class = _KEPT_AS[answer]
             person = vault_person
             if answer == "holder_name":
-                person = holder or self._people.new_ref()
+                person = holder or vault_person
             people.setdefault(data_class, {}).setdefault(person, {})[fact] = text
         digests: dict[str, str] = {}
         for data_class, values in people.items():

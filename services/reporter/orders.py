@@ -147,6 +147,12 @@ class Disclose(Order):
     reason: Code
 
 
+class Search(Order):
+    """Whose reference is asked for."""
+
+    employee_id: EmployeeId = Field(description="The `sub` of the company's identity provider.")
+
+
 class Erase(Order):
     """Why a person's data is erased."""
 

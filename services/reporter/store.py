@@ -250,6 +250,14 @@ def _told(row: asyncpg.Record) -> Told:
     return Told(**{**dict(row), "facts": LossFacts.read(row["facts"])})
 
 
+async def first_teller(connection: Connection, incident: str) -> str:
+    """Whose words the first report of a case is in the vault."""
+    person: str = await connection.fetchval(
+        "SELECT vault_person FROM report WHERE incident = $1 ORDER BY number LIMIT 1", incident
+    )
+    return person
+
+
 async def trust_report(unit: Unit, incident: str, number: int) -> None:
     """The desk made sure of this report: its receipt shows and changes more from now on."""
     await unit.connection.execute(

@@ -311,6 +311,7 @@ def _report(report: store.Told, opened: Mapping[str, str], *, with_contact: bool
         "facts": _plain(report.facts),
     }
     if with_contact:
+        shown["person"] = report.vault_person
         shown["reporter_name"] = opened.get(report.reporter_name or "")
         shown["contact"] = {name: opened.get(getattr(report.facts, name) or "") for name in _CONTACT_FACTS}
     return shown

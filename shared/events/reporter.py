@@ -507,6 +507,10 @@ class PersonalDataErased(Payload):
     ground: Code
     fields: Count
     on_hold: bool = Field(False, description="True: a legal hold kept the data, and nothing was erased.")
+    devices: list[DeviceId] = Field(
+        default_factory=list,
+        description="Phones that the person was the last to hold and that left the inventory: their numbers went, too.",
+    )
 
 
 @event("reporter", {"outcome": "wiped_not_recovered", "prevention_actions": 3, "assessment_version": 1})

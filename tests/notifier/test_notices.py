@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.notifier import notices
+from shared.events.reporter import PersonalDataErased
 from shared.vault import MAX_PEOPLE
 from tests.notifier.cases import BIG, DETAILS, LOCKED, SENT, WIPED, assessed, lost
 from tests.notifier.running import Notifier, Outside, notifier_at, until
@@ -297,3 +298,22 @@ async def test_a_thousand_people_are_told(notifier: Notifier, incident: str) -> 
     await until(settled, "a thousand mails", seconds=90)
     entries = await notifier.outside.journal("mail")
     assert len({entry["path"] for entry in entries}) == len(entries) == 1001
+
+
+async def test_whoever_asks_to_be_erased_is_found_by_the_address_and_then_no_more(
+    notifier: Notifier, incident: str
+) -> None:
+    await _ready(notifier, incident, _TWO)
+    privacy = await notifier.someone("privacy")
+    by_mail = {"mail": "Hanako@example.jp"}
+    ((found,),) = (await privacy.post("/v1/principals/search", by_mail)).values()
+    ((other,),) = (await privacy.post("/v1/principals/search", {"line_user_id": LINE_USER})).values()
+    assert found["incident"] == other["incident"] == incident
+    assert found["person"] != other["person"]
+    await privacy.post("/v1/principals/search", {"mail": "a@b.example", "line_user_id": LINE_USER}, expect=422)
+    await (await notifier.someone("desk")).post("/v1/principals/search", by_mail, expect=403)
+    stranger = await notifier.someone("privacy", organisation="beta-kk")
+    assert await stranger.post("/v1/principals/search", by_mail) == {"people": []}
+    erased = PersonalDataErased(person=found["person"], ground="request_of_the_person", fields=2)
+    await notifier.hear(f"org-{notifier.organisation}", erased)
+    assert await privacy.post("/v1/principals/search", by_mail) == {"people": []}

@@ -23,11 +23,13 @@ from lostphone import topic_reader, unfinished_restore
 from sandbox.companies import fleet, inventory
 from shared.events import LOG_TOPIC, TIMELINE_TOPIC, Envelope, Signer, event_types
 from tests.audit.running import eventually
+from tests.ops import erasing
 from tests.ops.running import ROOT, Place
 from tests.ops.spans import Collector, Step, collecting
 
 pytestmark = pytest.mark.timeout(900)
 
+VERIFIER = ROOT / "services" / "audit" / "evidence" / "verify.py"
 _MOVED = {
     "reporter": ("http_requests_total", "http_request_seconds_count", "ready", "event_handling_seconds_count"),
     "mdm_actions": (
@@ -224,6 +226,40 @@ def test_a_record_that_a_service_could_not_handle_is_listed_shown_and_redriven_o
     assert asyncio.run(_duties(place, incident)) == duties
     assert place.lostphone("ops", "dead-letters", "show", "notifier/0@999999").returncode == 1
     assert place.lostphone("ops", "dead-letters", "redrive").returncode == 2
+
+
+@pytest.fixture(scope="module")
+def erased(place: Place, tmp_path_factory: pytest.TempPathFactory) -> erasing.Erased:
+    return erasing.erase(place, tmp_path_factory.mktemp("erased"))
+
+
+def test_a_case_that_goes_on_holds_what_is_to_be_erased_and_the_log_says_both(
+    place: Place, erased: erasing.Erased
+) -> None:
+    held, done = [(True, 0)], [(False, 1), (False, 0), (False, 0)]
+    assert [(said["on_hold"], len(said["devices"])) for said in erased.said] == held + done
+    told = [event.value for event in place.events() if event.envelope.type == "lostphone.personal-data-erased.v1"]
+    assert [json.loads(value) for value in told] == erased.said
+
+
+def test_nothing_opens_what_was_erased_and_it_is_nowhere(place: Place, erased: erasing.Erased) -> None:
+    """No topic, table, log line, page, metric or evidence."""
+    before, after = erased.disclosed
+    assert None not in before.values()
+    assert set(after.values()) == {None}
+    assert erasing.in_vault(place, erased.owners) == 0
+    assert erasing.found(erased, place) == set()
+
+
+def test_evidence_of_before_and_after_an_erasure_is_proved(place: Place, erased: erasing.Erased) -> None:
+    for bundle, said in zip(erased.evidence, ("no field was erased", "erased by entries"), strict=True):
+        command = [sys.executable, "-I", "-S", VERIFIER, "bundle", bundle, "--vkey", place.status.log.vkey]
+        report = json.loads(subprocess.run(command, capture_output=True, check=False, timeout=120).stdout)
+        (check,) = [check for check in report["checks"] if check["name"] == "erasures"]
+        assert report["outcome"] == check["outcome"] == "proved"
+        assert check["detail"].startswith(said)
+    kinds = place.done("verify")["kinds"]
+    assert (kinds["hold"], kinds["erasure"]) == (1, 3)
 
 
 _BROKEN = (

@@ -26,12 +26,17 @@ class Principal:
     @property
     def address(self) -> str:
         """What tells this person from another in the same list."""
-        return f"mail:{self.mail.lower()}" if self.mail else f"line:{self.line_user_id}"
+        return address_of(self.mail, self.line_user_id)
 
     def values(self) -> dict[str, str]:
         """What the vault keeps."""
         fields = {"name": self.name, "mail": self.mail, "line_user_id": self.line_user_id}
         return {name: value for name, value in fields.items() if value}
+
+
+def address_of(mail: str | None, line_user_id: str | None) -> str:
+    """The mail address, however it is written; the LINE id of who has none."""
+    return f"mail:{mail.lower()}" if mail else f"line:{line_user_id}"
 
 
 @dataclass(frozen=True)
