@@ -152,7 +152,7 @@ def past(moment: datetime | None, unit: Unit) -> datetime:
 
 def since(known: Incident, moment: datetime) -> datetime:
     """The moment of something that was done about this loss; 422 when it lies before it, as with a mistyped year."""
-    missed_at = known.case.missed_at
-    if missed_at is not None and moment < missed_at - _LEEWAY:
+    noticed_at = known.case.noticed_at
+    if noticed_at is not None and moment < noticed_at - _LEEWAY:
         raise problem("moment_before_loss")
     return moment

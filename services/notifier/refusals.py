@@ -27,11 +27,6 @@ problem = Refusals(
             "This duty is not fulfilled in that way. Store a receipt, or record a police report with the case.",
         ),
         "duty_open": (409, "この義務はまだ終わっていません。", "This duty has not ended."),
-        "moment_before_loss": (
-            422,
-            "紛失に気付くより前の日時です。年月日を確かめてください。",
-            "This moment lies before the phone was missed. Look at the date again.",
-        ),
         "same_person": (409, "別の人が行ってください。", "This takes another person."),
         "other_reason": (
             409,

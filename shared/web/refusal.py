@@ -11,6 +11,11 @@ type Refusal = tuple[int, str, str]
 _EVERYWHERE: Final[Mapping[str, Refusal]] = {
     "incident_unknown": (404, "この案件は見つかりません。", "There is no such incident."),
     "moment_in_future": (422, "日時が未来になっています。", "This moment lies in the future."),
+    "moment_before_loss": (
+        422,
+        "紛失に気付くより前の日時です。年月日を確かめてください。",
+        "This moment lies before the phone was missed. Look at the date again.",
+    ),
 }
 
 

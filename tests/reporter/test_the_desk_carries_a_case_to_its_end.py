@@ -1,7 +1,7 @@
 """From the report to the end: what the desk does, what it hears, and what it may not skip."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -230,3 +230,25 @@ async def test_a_practice_run_is_marked_and_only_the_desk_may_call_it(reporter: 
     real = await employee.post("/v1/reports", body | {"drill": False})
     assert drill["incident"] != real["incident"]
     assert (await desk.get(f"/v1/incidents/{drill['incident']}"))["drill"] is True
+
+
+async def test_nothing_was_done_about_a_loss_a_year_before_it(reporter: Reporter, acme: str) -> None:
+    incident = await _opened(reporter, acme)
+    desk = await reporter.someone(acme, DESK)
+    path = f"/v1/incidents/{incident}"
+    year_before = (datetime.now(UTC) - timedelta(days=365)).isoformat()
+    for act, order in (
+        ("police", {"filed_at": year_before}),
+        ("facility", {"facility": "taxi", "contacted_at": year_before}),
+        ("recovered", {"from_whom": "police", "identity_checked": "yes", "recovered_at": year_before}),
+    ):
+        assert (await desk.post(f"{path}/{act}", order, expect=422))["code"] == "moment_before_loss"
+    hours_before = (datetime.now(UTC) - timedelta(hours=6)).isoformat()
+    await desk.post(f"{path}/police", {"filed_at": hours_before})
+
+
+async def test_the_police_may_have_been_told_days_before_the_company(reporter: Reporter, acme: str) -> None:
+    incident = await _opened(reporter, acme, noticed_at=None)
+    days_before = (datetime.now(UTC) - timedelta(days=4)).isoformat()
+    desk = await reporter.someone(acme, DESK)
+    await desk.post(f"/v1/incidents/{incident}/police", {"filed_at": days_before})

@@ -29,6 +29,8 @@ from shared.events.reporter import (
 )
 
 REVIEW_BREAK_GLASS_WITHIN = timedelta(hours=12)
+LEEWAY = timedelta(days=1)
+"""When the phone was missed is often remembered wrongly by hours."""
 MAX_RECORDS = 100
 """Police reports, facilities and measures per case."""
 
@@ -125,7 +127,7 @@ def resume_line(incident: Incident, reason: str, by: By) -> Decision:
 def record_police(incident: Incident, report: PoliceReportFiled, by: By) -> Decision:
     """The police have the report, or have given its acceptance number."""
     incident.must_be_open()
-    _must_be_past(report.filed_at, "filed_at", by)
+    _must_be_since_the_loss(incident, report.filed_at, "filed_at", by)
     _must_have_room(incident.police)
     return Decision(incident.model_copy(update={"police": (*incident.police, report)}), (report,))
 
@@ -133,7 +135,7 @@ def record_police(incident: Incident, report: PoliceReportFiled, by: By) -> Deci
 def record_facility(incident: Incident, contact: FacilityContacted, by: By) -> Decision:
     """The taxi company, station or shop was asked."""
     incident.must_be_open()
-    _must_be_past(contact.contacted_at, "contacted_at", by)
+    _must_be_since_the_loss(incident, contact.contacted_at, "contacted_at", by)
     _must_have_room(incident.facilities)
     return Decision(incident.model_copy(update={"facilities": (*incident.facilities, contact)}), (contact,))
 
@@ -145,7 +147,7 @@ def recover(incident: Incident, told: DeviceRecovered, by: By) -> Decision:
         raise RefusedError("already_recovered")
     if told.identity_checked is not Answer.YES:
         raise RefusedError("identity_not_checked")
-    _must_be_past(told.recovered_at, "recovered_at", by)
+    _must_be_since_the_loss(incident, told.recovered_at, "recovered_at", by)
     return Decision(recovered(incident, told), (told,))
 
 
@@ -226,9 +228,13 @@ def ended(incident: Incident, status: Status, outcome: str, at: datetime) -> Inc
     return incident.model_copy(update={"ended": status, "ended_at": at, "outcome": outcome})
 
 
-def _must_be_past(moment: datetime, field: str, by: By) -> None:
+def _must_be_since_the_loss(incident: Incident, moment: datetime, field: str, by: By) -> None:
+    """A mistyped year would stand in the documents, and hide that something was late."""
     if moment > by.at + CLOCK_SKEW:
         raise RefusedError("moment_in_future", field=field)
+    noticed_at = incident.facts.noticed_at
+    if noticed_at is not None and moment < noticed_at - LEEWAY:
+        raise RefusedError("moment_before_loss", field=field)
 
 
 def _must_have_room(records: Any) -> None:
