@@ -28,6 +28,7 @@ STEPS: Final[Mapping[str, tuple[Role, ...]]] = {
     "approve": APPROVE,
     "check": CHECK_DESK,
     "issue": ISSUE,
+    # One person: what the text stood in for is owed again, and one that does harm must not wait for a second.
     "retract": ISSUE,
 }
 """What people do on the pages, and who may."""

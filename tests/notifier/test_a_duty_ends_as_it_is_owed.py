@@ -55,7 +55,8 @@ async def test_a_waiver_is_proposed_anew_when_a_ground_has_come_up_that_its_prop
     await notifier.hear(incident, assessed(**BIG | {"people": 1241}, version=2, known_at=after(40)))
     assert (await _duty(notifier, incident, "JP-APPI-1"))["waiver_proposed_by"], "a number that weighs nothing"
     await notifier.hear(incident, assessed(**BIG, version=3, special_care="yes", known_at=after(50)))
-    assert (await _duty(notifier, incident, "JP-APPI-1"))["waiver_proposed_by"] is None
+    now = await _duty(notifier, incident, "JP-APPI-1")
+    assert (now["waiver_proposed_by"], "special_care" in now["reasons"]) == (None, True)
     assert (await executive.post(path, {"reason": "requirements_not_met"}))["state"] == "open"
     assert (await privacy.post(path, {"reason": "requirements_not_met"}))["state"] == "waived"
 

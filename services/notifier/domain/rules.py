@@ -250,8 +250,9 @@ def decide(
 ) -> list[DutyOpened]:
     """The duties to open or to state anew, given those that stand already.
 
-    A duty that stands is stated anew only when it becomes certain or its date comes closer; its date never moves
-    away, and nothing here ever closes one: that takes a filing, a fact that fulfils it, or two people.
+    A duty that stands is stated anew only when it becomes certain, another ground for it is sure, or its date comes
+    closer; its date never moves away, and nothing here ever closes one: that takes a filing, a fact that fulfils it, or
+    two people, who have to see every ground.
     `only_report`: no assessment yet, so only rules that rest on the report itself are run. The law is that of the day
     of the report, or of a later knowledge: a year that somebody mistyped puts no case before the law.
     """
@@ -333,7 +334,8 @@ def _against(found: DutyOpened, stands: DutyOpened | None) -> DutyOpened | None:
         }
     )
     news = (stated.provisional, stated.due) != (stands.provisional, stands.due)
-    return stated if news else None
+    another_ground = not found.provisional and not set(found.reasons) <= set(stands.reasons)
+    return stated if news or another_ground else None
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
