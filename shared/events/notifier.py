@@ -121,7 +121,7 @@ class DutyMet(Payload):
 
 @event(
     "notifier",
-    _DUTY | {"reason": "exemption_satisfied", "waived_by": [_PERSON, _OTHER_PERSON]},
+    _DUTY | {"reason": "strong_protection", "waived_by": [_PERSON, _OTHER_PERSON]},
     data_class="pseudonymous",
 )
 class DutyWaived(Payload):
