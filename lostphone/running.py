@@ -53,8 +53,11 @@ def hold(data_dir: Path) -> Iterator[None]:
                     raise AlreadyRunningError(supervisor_pid(data_dir)) from None
                 time.sleep(0.05)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            os.write(lock.fileno(), str(os.getpid()).encode())
+        except OSError as error:
+            error.filename = str(file)
+            raise
         try:
             yield
         finally:
@@ -110,7 +113,7 @@ def start_detached(
     this one, or one that was started here in the same moment. Raises `CouldNotError`."""
     if fresh:
         erase(data_dir)
-    log = data_dir / "run" / "supervisor.log"
+    log = _log_file(data_dir)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "lostphone", "up", "--data-dir", str(data_dir), *(["--secure"] if secure else [])]
     with log.open("wb") as out:
@@ -144,7 +147,7 @@ def _until_ready(
         if found is not None and (is_ours or ended == 0):
             return found, is_ours
         if ended is not None:
-            raise CouldNotError("起動できませんでした。", "It could not be started.")
+            raise _not_started(data_dir)
         if time.monotonic() > deadline:
             raise _not_ready(data_dir)
         time.sleep(_LOOK_EVERY)
@@ -163,8 +166,18 @@ def await_ready(data_dir: Path) -> status.Status | None:
     return None
 
 
+def _not_started(data_dir: Path) -> CouldNotError:
+    log = _log_file(data_dir)
+    if log.stat().st_size:
+        return CouldNotError("起動できませんでした。", "It could not be started.")
+    return CouldNotError(
+        f"起動できませんでした。理由が {log} にありません。ディスクに空きがあるか確かめてください。",
+        f"It could not be started, and {log} does not say why: see whether its disk is full.",
+    )
+
+
 def _not_ready(data_dir: Path) -> CouldNotError:
-    log = data_dir / "run" / "supervisor.log"
+    log = _log_file(data_dir)
     return CouldNotError(
         f"{_UP_WITHIN:.0f} 秒以内に起動しませんでした。{log} を見てください。",
         f"It was not ready within {_UP_WITHIN:.0f} seconds. See {log}.",
@@ -220,6 +233,11 @@ def _end(children: Sequence[Child]) -> bool:
     with ThreadPoolExecutor(len(children) or 1) as pool:
         outcomes = list(pool.map(lambda child: child.stop(_BELOW.get(child.name, signal.SIGTERM)), children))
     return any(outcome != "absent" for outcome in outcomes)
+
+
+def _log_file(data_dir: Path) -> Path:
+    """What a supervisor in the background says."""
+    return data_dir / "run" / "supervisor.log"
 
 
 def _lock_file(data_dir: Path) -> Path:

@@ -2,6 +2,7 @@
 disturbs nobody."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -66,10 +67,11 @@ def follow(
     *,
     from_beginning: bool = False,
     until_end: bool = False,
+    stop: threading.Event | None = None,
 ) -> Iterator[Received]:
-    """Records as they arrive: those already there too with `from_beginning`, and no others with `until_end`. A batch
-    that unpacks to more than any may be is one record, whose value is `Unopened`. Raises `BrokerError`, also for a
-    topic that does not exist."""
+    """Records as they arrive: those already there too with `from_beginning`, and no others with `until_end`; until
+    `stop`. A batch that unpacks to more than any may be is one record, whose value is `Unopened`. Raises `BrokerError`,
+    also for a topic that does not exist."""
     until = {topic: ends(connection, topic) for topic in topics}
     if until_end:
         for topic, end in until.items():
@@ -80,7 +82,7 @@ def follow(
         consumer = runner.run(_consumer(connection))
         try:
             runner.run(_begin(consumer, until, from_beginning))
-            while True:
+            while stop is None or not stop.is_set():
                 for found in runner.run(consumer.getmany(timeout_ms=1000, max_records=_AT_ONCE)).values():
                     yield from map(received, found)
         except (KafkaError, OSError) as error:

@@ -68,13 +68,12 @@ def play(
     """The whole evening in a running installation, with its proof and what it leaves behind in `folder`."""
     troupe = Cast(status, Installation.read(directory))
     screen = Screen(as_json=as_json, names=troupe.names(), console=console)
-    watch = Watch(running_connection(status.kafka), KeyRing(troupe.installation.event_keys_file), screen.event)
-    watch.start()
-    told = Story(troupe, watch, screen).play()
-    screen.chapter("10. 証明", "10. The proof")
-    _until_sealed(troupe, told, screen)
-    kept = keep(folder, troupe, told)
-    _verify(status, folder / "evidence", troupe, screen)
+    with Watch(running_connection(status.kafka), KeyRing(troupe.installation.event_keys_file), screen.event) as watch:
+        told = Story(troupe, watch, screen).play()
+        screen.chapter("10. 証明", "10. The proof")
+        _until_sealed(troupe, told, screen)
+        kept = keep(folder, troupe, told)
+        _verify(status, folder / "evidence", troupe, screen)
     _times(screen, watch, told, time.monotonic() - began)
     places = [Fact(name, str(path), name, str(path)) for name, path in [*kept, ("evidence", folder / "evidence")]]
     screen.table(Sentence("見る場所", "Where to look"), places, "where")

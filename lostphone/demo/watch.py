@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, Self
 
 import orjson
 
@@ -11,6 +11,8 @@ from lostphone.screen import CouldNotError
 from lostphone.topic_reader import follow
 from lostphone.topics import BrokerError
 from shared.events import LOG_TOPIC, Event, KeyRing, Reading, read
+
+_ENDS_WITHIN: Final = 10.0
 
 type Test = Callable[[dict[str, Any]], bool]
 type Progress = Callable[[], object]
@@ -26,16 +28,23 @@ class Watch:
         self._seen: list[Event] = []
         self._arrived = threading.Condition()
         self._failed: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
         self.subject: str | None = None
         """The incident whose events count for `wait` and `find`."""
 
-    def start(self) -> None:
-        """Begin to follow."""
-        threading.Thread(target=self._follow, name="watch", daemon=True).start()
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Follow no more: a broker that ends is none of its business."""
+        self._stop.set()
+        self._thread.join(_ENDS_WITHIN)
 
     def _follow(self) -> None:
         try:
-            for received in follow(self._connection, [LOG_TOPIC]):
+            for received in follow(self._connection, [LOG_TOPIC], stop=self._stop):
                 reading = read(received, self._keyring)
                 self._show(reading)
                 with self._arrived:

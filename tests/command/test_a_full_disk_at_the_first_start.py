@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lostphone import running
 from lostphone.embedded.certificates import kept_certificates
 from lostphone.embedded.ports import Claims, kept_ports
 from lostphone.installation import Installation
-from lostphone.screen import CouldNotError
+from lostphone.screen import CouldNotError, what
 
 type Resize = Callable[[str], None]
 
@@ -42,6 +43,18 @@ def test_an_installation_is_made_once_there_is_room(tmp_path: Path, resize: Resi
     resize("1m")
     Installation.open(tmp_path / "data")
     assert not list((tmp_path / "data").rglob(".*"))
+
+
+def test_the_reason_is_told_also_where_there_is_no_room_for_it(
+    tmp_path: Path, resize: Resize, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ballast").write_bytes(b"x")
+    with pytest.raises(OSError, match=r"supervisor\.lock") as told, running.hold(tmp_path / "data"):
+        pass
+    assert what(told.value).endswith("supervisor.lock: No space left on device")
+    with pytest.raises(CouldNotError, match="see whether its disk is full"):
+        running.start_detached(tmp_path / "data", print)
+    assert not capsys.readouterr().out
 
 
 def test_ports_that_were_chosen_stay_known(tmp_path: Path, resize: Resize) -> None:

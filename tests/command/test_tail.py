@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -213,3 +214,9 @@ def test_whoever_closes_the_pipe_ends_the_command_though_nothing_more_arrives(
         assert following.wait(30) == 2
         assert following.stderr is not None
         assert following.stderr.read() == b""
+
+
+def test_who_follows_no_more_leaves_the_broker(kafka: str, topic: str) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert list(follow({"bootstrap.servers": kafka}, [topic], stop=stop)) == []
