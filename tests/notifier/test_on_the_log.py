@@ -4,8 +4,7 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer
 
-from shared.events import LOG_TOPIC, KeyRing, Received, read
-from shared.events.envelope import Event
+from shared.events import LOG_TOPIC, Event, KeyRing, Received, read
 from shared.messaging.kafka import OutgoingRecord, Producer
 from shared.service import Running
 from tests.notifier.cases import lost
