@@ -49,13 +49,21 @@ class _Commands(typer.core.TyperGroup):
 
 
 def _ops(ops: typer.Typer) -> typer.Typer:
-    from lostphone.commands import backup, close_log, dead_letters, evidence, standing  # noqa: PLC0415 - as all commands
+    from lostphone.commands import (  # noqa: PLC0415 - as all commands
+        backup,
+        close_log,
+        dead_letters,
+        deleted_unread,
+        evidence,
+        standing,
+    )
 
     if "status" not in [command.name for command in ops.registered_commands]:
         ops.command("status")(standing.status)
         ops.command("backup")(backup.backup)
         ops.command("restore")(backup.restore)
         ops.command("close-log")(close_log.close_log)
+        ops.command("deleted-unread")(deleted_unread.deleted_unread)
         ops.command("evidence")(evidence.evidence)
         ops.add_typer(dead_letters.dead_letters, name="dead-letters")
     return ops

@@ -48,7 +48,11 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
 ON CONFLICT (subject) DO UPDATE SET said = excluded.said
 """
 _REFEED = "UPDATE audit.feed SET next_seq = 0"
-_FORGET_REDRIVES = "DELETE FROM {schema}.position WHERE topic LIKE 'lostphone.%.redrive.v1'"
+# The topics that the broker has now are theirs; of redrive topics all is read, and each letter acts once.
+_FORGET_TOPICS = """
+DELETE FROM {schema}.topic;
+DELETE FROM {schema}.position WHERE topic LIKE 'lostphone.%.redrive.v1'
+"""
 
 
 @dataclass(frozen=True)
@@ -184,10 +188,20 @@ async def _databases(target: Target, folder: Path, manifest: Mapping[str, Any]) 
     # Rights on the database itself are no part of a dump; then whatever this version has added.
     await database.prepare(server_dsn, name, target.passwords)
     await database.migrate_all(target.superuser_dsn, SERVICES)
+    await _forget_topics(target.superuser_dsn)
     if f"{NANOMDM}.dump" in manifest["files"]:
         await _fresh(server_dsn, NANOMDM, NANOMDM)
         dsn = _named(target.superuser_dsn, NANOMDM)
         await asyncio.to_thread(run, "pg_restore", dsn, *_options(NANOMDM), str(folder / f"{NANOMDM}.dump"))
+
+
+async def _forget_topics(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        for service in SERVICES:
+            await connection.execute(_FORGET_TOPICS.format(schema=service))
+    finally:
+        await connection.close()
 
 
 def _options(name: str) -> list[str]:
@@ -231,9 +245,6 @@ async def _write_log(target: Target, folder: Path, manifest: Mapping[str, Any]) 
     connection = await asyncpg.connect(target.superuser_dsn, timeout=10)
     try:
         await connection.execute(_REFEED)
-        for service in SERVICES:
-            # Their topics are new and empty; who redrove something does it again.
-            await connection.execute(_FORGET_REDRIVES.format(schema=service))
     finally:
         await connection.close()
     return Restored(manifest["at"], "written", written.records, refused=written.refused)

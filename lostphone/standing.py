@@ -41,6 +41,10 @@ SELECT (SELECT count(*) FROM outbox) AS outbox,
     (SELECT count(*) FROM timer WHERE attempt > 3) AS timers_failing,
     (SELECT count(*) FROM parked WHERE settled_at IS NULL) AS parked
 """
+_DELETED_UNREAD = """
+SELECT topic, partition, first_offset AS first, next_offset - 1 AS last, next_offset - first_offset AS count
+FROM deleted_unread WHERE acknowledged_at IS NULL ORDER BY topic, partition, first_offset
+"""
 _POSITIONS = "SELECT partition, next_offset FROM position WHERE topic = $1"
 _ARMED = """
 SELECT incident AS subject, organisation, state, extract(epoch FROM now() - ordered_at)::float8 AS age
@@ -166,6 +170,9 @@ async def _figures(name: str, dsn: str, findings: list[Finding]) -> dict[str, An
         figures: dict[str, Any] = dict((await connection.fetch(_KIT))[0])
         rows = await connection.fetch(_POSITIONS, LOG_TOPIC)
         figures["positions"] = {row["partition"]: row["next_offset"] for row in rows}
+        findings += [
+            Finding("deleted_unread", "person", name, dict(row)) for row in await connection.fetch(_DELETED_UNREAD)
+        ]
         if name == "mdm_actions":
             findings += [Finding("wipe_armed", "watch", name, _facts(row)) for row in await connection.fetch(_ARMED)]
             findings += [
@@ -233,6 +240,8 @@ def _unready(name: str, checks: Mapping[str, str | None]) -> Iterator[Finding]:
             continue
         if "mend the deployment" in reason:
             yield Finding("parking_limit", "person", name, {"reason": reason})
+        elif "was deleted and made again" in reason:
+            yield Finding("another_log", "person", name, {"reason": reason})
         elif "was signed" in reason:
             yield Finding("log_forked", "person", name, {"reason": reason})
         elif check.startswith(PROVIDER):

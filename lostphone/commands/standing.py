@@ -17,35 +17,41 @@ from lostphone.standing import Standing, look
 from lostphone.status import Status, data_directory
 
 _MANY = 20
+Described = Annotated[
+    Path | None,
+    typer.Option(
+        "--installation",
+        help="status --json と同じ形の、別の環境の記述 · Another installation, in the form of status --json.",
+    ),
+]
 
 
 def status(
     *,
-    installation: Annotated[
-        Path | None,
-        typer.Option(
-            help="status --json と同じ形の、別の環境の記述 · Another installation, in the form of status --json."
-        ),
-    ] = None,
+    installation: Described = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """遅れ・停止・保留と、すべきこと · What is late, stuck or parked, and what to do. Exit 1: a person is needed."""
-    if installation is None:
-        found = running.required(data_directory(data_dir))
-    else:
-        try:
-            found = Status.model_validate_json(installation.read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = why(error) if isinstance(error, OSError) else _amiss(error)
-            raise CouldNotError(
-                f"{installation} は環境の記述として読めません: {reason}",
-                f"{installation} does not describe an installation: {reason}",
-            ) from error
+    found = described(installation, data_dir)
     standing = asyncio.run(look(found, running_connection(found.kafka)))
     result(standing.public(), as_json, lambda out: _draw(out, standing))
     if standing.needs_person:
         raise typer.Exit(NO)
+
+
+def described(installation: Path | None, data_dir: Path | None) -> Status:
+    """The installation of this file, else the running one. Raises `CouldNotError`."""
+    if installation is None:
+        return running.required(data_directory(data_dir))
+    try:
+        return Status.model_validate_json(installation.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = why(error) if isinstance(error, OSError) else _amiss(error)
+        raise CouldNotError(
+            f"{installation} は環境の記述として読めません: {reason}",
+            f"{installation} does not describe an installation: {reason}",
+        ) from error
 
 
 def _amiss(error: ValidationError) -> str:

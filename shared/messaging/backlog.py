@@ -1,4 +1,5 @@
-"""What waits in the database of a service: events to be sent, timers that are due, dead letters."""
+"""What waits in the database of a service: events to be sent, timers that are due, dead letters, and what was deleted
+before it came to it."""
 
 from functools import partial
 
@@ -13,6 +14,9 @@ _FIGURES = {
     metrics.TIMERS_OVERDUE: """
         SELECT greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0))::float8 FROM timer""",
     metrics.PARKED_OPEN: "SELECT count(*)::float8 FROM parked WHERE settled_at IS NULL",
+    metrics.DELETED_UNREAD: """
+        SELECT coalesce(sum(next_offset - first_offset), 0)::float8 FROM deleted_unread
+        WHERE acknowledged_at IS NULL""",
 }
 
 

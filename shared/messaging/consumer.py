@@ -24,11 +24,12 @@ from faststream.kafka.annotations import KafkaMessage
 
 from shared.events import LOG_TOPIC, KeyRing, Reading, Received
 from shared.messaging.batch import Place, age, count, firsts, lasts, length, place_of, received
+from shared.messaging.continuity import AnotherLogError, Continuity
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
 from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
-from shared.messaging.position import claim, read_positions
+from shared.messaging.position import claim
 from shared.messaging.reach import Reach
 from shared.messaging.readings import read_together
 from shared.messaging.redrive import first_place, redrive, remember
@@ -50,6 +51,8 @@ _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
 _TRIES_ALONE = 3
 _TRY_PAUSE_SECONDS = 0.2
+_WATCH_SECONDS = 5.0
+"""How often Kafka is asked whether the topics are the same, and hold what was not taken yet."""
 
 _log = structlog.get_logger()
 
@@ -97,6 +100,9 @@ class Consumer:
         self._ends = False
         self._met_repeats = False
         self._reach = Reach(topic)
+        self._continuity = Continuity(topic, units.pool)
+        self._watching: asyncio.Task[None] | None = None
+        self._in_hand = False
         self._broker = broker(connection, service)
         patient = self._urgent is not None and not self._urgent
         self._subscriber = self._broker.subscriber(
@@ -121,7 +127,10 @@ class Consumer:
         """Join the group. Raises when the cluster cannot be reached."""
         self._ends = False
         await self._broker.start()
+        if (consumer := self._subscriber.consumer) is not None:
+            self._continuity.follow(consumer._client)  # noqa: SLF001
         self._health.check("kafka", self._look)
+        self._watching = asyncio.create_task(self._watch())
 
     async def ended(self) -> None:
         """Until aiokafka has given up reading for good, at something that it did not expect. It tells nobody: whoever
@@ -136,6 +145,9 @@ class Consumer:
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and leave the group."""
         self._ends = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._telling is not None:
             self._stopping.set()
             await self._telling
@@ -155,25 +167,54 @@ class Consumer:
         consumer = self._subscriber.consumer
         return None if consumer is None else await self._reach.look(consumer)
 
+    async def _watch(self) -> None:
+        """Nothing else tells a consumer that the log was made anew and holds more than it had taken, or that all of
+        what it had not taken was deleted."""
+        while self._stopped is None:
+            await asyncio.sleep(_WATCH_SECONDS)
+            consumer = self._subscriber.consumer
+            try:
+                if consumer is not None and not self._in_hand and await self._continuity.is_broken(consumer):
+                    await self.seek(list(consumer.assignment()))
+            except Exception as error:  # noqa: BLE001 - it goes on looking
+                if not (is_outage(error) or isinstance(error, KafkaError)):
+                    _log.exception("topics_not_known")
+
     async def _next(self, consumer: AIOKafkaConsumer) -> ConsumerRecord:
-        try:
-            return await consumer.getone()
-        except KafkaError as error:
-            self._reach.refused(error)
-            raise
+        while True:
+            try:
+                record = await consumer.getone()
+            except KafkaError as error:
+                self._reach.refused(error)
+                raise
+            if self._stopped is not None or self._continuity.knows(TopicPartition(record.topic, record.partition)):
+                return record
+            await self.seek(list(consumer.assignment()))
 
     async def _on_record(self, message: KafkaMessage) -> None:
         consumer = self._subscriber.consumer
         if consumer is None:  # stopped meanwhile
             return
+        self._in_hand = True
+        try:
+            await self._take_from(consumer, message)
+        finally:
+            self._in_hand = False
+
+    async def _take_from(self, consumer: AIOKafkaConsumer, message: KafkaMessage) -> None:
+        changes = self._continuity.changes
         try:
             batch = [received(record) for record in await self._gathered(consumer, message.raw_message)]
+            goes_on = await self._continuity.goes_on(consumer, batch) and changes == self._continuity.changes
         except Exception as error:  # noqa: BLE001 - what was handed over by then would be passed over
             _log.warning("records_not_gathered", error=type(error).__name__)
             await self._pause(f"the log cannot be read: {type(error).__name__}")
             await self.seek(list(consumer.assignment()))
             return
-        if await self._took(batch):
+        if self._stopped is None and not goes_on:
+            await self.seek(list(consumer.assignment()))
+            return
+        if await self._took(consumer, batch):
             self._pauses = 0
             self._health.ok("consumer")
             await self._observe(batch)
@@ -227,17 +268,18 @@ class Consumer:
                 metrics.COMMIT_FAILURES.inc()
                 _log.debug("offsets_not_told", error=type(error).__name__)
 
-    async def _took(self, batch: Sequence[Received]) -> bool:
+    async def _took(self, consumer: AIOKafkaConsumer, batch: Sequence[Received]) -> bool:
         """Whether the batch is done with. If not, a pause has been made and it has to be taken again."""
         try:
             if self._stopped:
                 await self._pause(self._stopped)
                 return False
+            await self._continuity.notice_deleted(consumer)
             await self._take_all(batch)
+            self._continuity.took()
         except TooManyDeadLettersError as error:
-            self._stopped = str(error)
-            _log.critical("consumption_stopped", reason=self._stopped)
-            await self._pause(self._stopped)
+            self._stop(error)
+            await self._pause(str(error))
         except Exception as error:  # noqa: BLE001 - letting it out would pass over the batch
             if not is_outage(error):
                 _log.exception("batch_not_taken")
@@ -326,6 +368,12 @@ class Consumer:
         if is_in_log:
             self._limit.parked()
 
+    def _stop(self, error: Exception) -> None:
+        """Take nothing more until somebody has mended it and started the service again."""
+        self._stopped = str(error)
+        self._health.fail("consumer", self._stopped)
+        _log.critical("consumption_stopped", reason=self._stopped)
+
     async def _pause(self, reason: str) -> None:
         self._pauses += 1
         metrics.PAUSES.inc()
@@ -355,6 +403,10 @@ class Consumer:
                 behind += lag
         return behind
 
+    def left(self, revoked: Collection[TopicPartition]) -> None:
+        """Somebody else may read these from here on."""
+        self._continuity.left(revoked)
+
     async def seek(self, assigned: Sequence[TopicPartition]) -> None:
         """Go to the positions in the database; they are the truth, whatever Kafka remembers.
 
@@ -365,10 +417,11 @@ class Consumer:
             return
         while True:
             try:
-                positions = await read_positions(self._units.pool)
-                first = await consumer.beginning_offsets(assigned)
-                last = await consumer.end_offsets(assigned)
+                starts = await self._continuity.starts(consumer, assigned)
                 break
+            except AnotherLogError as error:
+                self._stop(error)
+                return
             except Exception as error:
                 if not (is_outage(error) or isinstance(error, KafkaError)):
                     raise
@@ -376,15 +429,7 @@ class Consumer:
                     return
                 await self._pause(f"positions cannot be read: {type(error).__name__}")
         for place in consumer.assignment().intersection(assigned):
-            position = max(positions.get((place.topic, place.partition), 0), first[place])
-            if position > last[place]:
-                self._stopped = (
-                    f"partition {place.partition} of {place.topic} ends at {last[place]}, but {position} was already "
-                    "taken: the topic was deleted and made again, or another cluster answers"
-                )
-                self._health.fail("consumer", self._stopped)
-                position = last[place]
-            consumer.seek(place, position)
+            consumer.seek(place, starts[place])
         if self._stopped is None:
             self._health.ok("consumer")
 
@@ -394,7 +439,8 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka s
         self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        """Nothing to let go of: the row locks on the positions keep two owners apart."""
+        """What is in hand goes on: the row locks on the positions keep two owners apart."""
+        self._consumer.left(revoked)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         if assigned:

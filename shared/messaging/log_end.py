@@ -14,7 +14,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from shared.events import LOG_TOPIC
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import DependencyUnavailableError
-from shared.messaging.position import read_positions
+from shared.messaging.position import read_positions, read_topics
+from shared.messaging.topic_id import topic_ids
 
 _LIMIT_SECONDS = 10.0
 _POLL_MILLISECONDS = 100
@@ -31,9 +32,11 @@ class LogEnd:
         """Whether the service has taken every record of the subject's partition. What nobody can read yet, because a
         transaction before it goes on, was not taken.
 
-        Raises `DependencyUnavailableError` when the cluster does not say; within ten seconds.
+        Raises `DependencyUnavailableError` when the cluster does not say, or has another log than the one that was
+        taken; within ten seconds.
         """
         positions = await read_positions(pool)
+        known = await read_topics(pool, [self._topic])
         client = self._client(self._topic, isolation_level="read_committed")
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):
@@ -43,6 +46,12 @@ class LogEnd:
                 if (await client.end_offsets([place]))[place] < end:
                     return False
                 taken = positions.get((place.topic, place.partition), 0)
+                found = await topic_ids(client._client, [place])  # noqa: SLF001
+                if taken > end or (known and found and found != known):
+                    raise DependencyUnavailableError(
+                        f"{self._topic} was deleted and made again, or another cluster answers: nobody can say what "
+                        "was not heard"
+                    )
                 return await first_record(client, place, taken, end) >= end
         except (KafkaError, OSError) as error:
             raise DependencyUnavailableError(f"Kafka cannot be reached: {type(error).__name__}") from error

@@ -45,6 +45,7 @@ GAPS = _counter("events_gap_total", "Sequences of a source and subject that were
 RETRIED = _counter("events_retried_total", "Records taken again one by one after their batch failed.", "topic")
 PARKED = _counter("events_parked_total", "Records parked among the dead letters.", "reason")
 PARKED_OPEN = _gauge("dead_letters_open", "Parked records that have not acted since.")
+DELETED_UNREAD = _gauge("deleted_unread_records", "Offsets of the log deleted before they were taken, to be seen to.")
 REDRIVEN = _counter("events_redriven_total", "Dead letters that were offered again, by what came of it.", "outcome")
 PAUSES = _counter("consumer_pauses_total", "Times that consuming paused; readiness says for what.")
 REBALANCES = _counter("consumer_rebalances_total", "Assignments of partitions.")

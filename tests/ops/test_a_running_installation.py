@@ -163,6 +163,33 @@ def test_status_is_quiet_and_then_says_what_to_do_in_both_languages(place: Place
     assert place.lostphone("ops", "status").returncode == 0
 
 
+def test_what_was_deleted_unread_is_told_with_what_the_timeline_has_of_it_until_somebody_has_seen_to_it(
+    place: Place,
+) -> None:
+    incident = place.report()
+    recorded = (
+        "SELECT topic, partition, kafka_offset FROM audit.entry JOIN audit.stream ON stream.id = stream_id "
+        f"WHERE subject = '{incident}' AND n = 0"
+    )
+    _until(lambda: bool(asyncio.run(_ask(place.superuser_dsn, recorded))), "it is in the timeline")
+    ((topic, partition, offset),) = asyncio.run(_ask(place.superuser_dsn, recorded))
+    columns = "INSERT INTO notifier.deleted_unread (topic, partition, first_offset, next_offset) VALUES"
+    asyncio.run(_execute(place.superuser_dsn, f"{columns} ('{topic}', {partition}, {offset}, {offset + 1})"))
+
+    standing = json.loads(place.lostphone("ops", "status", "--json").stdout)
+    found = {finding["what"]: finding for finding in standing["findings"]}["deleted_unread"]
+    assert (found["level"], found["service"], found["facts"]["first"]) == ("person", "notifier", offset)
+    assert f"offsets {offset} to {offset}, were deleted before notifier read them" in found["en"]
+    assert _metrics(place, "notifier")["lostphone_deleted_unread_records"] == 1
+    (told,) = place.done("ops", "deleted-unread")
+    assert told["recorded"] == {incident: ["DeviceLost"]}
+    assert incident in place.lostphone("ops", "deleted-unread").stdout
+    (seen,) = place.done("ops", "deleted-unread", "--acknowledge")
+    assert seen["acknowledged_by"]
+    _until(lambda: place.lostphone("ops", "status").returncode == 0, "nothing to do")
+    asyncio.run(_execute(place.superuser_dsn, "DELETE FROM notifier.deleted_unread"))
+
+
 def test_status_says_when_the_timeline_is_neither_signed_nor_fed_though_all_are_ready(place: Place) -> None:
     found = asyncio.run(_while_nothing_is_signed_or_fed(place))
     assert {"checkpoint_late", "feed_late"} <= found.keys()
