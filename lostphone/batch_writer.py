@@ -45,6 +45,8 @@ _NOT_YET = (
 )
 """Of transactions' coordinators too, which aiokafka names after those of groups."""
 _LATEST = -1
+_AS_THE_BATCH_SAYS = -1
+"""The time at which the broker appended a batch, where that is not the time of its records."""
 _CODECS = {
     DefaultRecordBase.CODEC_NONE: "uncompressed",
     DefaultRecordBase.CODEC_GZIP: "gzip",
@@ -55,7 +57,7 @@ _CODECS = {
 _NOBODY = struct.pack(">qhi", -1, -1, -1)
 """Producer, its epoch, and the number that it gave the batch: the broker remembers these, and takes a batch with those
 of another broker's producers for a repetition, or a producer of its own for one that lost its place."""
-_CRC_AT, _ATTRIBUTES_AT, _DELTA_AT, _PRODUCER_AT, _RECORDS_AT = 17, 21, 23, 43, 61
+_CRC_AT, _ATTRIBUTES_AT, _DELTA_AT, _MAX_TIME_AT, _PRODUCER_AT, _RECORDS_AT = 17, 21, 23, 35, 43, 61
 
 
 class RefusedError(Exception):
@@ -74,15 +76,23 @@ def records_in(batch: bytes) -> int:
 
 def without_producer(batch: bytes) -> bytes:
     """The batch as anybody may write it: the same records, byte for byte, and nothing said of a producer that the
-    broker knew, of its transaction, and of what the broker noted. One of no such producer is left as it is."""
+    broker knew, of its transaction, and of what the broker noted, its time of appending too. One of which there is
+    nothing of it to say is left as it is."""
     whole = bytearray(batch)
     whole[:8] = bytes(8)
     whole[12:16] = b"\xff" * 4
+    whole[_ATTRIBUTES_AT + 1] &= ~DefaultRecordBase.TIMESTAMP_TYPE_MASK
     if whole[_PRODUCER_AT : _PRODUCER_AT + 8] != _NOBODY[:8]:
         whole[_ATTRIBUTES_AT + 1] &= ~DefaultRecordBase.TRANSACTIONAL_MASK
         whole[_PRODUCER_AT : _PRODUCER_AT + len(_NOBODY)] = _NOBODY
+    if whole[_ATTRIBUTES_AT:] != batch[_ATTRIBUTES_AT:]:
         whole[_CRC_AT:_ATTRIBUTES_AT] = calc_crc32c(bytes(whole[_ATTRIBUTES_AT:])).to_bytes(4)
     return bytes(whole)
+
+
+def without_times(batch: bytes) -> bytes:
+    """To compare batches that differ in the broker's own time alone."""
+    return batch[:_CRC_AT] + bytes(4) + batch[_ATTRIBUTES_AT:_MAX_TIME_AT] + bytes(8) + batch[_PRODUCER_AT:]
 
 
 class BatchWriter:
@@ -90,7 +100,7 @@ class BatchWriter:
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._client = AIOKafkaClient(**connection.options(), client_id=_NAME, request_timeout_ms=_ANSWER_MS)
-        self._on_the_way: deque[tuple[asyncio.Task[int], str, int | None]] = deque()
+        self._on_the_way: deque[tuple[asyncio.Task[tuple[int, int]], str, int | None]] = deque()
         self._leaders: dict[tuple[str, int], int] = {}
         self._coordinator: int | None = None
         self._producer = (-1, -1)
@@ -150,7 +160,7 @@ class BatchWriter:
         for _ in range(_TRIES):
             end = await self._end(topic, partition)
             if end > at:
-                _must_lie(f"{topic}/{partition}", end - 1, at)
+                _must_lie(f"{topic}/{partition}", (end - 1, _AS_THE_BATCH_SAYS), at)
                 return
             await asyncio.sleep(_PAUSE_SECONDS)
         raise BrokerError(f"{topic}/{partition} has no end of a transaction at {at}")
@@ -192,12 +202,13 @@ class BatchWriter:
             raise BrokerError(f"{place}: not written: {error!r}") from error
         _must_lie(place, landed, at)
 
-    async def _produce(self, topic: str, partition: int, batch: bytes, name: str | None) -> int:
+    async def _produce(self, topic: str, partition: int, batch: bytes, name: str | None) -> tuple[int, int]:
+        """Where it came to lie, and when the broker says that was."""
         request = ProduceRequest(name, _ALL_REPLICAS, _ANSWER_MS, [(topic, [(partition, batch)])])
         answer = await self._client.send(self._leaders[topic, partition], request)
-        ((_, ((_, code, offset, *_),)),) = answer.topics
+        ((_, ((_, code, offset, appended_ms, *_),)),) = answer.topics
         _raise(code)
-        return int(offset)
+        return int(offset), int(appended_ms)
 
     async def _end(self, topic: str, partition: int) -> int:
         request = OffsetRequest(-1, 0, [(topic, [(partition, _LATEST)])])
@@ -273,6 +284,11 @@ def _raise(code: int) -> None:
         raise for_code(code)
 
 
-def _must_lie(place: str, landed: int, at: int | None) -> None:
-    if at is not None and landed != at:
-        raise BrokerError(f"{place}@{at} lies at {landed}")
+def _must_lie(place: str, landed: tuple[int, int], at: int | None) -> None:
+    """Raises `BrokerError` when what has a place got another one, or another time than its own."""
+    if at is None:
+        return
+    if landed[0] != at:
+        raise BrokerError(f"{place}@{at} lies at {landed[0]}")
+    if landed[1] != _AS_THE_BATCH_SAYS:
+        raise BrokerError(f"{place}@{at} got the broker's time in place of its own")

@@ -8,6 +8,7 @@ taken back at the last of them, and those at the beginning are filled and delete
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,9 @@ from confluent_kafka.admin import AdminClient
 
 from lostphone.batch_writer import BatchWriter, RefusedError, codec_of, records_in
 from lostphone.kafka_access import as_service
-from lostphone.topics import BrokerError, compression
+from lostphone.topics import BrokerError, config, set_config
 from shared.events import Received, Unopened
+from shared.events.contracts.topics import TIMESTAMPS
 
 _STRETCH_RECORDS = 2000
 _STRETCH_BYTES = 8 * 1024 * 1024
@@ -39,9 +41,26 @@ def fill(connection: Mapping[str, Any], found: Iterable[Received], *, exactly: f
     """Write the records, partition after partition, to an empty broker, with their timestamps; those of the topics in
     `exactly` at their very offsets. Raises `BrokerError`, also when an offset is another."""
     try:
-        return asyncio.run(_Refill(connection, exactly).run(found))
+        with ExitStack() as after:
+            for topic in exactly:
+                after.enter_context(_timestamps_kept(connection, topic))
+            return asyncio.run(_Refill(connection, exactly).run(found))
     except (KafkaError, OSError) as error:
         raise BrokerError(f"the log cannot be written: {error!r}") from error
+
+
+@contextmanager
+def _timestamps_kept(connection: Mapping[str, Any], topic: str) -> Iterator[None]:
+    """Meanwhile the broker takes the times that the records have. After a kill `up` sets what the manifest wants."""
+    before = config(connection, topic, TIMESTAMPS)
+    if before == "CreateTime":
+        yield
+        return
+    set_config(connection, topic, TIMESTAMPS, "CreateTime")
+    try:
+        yield
+    finally:
+        set_config(connection, topic, TIMESTAMPS, before)
 
 
 def end_what_was_begun(connection: Mapping[str, Any]) -> None:
@@ -143,7 +162,7 @@ class _Refill:
         """Raises `RefusedError` for what the broker would pack anew: it would not be what it was, and who would unpack
         it then is the broker itself, in its own memory."""
         if topic not in self._compression:
-            self._compression[topic] = compression(self._connection, topic)
+            self._compression[topic] = config(self._connection, topic, "compression.type")
         if self._compression[topic] not in ("producer", codec_of(batch)):
             raise RefusedError(f"packed as {codec_of(batch)}, and the topic packs as {self._compression[topic]}")
 

@@ -80,9 +80,20 @@ def delete(connection: Mapping[str, Any], names: Sequence[str]) -> None:
         time.sleep(0.05)
 
 
-def compression(connection: Mapping[str, Any], topic: str) -> str:
-    """How the broker packs what comes into the topic, as its configuration names it. Raises `BrokerError`."""
-    return _configs(_admin(connection), [topic])[topic]["compression.type"]
+def set_config(connection: Mapping[str, Any], topic: str, key: str, value: str) -> None:
+    """Set one thing of a topic's configuration, and wait until the broker says so. Raises `BrokerError`."""
+    admin = _admin(connection)
+    _alter(admin, [Standing(topic, "differs", {key: (None, value)})])
+    deadline = time.monotonic() + _LEADERS_WITHIN
+    while _configs(admin, [topic])[topic].get(key) != value:
+        if time.monotonic() > deadline:
+            raise BrokerError(f"{topic} has another {key} than {value} after {_LEADERS_WITHIN:.0f} s")
+        time.sleep(0.05)
+
+
+def config(connection: Mapping[str, Any], topic: str, key: str) -> str:
+    """One thing of a topic's configuration, as the broker says it. Raises `BrokerError`."""
+    return _configs(_admin(connection), [topic])[topic][key]
 
 
 def _after(before: Standing) -> Standing:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lostphone import topic_reader, topics
 from lostphone.backup import BackupError
-from lostphone.batch_writer import without_producer
+from lostphone.batch_writer import without_producer, without_times
 from lostphone.private_file import replace_private
 from lostphone.refill import end_what_was_begun
 from lostphone.screen import CouldNotError
@@ -88,4 +88,5 @@ def same(mine: Received, theirs: Received) -> bool:
 def _bare(record: Received) -> Received:
     if not isinstance(record.value, Unopened):
         return record
-    return dataclasses.replace(record, value=without_producer(record.value))
+    # The broker's time of the whole batch is not brought back: the new one takes that of the records.
+    return dataclasses.replace(record, value=without_times(without_producer(record.value)), timestamp_ms=0)

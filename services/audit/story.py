@@ -31,7 +31,7 @@ class Step:
     leaf_hash: str
     prev: str | None
     recorded_at: datetime | None
-    """The timestamp of the record in Kafka, which its sender set; None for a seal."""
+    """When the Kafka broker took the record, by its own clock; None for a seal."""
     event_id: str | None = None
     type: str | None = None
     source: str | None = None

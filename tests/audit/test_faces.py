@@ -218,7 +218,7 @@ async def test_the_page_says_who_and_when_by_both_clocks_why_and_what_is_not_kno
         "person person-5f0c7a2e9b1d4c3f8e6a7b9c0d1e2f3a",
         "in the role of employee",
         "said at, by its writer",
-        "recorded at, by its sender",
+        "recorded at, by Kafka",
         "because of entry 0",
         "the event it names as its cause is not in the log",
         "Not known: malicious intent",

@@ -17,6 +17,7 @@ REDRIVE_RETENTION = timedelta(days=7)
 SERVICES: tuple[Writer, ...] = get_args(Writer)
 REDRIVABLE: tuple[Writer, ...] = tuple(service for service in SERVICES if service != "audit")
 """Whose dead letters can be offered again. The timeline takes nothing out of its turn."""
+TIMESTAMPS = "message.timestamp.type"
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _FOR_EVER = -1
 
@@ -41,7 +42,8 @@ def topics() -> tuple[Topic, ...]:
             None,
             tuple(service for service in SERVICES if service != "audit"),
             "Every event of every service, signed; one order per subject. Kept for ever: it is the source of all else.",
-            compression="zstd",
+            # By the broker's clock: a writer's own says nothing against the time that it claims.
+            **{"compression.type": "zstd", TIMESTAMPS: "LogAppendTime"},
         ),
         _topic(TIMELINE_TOPIC, None, ("audit",), "Each recorded entry with its place in the log and in its chain."),
         _topic(OCSF_TOPIC, OCSF_RETENTION, ("audit",), "The SIEM feed: recorded events in OCSF."),
@@ -75,14 +77,13 @@ def redrive_topic(service: str) -> str:
     return f"lostphone.{service.replace('_', '-')}.redrive.v1"
 
 
-def _topic(
-    name: str, retention: timedelta | None, writers: tuple[Writer, ...], holds: str, *, compression: str = "producer"
-) -> Topic:
+def _topic(name: str, retention: timedelta | None, writers: tuple[Writer, ...], holds: str, **own: str) -> Topic:
     milliseconds = _FOR_EVER if retention is None else int(retention.total_seconds() * 1000)
     config = {
         "cleanup.policy": "delete",
-        "compression.type": compression,
+        "compression.type": "producer",
         "max.message.bytes": str(_MAX_MESSAGE_BYTES),
         "retention.ms": str(milliseconds),
+        **own,
     }
     return Topic(name, PARTITIONS, config, writers, holds)
