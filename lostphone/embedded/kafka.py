@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -65,6 +66,7 @@ class EmbeddedKafka:
             self._format(java, class_path, archive, configuration)
         self.child.start([
             *java.command(class_path, archive),
+            f"-Djava.io.tmpdir={self._empty_scratch()}",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
             "kafka.Kafka",
             configuration,
@@ -87,6 +89,14 @@ class EmbeddedKafka:
         """As a power cut would: SIGKILL."""
         self.child.kill()
         self._claims.release()
+
+    def _empty_scratch(self) -> Path:
+        """Where it unpacks its library for zstd: the system's folder may be full, or let nothing be run, and it would
+        take no record. A broker that is killed leaves it behind."""
+        scratch = self.folder / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        return scratch
 
     def _configure(self, data: Path, ports: dict[str, int]) -> Path:
         configuration = self.folder / "server.properties"

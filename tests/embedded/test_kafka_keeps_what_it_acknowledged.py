@@ -56,3 +56,17 @@ def test_records_and_address_survive_a_stop_and_a_kill(broker: EmbeddedKafka) ->
     assert read(bootstrap, 2) == [b"before the stop", b"before the kill"]
     assert again.stop() == "stopped"
     assert again.stop() == "absent"
+
+
+def test_what_it_unpacks_lies_with_its_data_and_not_where_others_may_have_left_no_room(broker: EmbeddedKafka) -> None:
+    bootstrap = broker.start()
+    topic = NewTopic(TOPIC, 1, config={"compression.type": "zstd"})
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([topic])[TOPIC].result(30)
+    write(bootstrap, b"packed by the broker")
+    maps = Path(f"/proc/{broker.child.pid}/maps")
+    if not maps.exists():
+        pytest.skip("only Linux tells what a process has loaded; CI runs on it")
+    unpacked = [line for line in maps.read_text().splitlines() if "libzstd" in line]
+    assert unpacked
+    assert all(str(broker.folder / "scratch") in line for line in unpacked)
