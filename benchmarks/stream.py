@@ -29,12 +29,13 @@ from services.audit.timeline import Timeline
 from shared.events import Event, Signer, event_types
 from shared.events.reporter import DeviceLost
 from shared.messaging import Scope
-from shared.messaging.consumer import Consumer, Sink
+from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.dispatch import Dispatch
 from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from shared.messaging.relay import Relay
+from shared.messaging.taking import Sink
 from shared.messaging.unit import Unit, Units
 from shared.postgres import connect
 from shared.telemetry import Health

@@ -26,13 +26,14 @@ from shared.events import KeyRing, Signer
 from shared.events.contracts import redrive_topic
 from shared.messaging import backlog
 from shared.messaging.clock import DatabaseClock, running
-from shared.messaging.consumer import Consumer, Sink
+from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letter import DeadLetters
 from shared.messaging.kafka import Producer
 from shared.messaging.lease import Holder
 from shared.messaging.outage import is_outage, outlast
 from shared.messaging.redrive import Redrivable
 from shared.messaging.relay import Relay
+from shared.messaging.taking import Sink
 from shared.messaging.timer import TimerHandler, Timers
 from shared.messaging.unit import Units
 from shared.postgres import connect, migrate

@@ -1,19 +1,16 @@
 """The one consume loop of all four services.
 
 FastStream's subscriber on the log with manual acknowledgement. What it hands over is the first record of a batch: the
-rest is whatever lies ready. Then: drop what lies below the positions in the database → verify → hand to the sink, in
-one transaction with the new positions → commit → acknowledge to Kafka, for display.
+rest is whatever lies ready. Then: take it (`taking.py`) → acknowledge to Kafka, for display.
 
-A batch that fails is taken again one by one; what still fails is parked in the dead-letter topic, within a limit. An
-outage of a dependency parks nothing: readiness goes red with the reason, and the batch is taken again after a pause.
+An outage of a dependency parks nothing: readiness goes red with the reason, and the batch is taken again after a pause.
 """
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -22,19 +19,16 @@ from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka.annotations import KafkaMessage
 
-from shared.events import LOG_TOPIC, KeyRing, Reading, Received
-from shared.messaging.batch import Place, age, count, firsts, lasts, length, place_of, received
+from shared.events import LOG_TOPIC, KeyRing, Received
+from shared.messaging.batch import age, firsts, lasts, length, received
 from shared.messaging.continuity import AnotherLogError, Continuity
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, TooManyDeadLettersError
-from shared.messaging.in_turn import TakesAtOnce
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outage import is_outage
-from shared.messaging.position import claim
 from shared.messaging.reach import Reach
-from shared.messaging.readings import read_together
-from shared.messaging.redrive import first_place, redrive, remember
 from shared.messaging.subscription import broker, tolerant, undecoded
-from shared.messaging.unit import Unit, Units
+from shared.messaging.taking import Sink, Taking
+from shared.messaging.unit import Units
 from shared.telemetry import Health, metrics
 
 MAX_BATCH = 500
@@ -49,20 +43,10 @@ _TELL_LIMIT_SECONDS = 10.0
 _GATHER_SECONDS = 0.2
 _GATHER_BYTES = 262_144
 """How long, and up to how much, events that nobody waits for gather: a transaction for each is not worth it."""
-_TRIES_ALONE = 3
-_TRY_PAUSE_SECONDS = 0.2
 _WATCH_SECONDS = 5.0
 """How often Kafka is asked whether the topics are the same, and hold what was not taken yet."""
 
 _log = structlog.get_logger()
-
-
-class Sink(Protocol):
-    """What a service does with the log. One that has `urgent`, the event types that somebody waits for, lets all
-    others gather for a moment."""
-
-    async def take(self, unit: Unit, readings: Sequence[Reading]) -> None:
-        """Take one batch, in order, within the unit. Called again for each record alone when it raises."""
 
 
 class Consumer:
@@ -83,15 +67,11 @@ class Consumer:
         group: str | None = None,
         limit: ParkingLimit | None = None,
     ) -> None:
-        self._service = service
         self._units = units
-        self._keyring = keyring
-        self._sink = sink
+        self._taking = Taking(units, keyring, sink, dead_letters=dead_letters, topic=topic, limit=limit)
         self._urgent: Collection[str] | None = getattr(sink, "urgent", None)
-        self._dead_letters = dead_letters
         self._health = health
         self._topic = topic
-        self._limit = limit or ParkingLimit()
         self._stopped: str | None = None
         self._pauses = 0
         self._taken: KafkaMessage | None = None
@@ -275,7 +255,8 @@ class Consumer:
                 await self._pause(self._stopped)
                 return False
             await self._continuity.notice_deleted(consumer)
-            await self._take_all(batch)
+            is_new = await self._taking.take(batch)
+            self._met_repeats = self._met_repeats or not is_new
             self._continuity.took()
         except TooManyDeadLettersError as error:
             self._stop(error)
@@ -287,86 +268,6 @@ class Consumer:
         else:
             return True
         return False
-
-    async def _take_all(self, batch: Sequence[Received]) -> None:
-        try:
-            new = await self._take(batch)
-        except Exception as error:
-            if is_outage(error):
-                raise
-            metrics.RETRIED.labels(batch[0].topic).inc(len(batch))
-            _log.warning("batch_failed", records=len(batch), error=type(error).__name__)
-        else:
-            self._limit.handled(new)
-            return
-        for record in batch:
-            await self._take_alone(record)
-
-    async def _take_alone(self, record: Received) -> None:
-        for attempt in range(1, _TRIES_ALONE + 1):
-            try:
-                new = await self._take([record])
-            except Exception as error:
-                if is_outage(error):
-                    raise
-                if attempt == _TRIES_ALONE:
-                    await self._park(record, error)
-                    return
-                await asyncio.sleep(_TRY_PAUSE_SECONDS)
-            else:
-                self._limit.handled(new)
-                return
-
-    async def _take(self, batch: Sequence[Received]) -> int:
-        """How many of them had not been taken before."""
-        with metrics.BATCH.time():
-            readings = await self._read(batch)
-            at_once = await self._took_at_once(batch, list(readings.values()))
-            new = batch if at_once else await self._took_in_unit(batch, readings)
-        count(batch, new, readings.values())
-        self._met_repeats = self._met_repeats or len(new) < len(batch)
-        return len(new)
-
-    async def _read(self, batch: Sequence[Received]) -> dict[Place, Reading]:
-        """What those of the log say."""
-        records = [record for record in batch if record.topic == self._topic]
-        return dict(zip(map(place_of, records), await read_together(records, self._keyring), strict=True))
-
-    async def _took_at_once(self, batch: Sequence[Received], readings: Sequence[Reading]) -> bool:
-        sink = self._sink
-        is_log_alone = len(readings) == len(batch)
-        if not is_log_alone or not isinstance(sink, TakesAtOnce):
-            return False
-        try:
-            return await sink.take_at_once(self._units, readings)
-        except BaseException:
-            await self._units.line.give_back()
-            raise
-
-    async def _took_in_unit(self, batch: Sequence[Received], readings: Mapping[Place, Reading]) -> Sequence[Received]:
-        async with self._units.begin() as unit:
-            new = await claim(unit, batch)
-            if in_turn := [readings[place_of(record)] for record in new if record.topic == self._topic]:
-                await self._sink.take(unit, in_turn)
-            for record in new:
-                if record.topic != self._topic:
-                    await redrive(unit, record, self._keyring, self._sink)
-        return new
-
-    async def _park(self, record: Received, error: Exception) -> None:
-        original, is_in_log = record, record.topic == self._topic
-        if is_in_log:
-            self._limit.must_allow_one()
-        else:
-            # Somebody asked for this one; that it fails again says nothing about those in the log.
-            metrics.REDRIVEN.labels("failed").inc()
-            original = first_place(record)
-        await self._dead_letters.park(original, error)
-        async with self._units.begin() as unit:
-            await claim(unit, [record])
-            await remember(unit, original, self._keyring, error)
-        if is_in_log:
-            self._limit.parked()
 
     def _stop(self, error: Exception) -> None:
         """Take nothing more until somebody has mended it and started the service again."""

@@ -21,10 +21,11 @@ from shared.events import KeyRing, Received, Signer
 from shared.events.payload import Payload
 from shared.events.signing import key_id
 from shared.messaging import Scope, Units
-from shared.messaging.consumer import Consumer, Sink
+from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letter import DeadLetters, ParkingLimit, dead_letter_topic
 from shared.messaging.kafka import KafkaConnection, OutgoingRecord, Producer
 from shared.messaging.relay import Relay
+from shared.messaging.taking import Sink
 from shared.postgres import connect, migrate
 from shared.telemetry import Health
 
