@@ -1,5 +1,6 @@
 """The log goes on with other keys: what was published last bears the old one, which the policy names until the next."""
 
+import errno
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,7 +63,7 @@ async def bench(installation: Installed, tmp_path: Path) -> AsyncIterator[Bench]
 
 
 def _fails(*_: object) -> None:
-    raise OSError("ended here")
+    raise OSError(errno.EIO, "ended here")
 
 
 @pytest.mark.parametrize("ended_at", ["first key", "second key", "entry", "past keys", "first move", "second move"])
@@ -106,7 +107,7 @@ def _end_at(patch: pytest.MonkeyPatch, step: str) -> None:
 
     def moved(path: Path, target: Path) -> Path:
         if next(count) == at:
-            raise OSError("ended here")
+            raise OSError(errno.EIO, "ended here")
         return replace(path, target)
 
     patch.setattr(Path, "replace", moved)

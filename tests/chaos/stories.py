@@ -28,6 +28,8 @@ PLOTS: dict[Plot, int] = {"wiped": 5, "found": 3, "line": 2, "cancelled": 1}
 """How often each is told, in proportion."""
 _NAMESPACE = UUID("7d0a3a52-52a7-5e2b-8f6e-3d2b8f0f9c11")
 _NOT_YET = ("incident_unknown", "not_assessed", "assessment_superseded", "nobody_to_tell", "not_found")
+_TOLD = {"principal": "told_by_post_or_phone", "public": "published_in_place", "entrusting_party": "entruster_told"}
+"""Recipient → how a duty towards it is fulfilled without a filing."""
 _ERASED_SILENTLY = 30.0
 """So long the desk waits for the word of a phone that was erased; NanoMDM may have been dead when it came."""
 
@@ -405,7 +407,9 @@ class _Teller:
         self.step("notices settled")
 
     async def _close(self, outcome: str) -> None:
-        """End every duty, record what prevents the next loss, and close."""
+        """Tell the police, record what prevents the next loss, end every duty, and close."""
+        police = {"kind": "lost_property", "channel": "online", "prefecture": "tokyo", "reception_number": "R-20261125"}
+        await self.act("police told", "desk", "/police", police, lambda case: case["police"])
         measure = {
             "action": str(uuid5(_NAMESPACE, f"measure {self.story.tag}")),
             "measure": "no_company_phone_at_social_events",
@@ -438,10 +442,10 @@ class _Teller:
             path = f"/v1/incidents/{self.story.incident}/duties"
             duties = (await self.call("notifier", self.story.cast.privacy, "GET", path))["duties"]
             for duty in duties:
-                if duty["state"] != "open":
+                if duty["state"] != "open" or duty["recipient"] == "police":
                     continue
-                told = duty["recipient"] == "principal"
-                act, order = ("meet", {"how": "told_by_phone"}) if told else ("file", {"receipt": "PPC-2026-1"})
+                how = _TOLD.get(duty["recipient"])
+                act, order = ("meet", {"how": how}) if how else ("file", {"receipt": "PPC-2026-1"})
                 await self.call(
                     "notifier", self.story.cast.privacy, "POST", f"/v1/duties/{duty['duty']}/{act}", json=order
                 )
