@@ -1,8 +1,6 @@
 """A disk that is full while an installation is made leaves nothing that stands in the way once there is room."""
 
 import json
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from lostphone.embedded.certificates import kept_certificates
 from lostphone.embedded.ports import Claims, kept_ports
 from lostphone.installation import Installation
 from lostphone.screen import CouldNotError, what
+from tests.stack.small_disk import mounted
 
 type Resize = Callable[[str], None]
 
@@ -20,18 +19,8 @@ type Resize = Callable[[str], None]
 @pytest.fixture
 def resize(tmp_path: Path) -> Iterator[Resize]:
     """Makes `tmp_path` a file system of this size, or gives the one that it is another."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system; CI does")
-    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path), "-o"]
-
-    def resize(size: str) -> None:
-        subprocess.run([*mount, f"remount,size={size}"], check=True)
-
-    subprocess.run([*mount, "size=4k"], check=True)
-    try:
-        yield resize
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)  # noqa: S607
+    with mounted(tmp_path, "size=4k") as remount:
+        yield lambda size: remount(f"size={size}")
 
 
 @pytest.mark.parametrize("size", ["4k", "8k", "36k", "68k"])

@@ -1,25 +1,19 @@
 """Where the disk of an installation is full, its status says so, and not only who suffers from it."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lostphone.standing import without_room
+from tests.stack.small_disk import mounted
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with hardly more room than is needed, and for seven files."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system; CI does")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=65m,nr_inodes=8", "tmpfs", tmp_path], check=True)  # noqa: S607
-    try:
+    with mounted(tmp_path, "size=65m,nr_inodes=8"):
         yield tmp_path
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)  # noqa: S607
 
 
 def test_no_room_is_named_with_the_place_and_what_to_do(small_disk: Path) -> None:
