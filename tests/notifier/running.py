@@ -1,7 +1,7 @@
 """A notifier as it runs, with its HTTP and timers, the sandbox's mail, LINE and pager, and a way to tell it events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,17 @@ class Notifier(Running[Settings]):
             token = await bearer(self.outside.http, identity, f"{organisation}-{sub or role}", claims=claims)
             self._people[key] = Someone(self.http, token)
         return self._people[key]
+
+    async def published(self, incident: str, details: Mapping[str, Any]) -> str:
+        """Draft a disclosure, have two people approve it and issue it; its path."""
+        pr = await self.someone("pr")
+        drafted = await pr.post(f"/v1/incidents/{incident}/disclosures", details, expect=201)
+        path = f"/v1/disclosures/{drafted['disclosure']}"
+        for role in ("privacy", "executive"):
+            await (await self.someone(role)).post(f"{path}/approve", {"text": drafted["text"]})
+        await pr.post(f"{path}/contact-desk-check")
+        await pr.post(f"{path}/issue")
+        return path
 
     async def hear(
         self, subject: str, *payloads: Payload, organisation: str | None = None, drill: bool = False

@@ -17,17 +17,6 @@ async def _states(notifier: Notifier, incident: str) -> set[str]:
     return {(await _duties(notifier, incident))[rule]["state"] for rule in _RULES}
 
 
-async def _issued(notifier: Notifier, incident: str) -> str:
-    pr = await notifier.someone("pr")
-    drafted = await pr.post(f"/v1/incidents/{incident}/disclosures", DETAILS, expect=201)
-    path = f"/v1/disclosures/{drafted['disclosure']}"
-    for role in ("privacy", "executive"):
-        await (await notifier.someone(role)).post(f"{path}/approve", {"text": drafted["text"]})
-    await pr.post(f"{path}/contact-desk-check")
-    await pr.post(f"{path}/issue")
-    return path
-
-
 async def _met_by_publication(notifier: Notifier, incident: str) -> str:
     """One of two people could not be reached; a text is public in place of that notice."""
     await notifier.outside.refuse("mail", {"address": "gone@example.jp", "code": 550})
@@ -40,7 +29,7 @@ async def _met_by_publication(notifier: Notifier, incident: str) -> str:
     order = {"template": "jp-loss-v1", "assessment_version": 1, "issuer": DETAILS["issuer"]}
     await privacy.post(f"/v1/incidents/{incident}/notices", order, expect=202)
     await notifier.heard_of(incident, "notices-settled")
-    path = await _issued(notifier, incident)
+    path = await notifier.published(incident, DETAILS)
     assert await _states(notifier, incident) == {"met"}
     return path
 
@@ -58,7 +47,7 @@ async def test_a_retracted_text_leaves_notice_and_publication_owed_by_the_dates_
         assert [now[rule][name] for name in ("known_at", "soft_due")] == [
             before[rule][name] for name in ("known_at", "soft_due")
         ]
-    await _issued(notifier, incident)
+    await notifier.published(incident, DETAILS)
     assert await _states(notifier, incident) == {"met"}, "another text stands in again"
 
 
@@ -66,7 +55,7 @@ async def test_a_text_that_another_public_one_replaces_is_taken_back_without_a_n
     notifier: Notifier, incident: str
 ) -> None:
     path = await _met_by_publication(notifier, incident)
-    await _issued(notifier, incident)
+    await notifier.published(incident, DETAILS)
     pr = await notifier.someone("pr")
     await pr.post(f"{path}/retract", {"reason": "replaced"})
     assert await _states(notifier, incident) == {"met"}
@@ -79,14 +68,14 @@ async def test_notices_that_reached_everybody_stay_enough_without_the_publicatio
     duty = (await _duties(notifier, incident))["JP-APPI-3"]["duty"]
     privacy, pr = await notifier.someone("privacy"), await notifier.someone("pr")
     await privacy.post(f"/v1/duties/{duty}/meet", {"how": "told_by_post_or_phone"})
-    path = await _issued(notifier, incident)
+    path = await notifier.published(incident, DETAILS)
     await pr.post(f"{path}/retract", {"reason": "issued_in_error"})
     assert (await _duties(notifier, incident))["JP-APPI-3"]["state"] == "met"
 
 
 async def test_what_a_person_recorded_as_published_is_owed_again_too(notifier: Notifier, incident: str) -> None:
     await notifier.hear(incident, lost(), LOCKED, SENT, WIPED, STOPPED, POLICE, assessed(**BIG))
-    path = await _issued(notifier, incident)
+    path = await notifier.published(incident, DETAILS)
     duty = (await _duties(notifier, incident))["JP-APPI-3"]["duty"]
     privacy, pr = await notifier.someone("privacy"), await notifier.someone("pr")
     await privacy.post(f"/v1/duties/{duty}/meet", {"how": "published_in_place"})

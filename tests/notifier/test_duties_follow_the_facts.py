@@ -91,16 +91,6 @@ async def test_a_case_that_goes_on_unassessed_after_its_day_has_its_duties_opene
     assert (await _duty(notifier, incident, "JP-APPI-1"))["provisional"]
 
 
-async def _published(notifier: Notifier, incident: str) -> None:
-    pr = await notifier.someone("pr")
-    drafted = await pr.post(f"/v1/incidents/{incident}/disclosures", DETAILS, expect=201)
-    path = f"/v1/disclosures/{drafted['disclosure']}"
-    for role in ("privacy", "executive"):
-        await (await notifier.someone(role)).post(f"{path}/approve", {"text": drafted["text"]})
-    await pr.post(f"{path}/contact-desk-check")
-    await pr.post(f"{path}/issue")
-
-
 @pytest.mark.parametrize("first", ["publication", "notices"])
 async def test_whom_no_notice_reached_is_told_by_the_publication_whichever_came_first(
     notifier: Notifier, incident: str, first: str
@@ -113,11 +103,11 @@ async def test_whom_no_notice_reached_is_told_by_the_publication_whichever_came_
     headers = {"Content-Type": "text/csv"}
     await privacy.ask("POST", f"/v1/incidents/{incident}/principals", 200, content=people, headers=headers)
     if first == "publication":
-        await _published(notifier, incident)
+        await notifier.published(incident, DETAILS)
     order = {"template": "jp-loss-v1", "assessment_version": 1, "issuer": DETAILS["issuer"]}
     await privacy.post(f"/v1/incidents/{incident}/notices", order, expect=202)
     await notifier.heard_of(incident, "notices-settled")
     if first == "notices":
-        await _published(notifier, incident)
+        await notifier.published(incident, DETAILS)
     ends = {rule: (await _duty(notifier, incident, rule))["how"] for rule in ("JP-APPI-3", "JP-APPI-3S")}
     assert ends == {"JP-APPI-3": "told_and_published", "JP-APPI-3S": "published"}
