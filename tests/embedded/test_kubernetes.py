@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from shared.service import PARTS
-from tests.embedded.test_production_shape import ROOT, SETTINGS, script
+from tests.embedded.deployed import ROOT, SETTINGS
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.34", "1.37")
@@ -37,14 +37,6 @@ def _environment(pod: dict[str, Any]) -> dict[str, str]:
     maps = [_named("ConfigMap", source["configMapRef"]["name"])["data"] for source in container.get("envFrom", [])]
     named = {item["name"]: str(item.get("value") or item["valueFrom"]) for item in container.get("env", [])}
     return dict(chain.from_iterable(found.items() for found in maps)) | named
-
-
-@pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("deploy") / "secrets"
-    folder.mkdir()
-    script("make_secrets").main(folder)
-    return folder
 
 
 def _mounted(pod: dict[str, Any], secrets: Path, service: str) -> set[str]:

@@ -1,12 +1,10 @@
 """docker-compose.yml and deploy/: what can be checked where no Docker engine runs."""
 
 import asyncio
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -20,40 +18,12 @@ from lostphone.log_keys import LOG_ORIGIN
 from lostphone.named import Named
 from lostphone.stack import LocalStack, open_installation
 from lostphone.topics import manifest
-from services.audit.settings import Settings as AuditSettings
 from services.audit.tlog import Checkpoint, LogKey, Policy, SignedNote, leaf_hash
 from services.audit.witnesses import Witnesses
-from services.mdm_actions.settings import Settings as MdmActionsSettings
-from services.notifier.settings import Settings as NotifierSettings
-from services.reporter.settings import Settings as ReporterSettings
 from shared.events import LOG_TOPIC
 from tests.audit.running import eventually
+from tests.embedded.deployed import ROOT, SETTINGS, script
 from tests.stack.service import free_port
-
-ROOT = Path(__file__).parents[2]
-SETTINGS = {
-    "reporter": ReporterSettings,
-    "mdm_actions": MdmActionsSettings,
-    "notifier": NotifierSettings,
-    "audit": AuditSettings,
-}
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "deploy" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("deploy") / "secrets"
-    folder.mkdir()
-    script("make_secrets").main(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
