@@ -18,10 +18,14 @@ from benchmarks.installed import Installed, installation
 from benchmarks.parts import Parts
 from lostphone import running
 from lostphone.status import Status
-from shared.telemetry import configure_logs
+from shared.service import collect_less
+from shared.telemetry import configure_logs, configure_traces
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+# As every service does, for what of ours runs in this process.
 configure_logs("bench", "ERROR")
+configure_traces("bench")
+collect_less()
 # A run that is told to end still ends what it started.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: under two minutes.")]
@@ -61,8 +65,8 @@ async def _product(status: Status, parts: Parts, *, quick: bool, reports: int) -
         await parts.go("acknowledged", lambda: stream.acknowledged(installed, 100 if quick else 500))
         await parts.go("events", lambda: stream.events(installed, 5_000 if quick else 20_000, 1 if quick else 3))
         await parts.go("checkpoints", lambda: published.checkpoints(installed, 10 if quick else 30))
-        per_second = {1: 5, 20: 60, 100: 100} if quick else {1: 20, 20: 200, 100: 300}
-        await parts.go("rates", lambda: story.rates(installed, per_second, 1 if quick else 3))
+        per_second = {1: 5, 20: 60, 100: 100} if quick else {1: 12, 20: 200, 100: 200}
+        await parts.go("rates", lambda: story.rates(installed, per_second, 1 if quick else 5))
         if reports:
             await parts.go("burst", lambda: story.burst(installed, reports))
 

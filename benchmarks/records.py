@@ -17,7 +17,6 @@ from shared.events import LOG_TOPIC, Envelope, KeyRing, Received, Signer, event_
 PARTITIONS = 12
 EVENT = "DeviceLost"
 _ACTOR = "person-5f1c7d0a9be34c21a6d8f0e2b47c93aa/employee"
-_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
 class Records:
@@ -71,7 +70,7 @@ class Records:
             sequence=sequence,
             organisation="bench-kk",
             actor=_ACTOR,
-            traceparent=_TRACE,
+            traceparent=f"00-{subject.replace('-', '')}-b7ad6b7169203331-00",
             dataschema=self._entry.dataschema,
         )
         headers = replace(envelope, keyid=self._signer.keyid).headers()

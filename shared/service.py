@@ -48,6 +48,7 @@ PARTS = ("http", "consumer", "relay", "timers", "background")
 _KIT_MIGRATIONS = Path(__file__).parent / "messaging" / "migrations"
 _START_PAUSE_SECONDS = 1.0
 _PROBE_SECONDS = 2.0
+_YOUNG_OBJECTS = 20_000
 _KEEP_ALIVE_SECONDS = 75
 """Longer than proxies and clients keep an idle connection (a minute, mostly): whoever is about to ask over it ends it,
 not we, while what is asked is on its way."""
@@ -187,12 +188,19 @@ async def _serve[S: ServiceSettings](name: str, settings: S, build: Build[S], on
     async with open_kit(name, settings, notify=set(only) != set(PARTS)) as kit:
         parts = await build(kit)
         running = Running(name, kit, parts, only)
-        # What was loaded stays: to go through all of it again stops the whole service for a tenth of a second.
-        gc.collect()
-        gc.freeze()
+        collect_less()
         _log.info("starting", parts=list(only), port=settings.http_port if "http" in only else None)
         await running.until(stop)
     _log.info("stopped")
+
+
+def collect_less() -> None:
+    """Have the collection of garbage look at what comes, and at that more seldom."""
+    # What was loaded stays: to go through all of it again stops the whole service for a tenth of a second.
+    gc.collect()
+    gc.freeze()
+    # A batch of the log is ten thousand objects, none of which is garbage while it is looked at.
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 def server_of(app: FastAPI, settings: ServiceSettings, places: Places | None = None) -> uvicorn.Server:

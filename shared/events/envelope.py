@@ -21,13 +21,13 @@ MAX_VALUE_BYTES = 900_000
 """A larger value could not be relayed, nor parked: the outbox refuses it, and so does every reader."""
 MAX_CONTENT_TYPE_BYTES = 200
 """As many an entry of the timeline keeps of a content type, if they are text."""
-_MAX_HEADER_BYTES = 1024
+MAX_HEADER_BYTES = 1024
 """Ids and names are keys of indexes, which take no more than about two of these."""
-_MAX_HEADERS = 64
-_MAX_HEADERS_BYTES = 50_000
+MAX_HEADERS = 64
+MAX_HEADERS_BYTES = 50_000
 """Of all together, those that nobody signed among them: with more, a long value could not be parked either."""
 
-_REQUIRED = dict.fromkeys(
+REQUIRED = dict.fromkeys(
     ("id", "source", "specversion", "type", "subject", "time", "partitionkey", "sequence", "organisation", "actor")
 ).keys()
 _SEQUENCE = re.compile(r"[0-9]{10}")
@@ -43,7 +43,8 @@ class Unopened(bytes):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+# What is made for every record, here and in `reading`, is not frozen: that would take three times as long.
+@dataclass(slots=True)
 class Received:
     """One Kafka record, as it lay in its partition."""
 
@@ -56,7 +57,7 @@ class Received:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """The attributes of one event."""
 
@@ -149,10 +150,10 @@ def unwrap(received: Received) -> tuple[Sequence[tuple[str, bytes]], bytes]:
         raise NotAnEventError("batch_not_unpacked")
     if len(received.value) > MAX_VALUE_BYTES:
         raise NotAnEventError("value_too_large")
-    if len(received.headers) > _MAX_HEADERS:
+    if len(received.headers) > MAX_HEADERS:
         raise NotAnEventError("too_many_headers")
     # Of a name it is known how many letters it has, each of up to four bytes.
-    if sum([4 * len(name) + len(data or b"") for name, data in received.headers]) > _MAX_HEADERS_BYTES:
+    if sum([4 * len(name) + len(data or b"") for name, data in received.headers]) > MAX_HEADERS_BYTES:
         raise NotAnEventError("headers_too_long")
     headers = [(name, data) for name, data in received.headers if data is not None]
     if len(headers) != len(received.headers):
@@ -209,7 +210,7 @@ def attributes_of(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     for name, data in headers:
         if name[:3] != "ce_":
             continue
-        if len(data) > _MAX_HEADER_BYTES:
+        if len(data) > MAX_HEADER_BYTES:
             raise NotAnEventError("header_too_long")
         if name[3:] in attributes:
             raise NotAnEventError("header_duplicate")
@@ -220,6 +221,6 @@ def attributes_of(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
         if not text.isprintable() and _CONTROL.search(text):
             raise NotAnEventError("header_has_control_character")
         attributes[name[3:]] = text
-    if not attributes.keys() >= _REQUIRED:
-        raise NotAnEventError(f"header_missing:{next(name for name in _REQUIRED if name not in attributes)}")
+    if not attributes.keys() >= REQUIRED:
+        raise NotAnEventError(f"header_missing:{next(name for name in REQUIRED if name not in attributes)}")
     return attributes

@@ -5,15 +5,17 @@ reading = read(received, keyring)                         # Event or Rejection
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from shared.events.envelope import Envelope, NotAnEventError, Received, attributes_of, unwrap
 from shared.events.registry import EventType, find
 from shared.events.signing import EventKey, KeyRing, signing_input
+from shared.events.usual import usual
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """A record whose envelope is right and whose signature verifies."""
 
@@ -39,7 +41,7 @@ class Rejection:
 type Reading = Event | Rejection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """What is an event, should the signature be its writer's."""
 
@@ -74,8 +76,7 @@ def statement(received: Received) -> bytes:
 def claim(received: Received, keyring: KeyRing) -> Claim | Rejection:
     """Decode one record, its signature unchecked. Never raises for what a record holds."""
     try:
-        headers, value = unwrap(received)
-        attributes = attributes_of(headers)
+        value, attributes, signed = _decoded(received)
         envelope = Envelope.of(attributes)
     except NotAnEventError as error:
         return Rejection("unparsed", str(error), received)
@@ -92,4 +93,12 @@ def claim(received: Received, keyring: KeyRing) -> Claim | Rejection:
         decoded = base64.b64decode(signature, validate=True)
     except ValueError:
         return Rejection("unverified", "signature_invalid", received)
-    return Claim(Event(envelope, value, received), entry, decoded, signing_input(key, headers, value))
+    return Claim(Event(envelope, value, received), entry, decoded, signed)
+
+
+def _decoded(received: Received) -> tuple[bytes, Mapping[str, str], bytes]:
+    """Value, attributes, and what the writer signed. Raises `NotAnEventError`."""
+    if (found := usual(received)) is not None:
+        return received.value or b"", found.attributes, found.signed
+    headers, value = unwrap(received)
+    return value, attributes_of(headers), signing_input(received.key or b"", headers, value)

@@ -33,7 +33,7 @@ def signing_input(key: bytes, headers: Headers, value: bytes) -> bytes:
     signed = sorted([header for header in headers if header[0][:3] == "ce_" and header[0] != SIGNATURE_HEADER])
     parts = [DOMAIN_TAG, _length(key), key, len(signed).to_bytes(4)]
     for name, data in signed:
-        parts += (_framed(name), _length(data), data)
+        parts += (framed(name), _length(data), data)
     parts += (_length(value), value)
     return b"".join(parts)
 
@@ -43,8 +43,8 @@ def _length(part: bytes) -> bytes:
 
 
 @lru_cache(256)
-def _framed(name: str) -> bytes:
-    """A header's name; they are the same few in every event."""
+def framed(name: str) -> bytes:
+    """A header's name as it is signed; they are the same few in every event."""
     return _length(name.encode()) + name.encode()
 
 

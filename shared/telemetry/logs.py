@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TextIO
 
@@ -38,6 +39,8 @@ _REPEATED_SECONDS = 60.0
 _MOST_REPEATED = 1000
 
 type Entry = MutableMapping[str, Any]
+
+_FACTS: ContextVar[dict[str, str]] = ContextVar("facts", default={})  # noqa: B039 - it is never changed
 
 
 class Seldom(logging.Filter):
@@ -79,7 +82,7 @@ def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = No
     """Every entry of this process, those of libraries too, becomes one line of JSON on `stream` (standard error)."""
     before: list[Processor] = [
         partial(_of_service, service),
-        structlog.contextvars.merge_contextvars,
+        _bound,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -128,11 +131,12 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 @contextmanager
 def bind(**facts: str | None) -> Iterator[None]:
     """Say in every entry inside the block what it is about: `incident`, `event_id`, `organisation`."""
-    before = structlog.contextvars.bind_contextvars(**{name: fact for name, fact in facts.items() if fact is not None})
+    # One variable for all: structlog has one for each name, and every event that is handled binds three.
+    before = _FACTS.set(_FACTS.get() | {name: fact for name, fact in facts.items() if fact is not None})
     try:
         yield
     finally:
-        structlog.contextvars.reset_contextvars(**before)
+        _FACTS.reset(before)
 
 
 def redact(_logger: Any, _method: str, entry: Entry) -> Entry:
@@ -161,6 +165,10 @@ def redact_text(text: str) -> str:
     clean = _SECRET_VALUE.sub(lambda match: (match["scheme"] or match["bearer"] or "") + REDACTED, text)
     clean = _INPUT.sub(lambda match: (match["pydantic"] or match["postgres"]) + REDACTED, clean)
     return clean if len(clean) <= _MAX_TEXT else f"{clean[: _MAX_TEXT // 3]}…{clean[-_MAX_TEXT * 2 // 3 :]}"
+
+
+def _bound(_logger: Any, _method: str, entry: Entry) -> Entry:
+    return {**_FACTS.get(), **entry}
 
 
 def _of_service(service: str, _logger: Any, _method: str, entry: Entry) -> Entry:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -62,8 +63,13 @@ def continue_trace(
     here = trace.get_current_span().get_span_context()
     if traceparent is None or (here.is_valid and traceparent.split("-")[1:2] == [format(here.trace_id, "032x")]):
         return _step(name, kind, attributes)
-    context = _W3C.extract({"traceparent": traceparent})
-    return _step(name, kind, attributes, context, [Link(here)] if here.is_valid else [])
+    return _step(name, kind, attributes, _context(traceparent), [Link(here)] if here.is_valid else [])
+
+
+@lru_cache(1024)
+def _context(traceparent: str) -> Context:
+    """Read once for the events of a case, which come one soon after another."""
+    return _W3C.extract({"traceparent": traceparent})
 
 
 @contextmanager

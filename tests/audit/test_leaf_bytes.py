@@ -1,5 +1,7 @@
 """The quick way in which usual leaves are written, and the general one, give the same bytes."""
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +43,16 @@ def test_the_header_of_a_chained_leaf_is_the_canonical_one(
     # A reason takes the general way; without it the header must be the same.
     general = builder.record(Kind.EVENT, received, link=Link(subject, n, prev), reason="x")
     assert leaf.data == general.data.replace(canonical({"reason": "x"})[1:-2] + b",", b"", 1)
+
+
+def test_names_that_somebody_made_long_are_not_kept() -> None:
+    attributes_line(Received("t", 0, 0, 0, b"k", (("ce_id", b"1"),), b""))
+    tracemalloc.start()
+    try:
+        for at in range(30):
+            attributes_line(Received("t", 0, at, 0, b"k", ((f"ce_{at}" + "n" * 100_000, b"1"),), b""))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 500_000

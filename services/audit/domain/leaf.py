@@ -41,6 +41,8 @@ MAX_INLINE_BYTES = 60 * 1024
 """A longer leaf has its value detached. The format allows 65,535 bytes."""
 _VERSION = 1
 _BASE64 = ";base64"
+_MAX_NAMES = 2_000
+"""Letters in the names of headers that are remembered."""
 
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """What stands in a JSON string as it is."""
@@ -236,7 +238,9 @@ def attributes_line(received: Received) -> bytes:
 def _attributes(received: Received) -> tuple[bytes, bytes | None]:
     """The second line, and the content type."""
     flat: tuple[Any, ...] = (*chain.from_iterable(received.headers), received.key)
-    shape = _shape(flat[:-1:2])
+    names = flat[:-1:2]
+    # Only shapes of short names are kept: whoever may write to the log could fill the memory with long ones.
+    shape = (_shape if len("".join(names)) <= _MAX_NAMES else _shape.__wrapped__)(names)
     content_type = None if shape.content_type is None else flat[shape.content_type]
     if shape.line is not None:
         said = shape.pick(flat)
@@ -271,7 +275,8 @@ def _shape(names: tuple[str, ...]) -> _Shape:
     told = [at for at, name in enumerate(names) if name.startswith("ce_")]
     if not told or any(names[at].endswith(_BASE64) for at in told):
         return _Shape(content_type, None, tuple)
-    headers = ",".join([f'[{_string(names[at]).replace("%", "%%")},"%b"]' for at in told])
+    written = [json.dumps(names[at], ensure_ascii=False).replace("%", "%%") for at in told]
+    headers = ",".join([f'[{name},"%b"]' for name in written])
     pick = itemgetter(*(2 * at + 1 for at in told), -1)
     return _Shape(content_type, f'{{"h":[{headers}],"key":"%b"}}\n'.encode(), pick)
 
