@@ -23,6 +23,7 @@ from opentelemetry.trace import SpanKind
 from shared.messaging.clock import running
 from shared.messaging.lease import LEASE, Holder
 from shared.messaging.outage import is_outage
+from shared.messaging.set_back import follow_the_clock
 from shared.telemetry import Health, bind, continue_trace, metrics
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _AT_ONCE = 32
 _LONGEST_SLEEP = timedelta(seconds=5)
 _FIRST_PAUSE = timedelta(seconds=1)
 _MOMENT_SECONDS = 5.0
+_CLOCK_SECONDS = 5.0
+"""How often it is looked whether the database's clock was set back."""
 
 # Due times are compared with the database's clock alone: processes may differ.
 _CLAIM = """
@@ -107,6 +110,7 @@ class Timers:
         self._holder = holder
         self._unbroken = frozenset(unbroken)
         self._running: dict[asyncio.Task[None], Timer] = {}
+        self._clock_seen: timedelta | None = None
         self._sleep_until: datetime | None = None
         """By the database's clock; None while they look for what is due."""
 
@@ -147,6 +151,7 @@ class Timers:
         try:
             while True:
                 try:
+                    await self._follow_the_clock()
                     await self._fire()
                     self._health.ok("timers")
                     await self._sleep()
@@ -177,6 +182,11 @@ class Timers:
             return
         claim = (LEASE, room, self._holder.name, list(self._unbroken))
         self.fire([Timer(**row) for row in await self._units.pool.fetch(_CLAIM, *claim)])
+
+    async def _follow_the_clock(self) -> None:
+        if self._clock_seen is None or (running() - self._clock_seen).total_seconds() >= _CLOCK_SECONDS:
+            await follow_the_clock(self._units.pool)
+            self._clock_seen = running()
 
     async def _sleep(self) -> None:
         asked = running()
