@@ -88,6 +88,8 @@ class Parts:
     unbroken: Collection[str] = ()
     """Kinds of timers that are not broken off while this process lives, and so are taken over late when it dies."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    calendar: Collection[str] = ()
+    """Kinds of timers that are due at a moment of the calendar, and not so long after something."""
 
 
 type Build[S: ServiceSettings] = Callable[[Kit[S]], Awaitable[Parts]]
@@ -271,7 +273,14 @@ class Running[S: ServiceSettings]:
             work.append(("relay", Relay(dsn, self._name, producer, kit.units.in_hand, kit.health).run()))
         if "timers" in self._only:
             holder = Holder(settings.postgres_dsn.get_secret_value(), self._name)
-            timers = Timers(kit.units, self._parts.timers, kit.health, holder, self._parts.unbroken)
+            timers = Timers(
+                kit.units,
+                self._parts.timers,
+                kit.health,
+                holder,
+                unbroken=self._parts.unbroken,
+                calendar=self._parts.calendar,
+            )
             work.append(("timers", timers.run()))
         if "background" in self._only:
             work.extend(("background", start()) for start in self._parts.background)

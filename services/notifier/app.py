@@ -59,6 +59,7 @@ async def build(kit: Kit[Settings]) -> Parts:
         },
         # A mail that is broken off may have been sent or not, and is never sent again.
         unbroken=("notices",),
+        calendar=("duty_soft", "duty_last_call", "duty_due"),
     )
 
 

@@ -5,6 +5,7 @@ come by as much later as it was set back. The latest time that was seen is kept 
 less, what was set before moves with it, once, whichever process of the service sees it first.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import asyncpg
@@ -13,7 +14,7 @@ import structlog
 _LEAST = timedelta(minutes=2)
 """Two leases: what was leased since, by the new clock, is due before the time that was seen, and is known by that."""
 _SOON = timedelta(hours=1)
-"""What is due later than this goes by the calendar: a duty's day, an order's end."""
+"""What is due later than this goes by the calendar: an order's end."""
 
 _FOLLOW = """
 WITH seen AS (
@@ -23,6 +24,7 @@ WITH seen AS (
 ), back AS (SELECT before, before - after AS by, armed FROM seen WHERE before - after > $1), moved AS (
     UPDATE timer SET due_at = due_at - back.by, held_until = held_until - back.by FROM back
     WHERE timer.armed <= back.armed AND due_at < back.before + $2
+        AND split_part(name, ':', 1) <> ALL ($3::text[])
         AND (held_until IS DISTINCT FROM due_at OR due_at > back.before)
     RETURNING subject)
 SELECT by, (SELECT count(*) FROM moved) AS timers FROM back
@@ -31,10 +33,10 @@ SELECT by, (SELECT count(*) FROM moved) AS timers FROM back
 _log = structlog.get_logger()
 
 
-async def follow_the_clock(pool: asyncpg.Pool) -> bool:
+async def follow_the_clock(pool: asyncpg.Pool, calendar: Collection[str] = ()) -> bool:
     """Move what is due soon with a clock that was set back since the last call; whether it was. What is set or leased
-    in between, by either clock, stays where it is."""
-    row = await pool.fetchrow(_FOLLOW, _LEAST, _SOON)
+    in between, by either clock, stays where it is, and so do timers of the kinds `calendar`."""
+    row = await pool.fetchrow(_FOLLOW, _LEAST, _SOON, list(calendar))
     if row is None:
         return False
     _log.critical("clock_set_back", seconds=row["by"].total_seconds(), timers=row["timers"])

@@ -100,15 +100,18 @@ class Timers:
         handlers: Mapping[str, TimerHandler],
         health: Health,
         holder: Holder,
+        *,
         unbroken: Collection[str] = (),
+        calendar: Collection[str] = (),
     ) -> None:
         """`holder`: the name of this process. `unbroken`: kinds that are leased under none, and so never broken off
-        while the process lives."""
+        while the process lives. `calendar`: kinds that stay where they are when the clock is set back."""
         self._units = units
         self._handlers = handlers
         self._health = health
         self._holder = holder
         self._unbroken = frozenset(unbroken)
+        self._calendar = frozenset(calendar)
         self._running: dict[asyncio.Task[None], Timer] = {}
         self._clock_seen: timedelta | None = None
         self._sleep_until: datetime | None = None
@@ -185,7 +188,7 @@ class Timers:
 
     async def _follow_the_clock(self) -> None:
         if self._clock_seen is None or (running() - self._clock_seen).total_seconds() >= _CLOCK_SECONDS:
-            await follow_the_clock(self._units.pool)
+            await follow_the_clock(self._units.pool, self._calendar)
             self._clock_seen = running()
 
     async def _sleep(self) -> None:

@@ -33,7 +33,7 @@ from tests.chaos.world import RELAY, World
 
 _TWICE = 200
 """So many of the last records are sent once more."""
-_BOOKKEEPING = frozenset({"position", "timer", "outbox", "migration", "feed"})
+_BOOKKEEPING = frozenset({"position", "timer", "outbox", "migration", "clock", "feed"})
 _AUDIT_GROWS = frozenset({"entry", "tile", "log_state", "followed", "checkpoint", "stream"})
 _PARTS = ("carrier", "entra", "mail", "line", "alerts", "phones")
 _REBUILT = "rebuilt"

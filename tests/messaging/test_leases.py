@@ -41,7 +41,7 @@ async def _firing(
 ) -> AsyncIterator[Holder]:
     """One process's timers at work; its name."""
     holder = holder or Holder(bus.dsn, "reporter")
-    task = asyncio.create_task(Timers(units or bus.speaker, handlers, bus.health, holder, unbroken).run())
+    task = asyncio.create_task(Timers(units or bus.speaker, handlers, bus.health, holder, unbroken=unbroken).run())
     try:
         await asyncio.wait_for(holder.tried.wait(), 20)
         yield holder

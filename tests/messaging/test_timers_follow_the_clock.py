@@ -106,11 +106,13 @@ async def test_what_was_set_since_stays_where_it_is(bus: Bus, incident: str) -> 
 
 async def test_what_goes_by_the_calendar_stays_on_its_day(bus: Bus, incident: str) -> None:
     await _set(bus, incident, "t:day", timedelta(days=3))
+    await _set(bus, incident, "duty_due:x", _BACK + timedelta(minutes=30))
     await _was_seen(bus, _BACK)
 
-    assert await follow_the_clock(bus.pools["reporter"])
+    assert await follow_the_clock(bus.pools["reporter"], ["duty_due"])
 
     assert _near((await _left(bus, "t:day"))[0], timedelta(days=3))
+    assert _near((await _left(bus, "duty_due:x"))[0], _BACK + timedelta(minutes=30))
 
 
 async def test_a_clock_that_was_set_back_by_a_minute_moves_nothing(bus: Bus, incident: str) -> None:

@@ -194,7 +194,8 @@ async def notifier_at(
     async with open_kit("notifier", chosen) as kit:
         parts = await build(kit)
         holder = Holder(installed.dsn("notifier"), "notifier")
-        firing = Timers(kit.units, parts.timers, kit.health, holder, parts.unbroken)
+        kinds = {"unbroken": parts.unbroken, "calendar": parts.calendar}
+        firing = Timers(kit.units, parts.timers, kit.health, holder, **kinds)
         task = asyncio.create_task(firing.run()) if timers else None
         try:
             async with (
