@@ -268,9 +268,12 @@ class Story:
         self._wait("IncidentClosed", "終結", "the end of the case")
 
     def _until_duties_end(self) -> None:
-        """The case may close once the reporter has heard that every duty ended."""
+        """The case may close once the reporter, too, has heard that every duty ended."""
         with self.screen.waiting("すべての義務の終わりを待っています…", "Waiting for every duty to end …"):
-            self.watch.until(lambda: not self._open_duties(), "DutyMet")
+            self.watch.until(lambda: not self._open_duties() and self._heard_duties_end(), "DutyMet")
+
+    def _heard_duties_end(self) -> bool:
+        return bool(self._desk().get(self._case)["open_duties"] == 0)
 
     def _open_duties(self) -> set[str]:
         opened = {data["duty"] for data in self.watch.all("DutyOpened")}
