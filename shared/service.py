@@ -87,9 +87,9 @@ class Parts:
     timers: Mapping[str, TimerHandler] = field(default_factory=dict)
     unbroken: Collection[str] = ()
     """Kinds of timers that are not broken off while this process lives, and so are taken over late when it dies."""
-    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     calendar: Collection[str] = ()
     """Kinds of timers that are due at a moment of the calendar, and not so long after something."""
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
 type Build[S: ServiceSettings] = Callable[[Kit[S]], Awaitable[Parts]]

@@ -12,7 +12,7 @@ from typing import Literal
 from shared.events.envelope import Envelope, NotAnEventError, Received, attributes_of, unwrap
 from shared.events.registry import EventType, find
 from shared.events.signing import EventKey, KeyRing, signing_input
-from shared.events.usual import usual
+from shared.events.usual_headers import usual
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from shared.events import LOG_TOPIC, Envelope, Received, Signer, event_types
 from shared.events.envelope import Unopened, attributes_of, unwrap
 from shared.events.registry import EventType
 from shared.events.signing import signing_input
-from shared.events.usual import usual
+from shared.events.usual_headers import usual
 
 _KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
