@@ -1,7 +1,10 @@
 """Memory and processor time of each process of an installation."""
 
 import asyncio
+import contextlib
 import os
+import signal
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from benchmarks.figures import Figure, progress, say
@@ -53,6 +56,19 @@ def _ticks(pid: int) -> int:
     except OSError:
         return 0
     return sum(map(int, fields[11:15]))
+
+
+@contextlib.contextmanager
+def stopped(status: Status, names: Collection[str]) -> Iterator[None]:
+    """Meanwhile these and their children do nothing, and keep all that they have (SIGSTOP)."""
+    pids = [pid for name, of_it in _all(status).items() if name in names for pid in of_it]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def idle(status: Status, seconds: float) -> None:

@@ -1,10 +1,14 @@
 """Alerts to people inside, through Apprise: chat, pager, mail, whatever the organisation has configured."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import apprise
 
 from shared.telemetry import ProviderAwayError, ProviderCalls
+
+# It tells of each alert that it was sent, and to which address: `AlertSent` says the former, the latter is a secret.
+logging.getLogger("apprise").setLevel(logging.WARNING)
 
 
 class Pager:
