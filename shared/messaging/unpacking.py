@@ -5,6 +5,7 @@ unpacks whatever comes. A batch that would be longer is handed over as it lies i
 """
 
 import mmap
+import threading
 import zlib
 from collections.abc import Callable
 
@@ -18,6 +19,17 @@ _HEADER_BYTES = DefaultRecordBase.HEADER_STRUCT.size
 _ATTRIBUTES = DefaultRecordBase.ATTRIBUTES_OFFSET + 1
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
+
+
+class _Room(threading.local):
+    """Of each thread its own, and kept: a new one for each batch took longer than unpacking. Pages that no batch
+    has touched are not there."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(mmap.mmap(-1, MAX_UNPACKED_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+_ROOM = _Room()
 
 
 class NotUnpackedError(Exception):
@@ -49,12 +61,11 @@ def _gzip(data: bytes) -> bytes:
 
 
 def _into(unpack: Callable[[bytes, memoryview], int]) -> Callable[[bytes], bytes]:
-    """cramjam fills the room that it is given, and fails where that does not do. Pages that it does not touch are
-    never there."""
+    """cramjam fills the room that it is given, and fails where that does not do."""
 
     def unpacking(data: bytes) -> bytes:
-        with mmap.mmap(-1, MAX_UNPACKED_BYTES) as room, memoryview(room) as view:
-            return bytes(view[: unpack(data, view)])
+        room = _ROOM.view
+        return bytes(room[: unpack(data, room)])
 
     return unpacking
 

@@ -1,8 +1,10 @@
 """What is small in Kafka and huge unpacked takes nobody's memory: it is heard of as one record that acts nowhere, and
 the records behind it go on."""
 
+import gzip
 import struct
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -118,6 +120,16 @@ def _batch(codec: int, records: bytes | None = None) -> memoryview:
     return memoryview(data)
 
 
+def _packed(codec: int, records: bytes) -> bytes:
+    pack = {
+        _GZIP: gzip.compress,
+        _SNAPPY: cramjam.snappy.compress_raw,
+        _LZ4: cramjam.lz4.compress,
+        _ZSTD: cramjam.zstd.compress,
+    }
+    return bytes(pack[codec](records))
+
+
 def _values(data: memoryview) -> list[bytes]:
     return [bytes(record.value) for record in _Batches(bytes(data)).next_batch()]
 
@@ -131,6 +143,26 @@ def test_what_is_no_bomb_is_read_as_before(codec: int) -> None:
     assert _values(_batch(codec)) == [b"value" * 100] * 3
     plain = bytes(_batch(0)[61:])
     assert bytes(unpacked(_batch(codec))[61:]) == plain
+
+
+@pytest.mark.parametrize("codec", _CODECS.values())
+def test_a_batch_keeps_its_bytes_when_others_are_unpacked_and_holds_none_of_theirs(codec: int) -> None:
+    first = _values(_batch(codec))
+    held = unpacked(_batch(codec))
+    with pytest.raises(NotUnpackedError):
+        unpacked(_batch(codec, _packed(codec, b"x" * (MAX_UNPACKED_BYTES + 1))))
+    assert bytes(unpacked(_batch(codec, _packed(codec, b"short")))[61:]) == b"short"
+    assert bytes(held[61:]) == bytes(_batch(0)[61:])
+    assert first == _values(_batch(codec)) == [b"value" * 100] * 3
+
+
+@pytest.mark.parametrize("codec", _CODECS.values())
+def test_threads_unpack_side_by_side(codec: int) -> None:
+    lengths = range(1, 400_000, 5_000)
+    batches = [_batch(codec, _packed(codec, bytes([at % 256]) * length)) for at, length in enumerate(lengths)]
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(lambda batch: bytes(unpacked(batch)[61:]), batches))
+    assert read == [bytes([at % 256]) * length for at, length in enumerate(lengths)]
 
 
 def test_snappy_is_read_in_both_its_forms() -> None:
