@@ -49,6 +49,7 @@ lint: install ## style, types, import contracts, generated files
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/mypy scripts/pictures.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m shared.events.contracts --check
 

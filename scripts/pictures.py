@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, sync_playwright
 from rich.console import Console
 
 from lostphone import running
@@ -21,8 +21,8 @@ from lostphone.installation import Installation
 from lostphone.screen import progress
 
 _FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
-_PHONE = {"width": 390, "height": 844}
-_DESK = {"width": 1000, "height": 900}
+_PHONE: ViewportSize = {"width": 390, "height": 844}
+_DESK: ViewportSize = {"width": 1000, "height": 900}
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
         sys.exit("Chromium is not on the path; with Debian: apt-get install chromium fonts-noto-cjk")
     with tempfile.TemporaryDirectory(prefix="lostphone-pictures-") as place:
         directory = Path(place) / "data"
-        status = running.start_detached(directory, lambda line: progress(line, line))
+        status, _ = running.start_detached(directory, lambda line: progress(line, line))
         try:
             # In colour and no terminal: a picture does not move, and would keep every frame of what turns.
             console = Console(record=True, color_system="truecolor", width=118, highlight=False, legacy_windows=False)
@@ -54,7 +54,7 @@ def main() -> None:
             running.stop(directory)
 
 
-def _shoot(browser: Browser, name: str, url: str, token: str | None = None, size: dict[str, int] = _PHONE) -> None:
+def _shoot(browser: Browser, name: str, url: str, token: str | None = None, size: ViewportSize = _PHONE) -> None:
     """One screen of a page, as the person of the token sees it."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     context = browser.new_context(viewport=size, locale="ja-JP", timezone_id="Asia/Tokyo", extra_http_headers=headers)
