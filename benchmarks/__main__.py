@@ -67,7 +67,8 @@ async def _product(status: Status, parts: Parts, *, quick: bool, reports: int) -
         await parts.go("checkpoints", lambda: published.checkpoints(installed, 10 if quick else 30))
         per_second = {1: 5, 20: 60, 100: 100} if quick else {1: 12, 20: 200, 100: 200}
         await parts.go("rates", lambda: story.rates(installed, per_second, 1 if quick else 5))
-        await parts.go("alone", lambda: story.alone(installed, 20, 40 if quick else 120, 1 if quick else 5))
+        at_20 = {20: 40 if quick else 120}
+        await parts.go("alone", lambda: story.rates(installed, at_20, 1 if quick else 5, alone=True))
         if reports:
             await parts.go("burst", lambda: story.burst(installed, reports))
 

@@ -60,15 +60,19 @@ def _ticks(pid: int) -> int:
 
 @contextlib.contextmanager
 def stopped(status: Status, names: Collection[str]) -> Iterator[None]:
-    """Meanwhile these and their children do nothing, and keep all that they have (SIGSTOP)."""
-    pids = [pid for name, of_it in _all(status).items() if name in names for pid in of_it]
+    """Meanwhile these and their children do nothing, and keep all that they have (SIGSTOP). Raises `KeyError` for a
+    name that no process has."""
+    running = _all(status) if names else {}
+    pids = [pid for name in names for pid in running[name]]
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            # One that ended meanwhile keeps none of the others stopped.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 async def idle(status: Status, seconds: float) -> None:

@@ -1,11 +1,8 @@
 """From a report that was accepted to the lock that NanoMDM received, against the bare path in the same minutes."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager
-from functools import partial
+from collections.abc import Awaitable, Callable
 from itertools import islice
 
 from benchmarks.figures import Figure, progress, say, taken_in_turns
@@ -13,7 +10,6 @@ from benchmarks.installed import Installed, Phone, beside
 from benchmarks.processes import memory, stopped
 
 type Report = Callable[[Phone, int], Awaitable[float]]
-type During = Callable[[], AbstractContextManager[None]]
 
 _WARM = 3
 """Reports of each path before any counts."""
@@ -21,62 +17,30 @@ _FOLLOWERS = ("notifier", "audit", "witness")
 """The services that no lock waits for."""
 
 
-async def rates(installed: Installed, per_second: dict[int, int], rounds: int) -> None:
-    """`per_second`: reports a second → reports of one round. Ours and the bare path take turns."""
+async def rates(installed: Installed, per_second: dict[int, int], rounds: int, *, alone: bool = False) -> None:
+    """`per_second`: reports a second → reports of one round. Ours and the bare path take turns.
+
+    `alone`: the services that only follow are stopped during our turns and work it off between them, so that it shows
+    what the way itself takes where they have processors of their own. Then a turn has to end before Kafka gives a
+    stopped consumer up (10 seconds).
+    """
     progress("phones that are to be lost …")
     number = _WARM + rounds * sum(per_second.values())
-    paths = Paths(installed, iter(await installed.phones(number)), iter(await installed.enrolled(number)))
+    ours, theirs = iter(await installed.phones(number)), iter(await installed.enrolled(number))
     async with beside(installed):
-        await paths.warm()
+        await _some(installed, installed.report_bare, 1, list(islice(theirs, _WARM)))
+        await _some(installed, installed.report, 1, list(islice(ours, _WARM)))
         for rate, of_round in per_second.items():
             progress(f"{rate} reports a second …")
-            await paths.take_turns(f"report_to_lock_{rate}", rate, of_round, rounds)
-
-
-async def alone(installed: Installed, rate: int, of_round: int, rounds: int) -> None:
-    """The same with the services that only follow stopped during our turns, which work it off between them: what the
-    way itself takes where they have processors of their own. A turn has to end before Kafka gives a stopped consumer up
-    (10 seconds)."""
-    progress(f"{rate} reports a second, nobody else at work …")
-    number = _WARM + rounds * of_round
-    paths = Paths(installed, iter(await installed.phones(number)), iter(await installed.enrolled(number)))
-    async with beside(installed):
-        await paths.warm()
-        followers = partial(stopped, installed.status, _FOLLOWERS)
-        await paths.take_turns(f"report_to_lock_{rate}_alone", rate, of_round, rounds, followers)
-
-
-class Paths:
-    """Ours and the bare one, each with phones to be reported down it."""
-
-    def __init__(self, installed: Installed, ours: Iterator[Phone], theirs: Iterator[Phone]) -> None:
-        self._installed = installed
-        self._ours = ours
-        self._theirs = theirs
-
-    async def warm(self) -> None:
-        """Some reports down each, which do not count."""
-        await self._bare(1, _WARM)
-        await self._own(1, _WARM)
-
-    async def take_turns(
-        self, name: str, rate: int, of_round: int, rounds: int, during: During = contextlib.nullcontext
-    ) -> None:
-        """Say how they compare. `during`: what holds during our turns."""
-        took: list[list[float]] = []
-        bare: list[list[float]] = []
-        for _ in range(rounds):
-            bare.append(await self._bare(rate, of_round))
-            with during():
-                took.append(await self._own(rate, of_round))
-            await self._installed.quiet()
-        say(taken_in_turns(name, took, bare, rate=float(rate)))
-
-    async def _own(self, rate: int, number: int) -> list[float]:
-        return await _some(self._installed, self._installed.report, rate, list(islice(self._ours, number)))
-
-    async def _bare(self, rate: int, number: int) -> list[float]:
-        return await _some(self._installed, self._installed.report_bare, rate, list(islice(self._theirs, number)))
+            took: list[list[float]] = []
+            bare: list[list[float]] = []
+            for _ in range(rounds):
+                bare.append(await _some(installed, installed.report_bare, rate, list(islice(theirs, of_round))))
+                with stopped(installed.status, _FOLLOWERS if alone else ()):
+                    took.append(await _some(installed, installed.report, rate, list(islice(ours, of_round))))
+                await installed.quiet()
+            name = f"report_to_lock_{rate}" + ("_alone" if alone else "")
+            say(taken_in_turns(name, took, bare, rate=float(rate)))
 
 
 async def _some(installed: Installed, report: Report, rate: int, phones: list[Phone]) -> list[float]:
